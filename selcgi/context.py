@@ -1,0 +1,80 @@
+"""SELinux contexts and MLS ranges as values: parse, print, combine.
+
+Decides only what is well formed (user:role:type:range, section "SECURITY CONTEXTS" of the SELinux notebook); what
+is valid or reachable is the kernel's answer, asked in system/selinux.py. Must not import libselinux.
+Called by mapping/ (what a rule asks for), system/ (what the kernel said) and launch/ (what a process gets).
+"""
+
+import re
+from dataclasses import dataclass
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+_CATEGORIES = r"c\d{1,5}(?:\.c\d{1,5})?(?:,c\d{1,5}(?:\.c\d{1,5})?)*"
+_LEVEL = rf"s\d{{1,5}}(?::{_CATEGORIES})?"
+_RANGE = re.compile(rf"{_LEVEL}(?:-{_LEVEL})?")
+LONGEST = 4096  # characters of a context; the kernel refuses more than a page (selinuxfs.c, SIMPLE_TRANSACTION_LIMIT)
+
+
+def is_name(text: str) -> bool:
+    """True for what may stand as a user, role or type."""
+    return _NAME.fullmatch(text) is not None
+
+
+def is_range(text: str) -> bool:
+    """True for `s0`, `s0:c1,c3.c5`, `s0-s0:c0.c1023` and the like."""
+    return _RANGE.fullmatch(text) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """A whole context as the kernel prints it; `range` is empty on a policy without MLS."""
+
+    user: str
+    role: str
+    domain: str
+    range: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> "Context":
+        """`text` without its trailing NUL; ValueError says which part is wrong."""
+        if len(text) > LONGEST:
+            raise ValueError(f"context longer than {LONGEST} characters")
+        parts = text.split(":", 3)
+        if len(parts) < 3:
+            raise ValueError(f"{text!r} is no context (user:role:type[:range])")
+        for part, what in zip(parts, ("user", "role", "type"), strict=False):
+            if not is_name(part):
+                raise ValueError(f"{part!r} is no SELinux {what}")
+        if len(parts) == 4 and not is_range(parts[3]):
+            raise ValueError(f"{parts[3]!r} is no range (s0, s0:c1,c3.c5, s0-s0:c0.c1023)")
+        return cls(*parts)
+
+    def __str__(self) -> str:
+        return ":".join(part for part in (self.user, self.role, self.domain, self.range) if part)
+
+
+@dataclass(frozen=True, slots=True)
+class ContextSpec:
+    """What a mapping rule asks for; None means: as selcgi's own."""
+
+    domain: str
+    range: str | None = None
+    user: str | None = None
+    role: str | None = None
+
+    def resolve(self, own: Context) -> Context:
+        """The whole context, with the parts that the rule leaves open taken from `own`."""
+        return Context(
+            self.user or own.user,
+            self.role or own.role,
+            self.domain,
+            own.range if self.range is None else self.range,
+        )
+
+    def without_kernel(self) -> Context:
+        """The same for a machine without SELinux, where there is no own context: for the log only."""
+        return self.resolve(Context("system_u", "system_r", "selcgi_t", "s0"))
+
+    def __str__(self) -> str:
+        tail = f"{self.domain}:{self.range or '*'}"
+        return f"{self.user}:{self.role}:{tail}" if self.user else tail

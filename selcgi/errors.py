@@ -1,0 +1,139 @@
+"""Every way in which selcgi says no, with the answer that goes with it.
+
+Decides which HTTP status a client sees for each cause (`status`), and which step of a request it belongs to
+(`step`). An error is raised where the cause is known and logged once, in serve/request.py or cli/. It must not
+format pages, log, or carry secrets: `reason` and `fix` go to the log, the client sees the status alone.
+"""
+
+
+class SelcgiError(Exception):
+    """A named error: `reason` says what and where in one sentence, `fix` what to change (may be empty)."""
+
+    status = 500
+    step = "internal"
+
+    def __init__(self, reason: str, fix: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.fix = fix
+
+    def __str__(self) -> str:
+        return f"{self.reason}; {self.fix}" if self.fix else self.reason
+
+
+class ProtocolError(SelcgiError):
+    """The peer does not speak FastCGI 1.0; nothing more on its connection can be trusted."""
+
+    status = 400
+    step = "wire"
+
+
+class BadRequest(SelcgiError):
+    """The params are malformed, too large, or contradict one another."""
+
+    status = 400
+    step = "params"
+
+
+class Denied(SelcgiError):
+    """No rule of the mapping matches, or the rule that does says deny. `rule` is its file:line, or "-"."""
+
+    status = 403
+    step = "mapping"
+
+    def __init__(self, reason: str, fix: str = "", rule: str = "-") -> None:
+        super().__init__(reason, fix)
+        self.rule = rule
+
+
+class IdentityNotProven(SelcgiError):
+    """A REMOTE_USER came without the proof that its listener demands; it is never taken for anonymous."""
+
+    status = 403
+    step = "identity"
+
+
+class ScriptRefused(SelcgiError):
+    """The script leaves its root, or its owner, mode or kind is unsafe."""
+
+    status = 403
+    step = "script"
+
+
+class ScriptNotFound(SelcgiError):
+    """No such script beneath any root."""
+
+    status = 404
+    step = "script"
+
+
+class LengthRequired(SelcgiError):
+    """A body came whose length must be known beforehand and is not."""
+
+    status = 411
+    step = "body"
+
+
+class BodyTooLarge(SelcgiError):
+    """The request body is longer than the limit."""
+
+    status = 413
+    step = "body"
+
+
+class LaunchFailed(SelcgiError):
+    """A step of the launch failed; `step` names it, and no instruction of the script has run."""
+
+    status = 500
+
+    def __init__(self, step: str, reason: str, fix: str = "") -> None:
+        super().__init__(reason, fix)
+        self.step = step
+
+
+class ContextLost(LaunchFailed):
+    """The process did not come up in the planned context; it was killed before a byte was forwarded."""
+
+
+class BadResponse(SelcgiError):
+    """What the script wrote is no CGI response (RFC 3875 section 6)."""
+
+    status = 502
+    step = "response"
+
+
+class Overloaded(SelcgiError):
+    """A bounded resource is used up; the client may try again."""
+
+    status = 503
+    step = "admission"
+
+
+class DeadlineExceeded(SelcgiError):
+    """A deadline passed; `step` names it: total, first-byte, idle or write."""
+
+    status = 504
+
+    def __init__(self, step: str, reason: str, fix: str = "") -> None:
+        super().__init__(reason, fix)
+        self.step = step
+
+
+class MappingError(SelcgiError):
+    """A mistake in a mapping file; a file with one is never loaded. Prints as file:line: what."""
+
+    step = "mapping"
+
+    def __init__(self, file: str, line: int, reason: str, fix: str = "") -> None:
+        super().__init__(reason, fix)
+        self.file = file
+        self.line = line
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {super().__str__()}"
+
+
+class StartRefused(SelcgiError):
+    """selcgi can't keep its promise on this system as it is configured, and does not start."""
+
+    step = "start"

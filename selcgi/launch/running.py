@@ -1,0 +1,43 @@
+"""A launched script as its request sees it: three streams, one descriptor that wakes, and the means to end it.
+
+Decides the interface that both ways of ending every descendant (a cgroup leaf, a guard) offer, so that the relay
+does not know which one it has. Must not log and must not block. Made by launch/cold.py, used by serve/relay.py.
+"""
+
+from typing import Protocol
+
+from selcgi.plan import Exit
+
+
+class Running(Protocol):
+    """One process tree. The caller owns the streams (-1: none) and closes them; the rest goes with close()."""
+
+    pid: int  # of the script; 0 until it is known
+    stdin: int  # write end, non-blocking; -1 when the body is empty
+    stdout: int  # read end, non-blocking
+    stderr: int  # read end, non-blocking
+    wake: int  # readable whenever poll() has something new
+
+    def poll(self) -> None:
+        """Take in what is new after `wake` became readable. LaunchFailed or ContextLost if it never ran."""
+
+    @property
+    def confirmed(self) -> bool:
+        """The process runs in the planned context: its output may be forwarded. False at first behind a guard."""
+
+    @property
+    def exit(self) -> Exit | None:
+        """Set once the script itself has ended; its descendants may still be there."""
+
+    @property
+    def gone(self) -> bool:
+        """Set once no process of the request is left. Becomes true after kill()."""
+
+    def terminate(self) -> None:
+        """SIGTERM to the script's whole process group."""
+
+    def kill(self) -> None:
+        """SIGKILL to every descendant, setsid or not; `wake` tells when `gone` is true."""
+
+    def close(self) -> None:
+        """Give back what the launch holds (never the three streams). Only when `gone`, or at a worker's end."""

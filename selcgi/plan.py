@@ -1,0 +1,83 @@
+"""What is to be started, decided in full before anything is: the value between deciding and launching.
+
+A Plan is built by serve/request.py from the params, the mapping's verdict and the opened script, and consumed by
+launch/. It must not start, open or look up anything itself. Script owns two descriptors; whoever opened it closes it.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from selcgi.context import Context
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one request may use. Seconds are wall clock unless said; None means: not limited by selcgi."""
+
+    total_seconds: float = 60.0  # from the launch to the last byte; then TERM, grace, KILL
+    first_byte_seconds: float = 60.0  # until the response head is complete
+    idle_seconds: float = 60.0  # without a byte read from or written to the script or the web server
+    body_bytes: int = 1 << 30
+    memory_bytes: int | None = None  # RLIMIT_AS of each process
+    cpu_seconds: int | None = None  # RLIMIT_CPU of each process
+    processes: int | None = None  # RLIMIT_NPROC: processes of the script's uid on the whole machine (setrlimit(2))
+    open_files: int | None = None  # RLIMIT_NOFILE
+    file_bytes: int | None = None  # RLIMIT_FSIZE
+
+    @property
+    def needs_rlimits(self) -> bool:
+        return (self.memory_bytes, self.cpu_seconds, self.processes, self.open_files, self.file_bytes) != (None,) * 5
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The Unix identity of a script that does not run as selcgi's own user; uid is never 0."""
+
+    name: str
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+    home: str
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A script that passed every check of system/scripts.py. `stamp` is (st_dev, st_ino, st_ctime_ns) at that time."""
+
+    path: bytes  # absolute, links resolved, beneath a root
+    descriptor: int  # O_RDONLY, close-on-exec
+    directory: int  # O_PATH of the folder it lies in, close-on-exec
+    stamp: tuple[int, int, int]
+    interpreter: bytes  # first word after "#!", empty for a binary that the kernel loads itself
+    label: str  # SELinux label of the file, empty when SELinux is off
+
+    def close(self) -> None:
+        os.close(self.descriptor)
+        os.close(self.directory)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One launch. `context` is None only with --selinux off."""
+
+    script: Script
+    argv: tuple[bytes, ...]
+    environ: Mapping[bytes, bytes]
+    context: Context | None
+    limits: Limits
+    account: Account | None = None
+    empty_body: bool = False  # stdin is /dev/null, no pipe is made
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How the script ended: an exit code, or a signal. Usage covers it and the children that it waited for."""
+
+    code: int | None
+    signal: int | None
+    cpu_seconds: float
+    maxrss_bytes: int
+
+    def __str__(self) -> str:
+        return f"signal {self.signal}" if self.signal is not None else f"{self.code}"

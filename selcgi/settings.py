@@ -1,0 +1,80 @@
+"""Every setting of a running selcgi, with its unit in its name and its default.
+
+Built once by cli/ from the options and handed down; nothing below cli/ reads the environment or a configuration file.
+The defaults here are the ones that --help shows. Must not validate against the system: serve/ does so at start.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from selcgi.plan import Limits
+
+KIB = 1024
+MIB = 1024 * KIB
+
+SelinuxMode = Literal["required", "permissive-ok", "off"]
+IdentityMode = Literal["none", "proof", "auth-type", "remote-user"]
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerSettings:
+    """One --listen. `address` is unix:PATH, tcp:HOST:PORT, fd:N or systemd."""
+
+    address: str
+    identity: IdentityMode = "none"
+    proof_file: Path | None = None
+    peer_uids: tuple[int, ...] = ()  # empty: any
+    peer_types: tuple[str, ...] = ()  # empty: any
+    peer_nets: tuple[str, ...] = ()  # empty: loopback only
+    mode: int = 0o660
+    owner: str = ""  # USER:GROUP, empty: unchanged
+
+
+@dataclass(frozen=True, slots=True)
+class WireLimits:
+    """What one connection may make selcgi keep. FastCGI 1.0 sets no bounds of its own."""
+
+    params_bytes: int = 256 * KIB
+    params_count: int = 1000
+    requests: int = 64  # at once on one connection; more get FCGI_CANT_MPX_CONN
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironRules:
+    """What beyond the RFC 3875 variables reaches a script."""
+
+    fixed: tuple[tuple[str, str], ...] = ()  # --env NAME=VALUE
+    passed: tuple[str, ...] = ()  # --pass-param NAME: params of the web server, by name
+    path: str = "/usr/local/bin:/usr/bin:/bin"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The whole of `selcgi serve`; `selcgi run` builds one too."""
+
+    listeners: tuple[ListenerSettings, ...] = ()
+    maps: tuple[Path, ...] = ()
+    roots: tuple[Path, ...] = ()
+    workers: int = 0  # 0: one a processor that selcgi may use
+    limits: Limits = field(default_factory=Limits)
+    wire: WireLimits = field(default_factory=WireLimits)
+    environ: EnvironRules = field(default_factory=EnvironRules)
+    write_seconds: float = 60.0  # the web server takes no byte of a response for so long
+    kill_grace_seconds: float = 5.0  # between TERM and KILL
+    linger_seconds: float = 0.1  # after the exit, until output still held open by a background job is given up
+    drain_seconds: float = 30.0  # after SIGTERM, for requests in progress
+    requests_per_worker: int = 0  # --max-requests: 0 means a worker is never recycled
+    concurrent_requests: int = 1024  # per worker, more get 503
+    spool: Path = Path("/var/tmp")  # noqa: S108 - files there are opened with O_TMPFILE, never by name
+    spool_bytes: int = 4 << 30  # all unlinked body files of a worker together
+    body_memory_bytes: int = 64 * KIB  # of a body, before the rest goes to the spool
+    head_bytes: int = 16 * KIB  # of a response head
+    output_bytes: int = 64 * KIB  # read ahead of the web server, then the script is not read any more
+    stderr_bytes: int = 64 * KIB  # of a request's stderr forwarded and logged; the rest is counted and dropped
+    script_user: str = ""  # empty: selcgi's own user
+    cgroup: str = "auto"  # auto, none, or the path of a delegated cgroup v2
+    selinux: SelinuxMode = "required"
+    pid_file: Path | None = None
+    log_json: bool = False
+    log_level: str = "info"
