@@ -1,0 +1,155 @@
+"""The rules as a table: first match wins, and no match means no.
+
+Decides for one request which rule applies, in a time that does not grow with the number of named users: names are
+found in a dict, only globs and the like are tried in turn. Must not wait, log or read anything.
+Called by serve/request.py for every request (decide), by serve/ at load (specs) and by cli/ (trace).
+"""
+
+import heapq
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from selcgi.context import ContextSpec
+from selcgi.errors import Denied, MappingError
+from selcgi.mapping.rules import Kind, Rule
+from selcgi.mapping.words import show
+from selcgi.plan import Limits
+
+CONSIDERED = 4096  # rules of one name, and rules that are not for one name: what a request may have to try, twice
+Obstacle = Literal["", "user", "script", "host"]
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One request. `user` is None without one, `script` an absolute path, `host` a name without port in any case."""
+
+    user: str | None
+    script: str
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the matching rule grants. `where` is its file:line; `account` is empty for the default one."""
+
+    where: str
+    spec: ContextSpec
+    sendfile: bool
+    account: str
+    overrides: tuple[tuple[str, float], ...] = ()
+
+    def limits(self, defaults: Limits) -> Limits:
+        """`defaults` with what the rule sets, be it more or less."""
+        changes: dict[str, Any] = dict(self.overrides)
+        return replace(defaults, **changes)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One rule that was looked at for a request, and in words why it matched or not."""
+
+    rule: Rule
+    matched: bool
+    why: str
+
+
+class Table:
+    """Rules of one or several files in the order in which they are asked; never changes once built."""
+
+    __slots__ = ("_named", "_rules", "_shared")
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        """MappingError when a request would have to try more than CONSIDERED rules of a kind."""
+        self._rules = tuple(rules)
+        self._named: dict[str, tuple[int, ...]] = {}
+        self._shared: list[int] = []
+        for index, rule in enumerate(self._rules):
+            if rule.who.kind is not Kind.NAME:
+                self._shared.append(index)
+                count = len(self._shared)
+            else:
+                indices = (*self._named.get(rule.who.text, ()), index)
+                self._named[rule.who.text] = indices
+                count = len(indices)
+            if count > CONSIDERED:
+                raise _too_many(rule)
+
+    def decide(self, query: Query) -> Verdict:
+        """The verdict of the first rule that matches; Denied when it says deny, or when there is none."""
+        for rule in self._considered(query):
+            if not _obstacle(rule, query):
+                return _verdict(rule)
+        user = "a request without a user" if query.user is None else f"user {show(query.user)}"
+        raise Denied(
+            f"no rule matches {user}, script {show(query.script)}, host {show(query.host)}",
+            "add a line to the mapping file",
+        )
+
+    def trace(self, query: Query) -> tuple[Step, ...]:
+        """Every rule that decide looks at, the matching one last. Rules for the names of others are left out."""
+        steps = []
+        for rule in self._considered(query):
+            obstacle = _obstacle(rule, query)
+            steps.append(Step(rule, not obstacle, _why(obstacle, rule, query)))
+            if not obstacle:
+                break
+        return tuple(steps)
+
+    def specs(self) -> tuple[tuple[ContextSpec, str], ...]:
+        """Each distinct context that is asked for, with the file:line of its first rule."""
+        first: dict[ContextSpec, Rule] = {}
+        for rule in self._rules:
+            if rule.spec is not None:
+                first.setdefault(rule.spec, rule)
+        return tuple((spec, rule.where) for spec, rule in first.items())
+
+    def _considered(self, query: Query) -> Iterator[Rule]:
+        """Every rule that may match, in the order of the files."""
+        named = () if query.user is None else self._named.get(query.user, ())
+        return map(self._rules.__getitem__, heapq.merge(named, self._shared))
+
+
+def _too_many(rule: Rule) -> MappingError:
+    whom = f"for {show(rule.who.text)}" if rule.who.kind is Kind.NAME else f"that are not for one name ({rule.who})"
+    return MappingError(
+        rule.file,
+        rule.line,
+        f"more than {CONSIDERED} rules {whom}, and a request tries them in turn",
+        "name the users, or let one glob cover more scripts",
+    )
+
+
+def _obstacle(rule: Rule, query: Query) -> Obstacle:
+    """What keeps the rule from matching, or "" when it matches."""
+    if not rule.who.matches(query.user):
+        return "user"
+    if not all(glob.matches(query.script) for glob in rule.scripts):
+        return "script"
+    if rule.hosts and not all(glob.matches(_canonical(query.host)) for glob in rule.hosts):
+        return "host"
+    return ""
+
+
+def _canonical(host: str) -> str:
+    """Host names have no case, and a last dot changes nothing (RFC 3986 section 3.2.2): `deny host=` must hold."""
+    return host.lower().removesuffix(".")
+
+
+def _verdict(rule: Rule) -> Verdict:
+    if rule.spec is None:
+        raise Denied(f"rule {rule.where} says deny", rule=rule.where)
+    options = rule.options
+    return Verdict(rule.where, rule.spec, options.sendfile, options.account, options.limits)
+
+
+def _why(obstacle: Obstacle, rule: Rule, query: Query) -> str:
+    if obstacle == "script":
+        return f"script {show(query.script)} is not matched by {show(rule.scripts[0].text)}"
+    if obstacle == "host":
+        return f"host {show(query.host)} is not matched by {show(rule.hosts[0].text)}"
+    if obstacle == "user":
+        if query.user is None:
+            return "the request has no user"
+        return "the request has a user" if rule.who.kind is Kind.ANONYMOUS else f"{show(query.user)} is not {rule.who}"
+    return "matches, and says deny" if rule.spec is None else f"matches: {rule.spec}"
