@@ -1,0 +1,32 @@
+"""`python -m tests.guest build|run|shell [--suite S]`: make the image, run a command in a guest, or look around."""
+
+import argparse
+import sys
+
+from tests.guest import image, machine
+from tests.guest.fetch import GuestFailed
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.guest", description=__doc__)
+    parser.add_argument("what", choices=["build", "run", "shell"])
+    parser.add_argument("--suite", default="trixie", choices=image.SUITES)
+    parser.add_argument("--seconds", type=float, default=120.0)
+    parser.add_argument("command", nargs="*", help="for run: a shell command, e.g. 'id -Z; getenforce'")
+    values = parser.parse_args()
+    if values.what == "build":
+        print(image.build(values.suite))
+        return 0
+    job = machine.Job(" ".join(values.command), values.suite, values.seconds, shell=values.what == "shell", live=True)
+    outcome = machine.run(job)
+    for denial in outcome.denials:
+        print(f"denied: {denial}", file=sys.stderr)
+    return outcome.code
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except GuestFailed as error:
+        print(f"guest: {error}", file=sys.stderr)
+        sys.exit(3)

@@ -1,0 +1,189 @@
+"""Boots a throwaway copy of an image and runs one command in it, in enforcing mode.
+
+Decides what a failed run is: no exit code came back, whatever the reason. The image is opened read-only beneath a
+copy-on-write file; that file, the results and the console live in a folder that goes with the run, as does every
+process: a session of its own, killed at the end, and by the kernel if this process dies (PR_SET_PDEATHSIG).
+Called by the tests, bin/demo and bin/test.
+"""
+
+import contextlib
+import ctypes
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.guest import audit, image
+from tests.guest.fetch import GuestFailed
+
+INITRC = "system_u:system_r:initrc_t:s0"
+_CONSOLE_LINES = 25
+_MEMORY = "1024M"  # of the guest; the host gives what is used
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run. `files` go to /mnt/out before it starts, by name; with `share_tree` the tree is at /mnt/src."""
+
+    command: str
+    suite: str = "trixie"
+    seconds: float = 120.0
+    context: str = INITRC
+    share_tree: bool = True
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    live: bool = False  # show the output while it comes
+    shell: bool = False  # give the user's terminal to a shell
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """`files`: what the command left in /mnt/out. `denials`: every AVC record of the run."""
+
+    code: int
+    output: str
+    denials: tuple[audit.Avc, ...]
+    files: Mapping[str, bytes]
+    seconds: float
+
+
+def run(job: Job) -> Outcome:
+    """Boot, run, power off. GuestFailed when the guest did not bring an exit code back in time."""
+    folder = image.build(job.suite)
+    began = time.monotonic()
+    with _run_folder() as work:
+        out = _prepare(work, job)
+        output = _boot(folder, work, _words(job), job)
+        code = out / "code"
+        if not code.exists():
+            raise GuestFailed(f"the guest ended without an exit code; its console:\n{_console(work)}\n{output[-2000:]}")
+        files = {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+        denials = audit.denials(files["dmesg"].decode(errors="replace"))
+        return Outcome(int(code.read_text()), output, denials, files, time.monotonic() - began)
+
+
+def label(folder: Path) -> None:
+    """The one boot that may write `folder`'s disk: install the policy, label every file."""
+    with _run_folder() as work:
+        _prepare(work, Job("true"))
+        _boot(folder, work, {"JOB": "label"}, Job("true", seconds=300))
+        if "labelled" not in _console(work):
+            raise GuestFailed(f"the image could not be labelled; its console:\n{_console(work)}")
+
+
+def _words(job: Job) -> dict[str, str]:
+    words = {"JOB": "shell" if job.shell else "run", "CONTEXT": job.context}
+    return {**words, "HOSTFS_TREE": "yes"} if job.share_tree else words
+
+
+def _prepare(work: Path, job: Job) -> Path:
+    """`shared` is all that the guest sees of the host: hostfs=DIR on the kernel's command line confines it."""
+    out = work / "shared" / "out"
+    out.mkdir(parents=True)
+    if job.share_tree:
+        (work / "shared" / "src").symlink_to(image.TREE)
+    (out / "command").write_text(job.command)
+    for name, data in job.files.items():
+        (out / name).write_bytes(data)
+    return out
+
+
+def _boot(folder: Path, work: Path, words: Mapping[str, str], job: Job) -> str:
+    """Run the kernel until it ends or the time is over. What the command printed."""
+    line = [*_kernel(folder, work, words.get("JOB") == "label", job.shell), *(f"{k}={v}" for k, v in words.items())]
+    with open(work / "console", "wb") as console, open(work / "output", "wb") as output, _processor() as number:
+        process = subprocess.Popen(  # noqa: S603
+            line,
+            stdin=None if job.shell else subprocess.DEVNULL,
+            stdout=None if job.shell or job.live else output,
+            stderr=console,
+            env={"HOME": str(work), "TMPDIR": _memory_folder()},
+            start_new_session=not job.shell,
+            preexec_fn=lambda: _tie_to_parent(number),
+        )
+        try:
+            process.wait(None if job.shell else job.seconds)
+        except subprocess.TimeoutExpired:
+            raise GuestFailed(
+                f"the guest did not end within {job.seconds:g} s; its console:\n{_console(work)}\n"
+                f"{(work / 'output').read_text(errors='replace')[-2000:]}"
+            ) from None
+        finally:
+            _end(process, job.shell)
+    return (work / "output").read_text(errors="replace")
+
+
+def _kernel(folder: Path, work: Path, writable: bool, shell: bool) -> list[str]:
+    disk = folder / "disk"
+    terminal = "con1=fd:0,fd:1" if shell else "con1=null,fd:1"
+    return [
+        str(folder / "linux.uml"),
+        f"ubd0={disk}" if writable else f"ubd0={work}/changes,{disk}",
+        *("root=/dev/ubda", "rw", "init=/usr/local/lib/guest/init", f"mem={_MEMORY}"),
+        *("con=null", "con0=null,fd:2", terminal, "quiet", "loglevel=1"),
+        *("noreboot", "panic=-1", "seccomp=on", "log_buf_len=4M", "audit_backlog_limit=8192"),
+        *(f"uml_dir={work}/", "umid=guest", f"hostfs={work}/shared"),
+    ]
+
+
+def _tie_to_parent(processor: int) -> None:
+    """In the child, before the kernel starts. One processor only: the guest is two to four times faster that way."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    os.sched_setaffinity(0, {processor})
+
+
+def _end(process: subprocess.Popen[bytes], shell: bool) -> None:
+    """The kernel and its user processes. A SIGKILL to the first takes the others along; the group is for the rest."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL) if not shell else process.kill()
+    process.wait()
+
+
+def _console(work: Path) -> str:
+    lines = (work / "console").read_text(errors="replace").splitlines()
+    return "\n".join(f"  | {line}" for line in lines[-_CONSOLE_LINES:])
+
+
+def _memory_folder() -> str:
+    """Where the guest's memory file lies, unlinked from the start: RAM where it is roomy and executable."""
+    shm = os.statvfs("/dev/shm")  # noqa: S108
+    roomy = shm.f_bavail * shm.f_frsize > 1 << 30 and not shm.f_flag & os.ST_NOEXEC
+    return "/dev/shm" if roomy else tempfile.gettempdir()  # noqa: S108
+
+
+@contextlib.contextmanager
+def _run_folder() -> Iterator[Path]:
+    work = Path(tempfile.mkdtemp(prefix="selcgi-guest-"))
+    try:
+        yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _processor() -> Iterator[int]:
+    """A processor that no other guest of this user is on, or any."""
+    processors = sorted(os.sched_getaffinity(0))
+    for number in processors:
+        with open(image.cache() / f"processor-{number}.lock", "w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            yield number
+            return
+    yield processors[os.getpid() % len(processors)]
+
+
+def pytest_job(selection: str, suite: str, seconds: float) -> Job:
+    """A job that runs a pytest selection in the guest, with selcgi's own Python; results in junit.xml."""
+    options = "-p no:cacheprovider -p tests.guest.plugin -m enforcing --junitxml=/mnt/out/junit.xml"
+    return Job(f"cd /mnt/src && /opt/selcgi/bin/python -m pytest -q {options} {selection}", suite, seconds, live=True)
+
+
