@@ -119,6 +119,13 @@ class DeadlineExceeded(SelcgiError):
         self.step = step
 
 
+class ClientGone(SelcgiError):
+    """The web server closed the connection or aborted the request; 499 is nginx's own number for it, never sent."""
+
+    status = 499
+    step = "client"
+
+
 class MappingError(SelcgiError):
     """A mistake in a mapping file; a file with one is never loaded. Prints as file:line: what."""
 

@@ -61,6 +61,8 @@ class Settings:
     wire: WireLimits = field(default_factory=WireLimits)
     environ: EnvironRules = field(default_factory=EnvironRules)
     write_seconds: float = 60.0  # the web server takes no byte of a response for so long
+    connection_idle_seconds: float = 60.0  # a connection without a complete request; then it is closed
+    late_body_seconds: float = 5.0  # after the answer, for the rest of a body that nobody wants
     kill_grace_seconds: float = 5.0  # between TERM and KILL
     linger_seconds: float = 0.1  # after the exit, until output still held open by a background job is given up
     drain_seconds: float = 30.0  # after SIGTERM, for requests in progress

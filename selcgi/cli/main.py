@@ -1,0 +1,44 @@
+"""The program `selcgi`: its commands, and the exit codes of DESIGN: 0 done, 1 findings, 2 usage, 3 could not run.
+
+Decides nothing else. A SelcgiError that reaches this place is printed as one sentence; nothing prints a traceback.
+Called by bin/selcgi.
+"""
+
+import sys
+
+import click
+
+from selcgi import VERSION
+from selcgi.cli.mapping import mapping
+from selcgi.cli.run import run
+from selcgi.cli.serve import serve
+from selcgi.errors import SelcgiError
+
+COULD_NOT_RUN = 3
+
+
+@click.group(context_settings={"auto_envvar_prefix": "SELCGI", "help_option_names": ["-h", "--help"]})
+@click.version_option(VERSION, prog_name="selcgi")
+def cli() -> None:
+    """Run CGI scripts, each in a one-time process under its user's SELinux context.
+
+    \b
+    Try a script as a user, without a web server:
+        selcgi run --user alice report.cgi
+    Serve a web server:
+        selcgi serve --listen unix:/run/selcgi/selcgi.sock,identity=proof:/etc/selcgi/proof
+    """
+
+
+cli.add_command(serve)
+cli.add_command(run)
+cli.add_command(mapping)
+
+
+def main() -> None:
+    """The entry point."""
+    try:
+        cli()
+    except SelcgiError as error:
+        click.echo(f"{click.style('selcgi:', fg='red', bold=True)} {error.__class__.__name__}: {error}", err=True)
+        sys.exit(COULD_NOT_RUN)

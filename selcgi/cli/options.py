@@ -1,0 +1,152 @@
+"""Command line values: seconds, sizes, listeners, and the options that several commands share.
+
+Decides how an option is written and named in --help; every one also reads SELCGI_<COMMAND>_<OPTION>, except those that
+could switch protection off from an environment file. Must not look at the system. Used by the commands of cli/.
+"""
+
+import functools
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from selcgi.plan import Limits
+from selcgi.settings import EnvironRules, ListenerSettings, Settings
+from selcgi.system.sockets import parse_listener
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+MAP_FILE = Path("/etc/selcgi/site.map")
+ROOT = Path("/srv/cgi")
+_DAY = 86400
+_SECONDS = {"s": 1, "m": 60, "h": 3600}
+_BYTES = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+FILE = click.Path(path_type=Path)
+
+
+def seconds(value: str | float) -> float:
+    """A positive time: 30, 30s, 1.5m, 2h."""
+    text = str(value)
+    unit = _SECONDS.get(text[-1:])
+    try:
+        number = float(text[:-1] if unit else text) * (unit or 1)
+    except ValueError:
+        number = -1
+    if not 0 < number <= _DAY:
+        raise click.BadParameter(f"{text!r} is no time of up to 24 hours (30, 30s, 5m, 2h)")
+    return number
+
+
+def size(value: str | int) -> int:
+    """A number of bytes: 4096, 64K, 512M, 2G."""
+    text = str(value)
+    factor = _BYTES.get(text[-1:].upper())
+    digits = text[:-1] if factor else text
+    if not digits.isascii() or not digits.isdigit():
+        raise click.BadParameter(f"{text!r} is no size (4096, 64K, 512M, 2G)")
+    return int(digits) * (factor or 1)
+
+
+def listen(value: str | ListenerSettings) -> ListenerSettings:
+    """ADDRESS[,KEY=VALUE...], see system/sockets.py."""
+    if isinstance(value, ListenerSettings):
+        return value
+    try:
+        return parse_listener(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+_SITE = (
+    click.option(
+        "--map",
+        "maps",
+        metavar="FILE",
+        type=FILE,
+        multiple=True,
+        default=(MAP_FILE,),
+        show_default=str(MAP_FILE),
+        allow_from_autoenv=False,
+        help="Mapping file. Repeatable: asked in this order.",
+    ),
+    click.option(
+        "--root",
+        "roots",
+        metavar="DIR",
+        type=FILE,
+        multiple=True,
+        default=(ROOT,),
+        show_default=str(ROOT),
+        allow_from_autoenv=False,
+        help="Folder that scripts lie in. Repeatable; links may lead from one to another.",
+    ),
+    click.option(
+        "--selinux",
+        type=click.Choice(["required", "permissive-ok", "off"]),
+        default="required",
+        show_default=True,
+        allow_from_autoenv=False,
+        help="What to do without an enforcing kernel. Anything but 'required' says so in each log line.",
+    ),
+    click.option("--script-user", metavar="USER", default="", show_default="selcgi's own", help="Unix user of scripts."),
+    click.option(
+        "--cgroup",
+        default="auto",
+        show_default=True,
+        metavar="auto|none|PATH",
+        help="Delegated cgroup v2 that ends a request's processes. Without one a guard process does.",
+    ),
+)
+_LIMITS = (
+    click.option("--timeout", type=seconds, default=60.0, show_default=True, help="Longest request."),
+    click.option("--first-byte-timeout", type=seconds, default=60.0, show_default=True, help="Until the head is there."),
+    click.option("--idle-timeout", type=seconds, default=60.0, show_default=True, help="Longest silence."),
+    click.option("--kill-grace", type=seconds, default=5.0, show_default=True, help="Between SIGTERM and SIGKILL."),
+    click.option("--max-body", type=size, default=1 << 30, show_default="1G", help="Longest request body."),
+    click.option("--spool", type=FILE, default=Path("/var/tmp"), show_default=True, help="Where long bodies wait."),  # noqa: S108
+    click.option("--spool-total", type=size, default=4 << 30, show_default="4G", help="All waiting bodies of a worker."),
+)
+_ENVIRON = (
+    click.option("--env", metavar="NAME[=VALUE]", multiple=True, help="Give scripts this variable (value: selcgi's own)."),
+    click.option("--pass-param", metavar="NAME", multiple=True, help="Give scripts this parameter of the web server."),
+)
+
+
+def site_options(command: Command) -> Command:
+    """The options of every command that starts scripts."""
+    decorators = (*_SITE, *_LIMITS, *_ENVIRON)
+    return functools.reduce(lambda inner, option: option(inner), reversed(decorators), command)
+
+
+def settings_from(values: dict[str, Any], **more: Any) -> Settings:
+    """Settings out of the values of site_options; `more` are fields of Settings that other options gave."""
+    limits = Limits(
+        total_seconds=values["timeout"],
+        first_byte_seconds=values["first_byte_timeout"],
+        idle_seconds=values["idle_timeout"],
+        body_bytes=values["max_body"],
+    )
+    return Settings(
+        maps=tuple(path.absolute() for path in values["maps"]),
+        roots=tuple(path.absolute() for path in values["roots"]),
+        limits=limits,
+        environ=EnvironRules(fixed=_fixed(values["env"]), passed=tuple(values["pass_param"])),
+        kill_grace_seconds=values["kill_grace"],
+        spool=values["spool"],
+        spool_bytes=values["spool_total"],
+        script_user=values["script_user"],
+        cgroup=values["cgroup"],
+        selinux=values["selinux"],
+        **more,
+    )
+
+
+def _fixed(texts: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    pairs = []
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not name or (not equals and name not in os.environ):
+            raise click.BadParameter(f"{text!r}: no such variable in selcgi's environment", param_hint="--env")
+        pairs.append((name, value if equals else os.environ[name]))
+    return tuple(pairs)

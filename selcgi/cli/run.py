@@ -1,0 +1,117 @@
+"""`selcgi run`: one request from the command line, on the very path of a web server's.
+
+Decides how the request is written down as FastCGI params, and how the outcome is shown: the response on stdout, what
+was decided on stderr. Must not decide anything about the request itself.
+"""
+
+import os
+import stat
+import sys
+from typing import IO, Any
+
+import click
+
+from selcgi.cli.options import settings_from, site_options
+from selcgi.serve.accesslog import Entry
+from selcgi.serve.once import Sinks, run_once
+from selcgi.settings import Settings
+
+_SHOWN = ("user", "rule", "context", "script", "status", "exit", "seconds", "killed_by", "selinux", "step")
+
+
+@click.command()
+@click.option("--user", default="", show_default="nobody known", help="The user that a web server would have proven.")
+@click.option("--method", default="GET", show_default="GET, with --body POST")
+@click.option("--query", default="", help="Query string; or write it after a ? in SCRIPT.")
+@click.option("--header", "headers", metavar="'NAME: VALUE'", multiple=True, help="Request header. Repeatable.")
+@click.option("--body", type=click.File("rb"), help="File to send as the body, - for stdin.")
+@site_options
+@click.argument("script", metavar="SCRIPT[/PATH_INFO][?QUERY]")
+def run(
+    user: str, method: str, query: str, headers: tuple[str, ...], body: IO[bytes] | None, script: str, **values: Any
+) -> None:
+    """Run SCRIPT as USER, just as a web server's request would.
+
+    A relative SCRIPT lies beneath the first --root. The response goes to stdout, what was decided to stderr.
+    Exit: 0 answered, 1 refused or failed, 2 usage, 3 could not run.
+
+    \b
+    As a user:                 selcgi run --user alice report.cgi/2026?sort=name
+    With a file as the body:   selcgi run --user alice --body data.csv upload.cgi
+    Without SELinux:           selcgi run --selinux off --map my.map --root . --user alice report.cgi
+    """
+    settings = settings_from(values)
+    path, _, tail = script.partition("?")
+    if body is not None and method == "GET":
+        method = "POST"
+    params = {
+        "REQUEST_METHOD": method,
+        "QUERY_STRING": query or tail,
+        "REMOTE_USER": user,
+        **_script_params(settings, path),
+        **_header_params(headers),
+    }
+    params["CONTENT_LENGTH"] = _length(body)
+    entry = run_once(settings, params, body, Sinks(_out, _err))
+    _show(entry)
+    sys.exit(0 if 0 < entry.status < 400 and not entry.killed_by else 1)
+
+
+def _length(body: IO[bytes] | None) -> str:
+    """Of a file; that of a pipe is not known beforehand."""
+    if body is None:
+        return "0"
+    what = os.fstat(body.fileno())
+    return str(what.st_size) if stat.S_ISREG(what.st_mode) else ""
+
+
+def _script_params(settings: Settings, path: str) -> dict[str, str]:
+    root = settings.roots[0]
+    whole = path if path.startswith("/") else f"{root}/{path}"
+    base = next((one for one in settings.roots if whole.startswith(f"{one}/")), root)
+    url = whole.removeprefix(str(base))
+    return {
+        "SCRIPT_FILENAME": whole,
+        "SCRIPT_NAME": url,
+        "DOCUMENT_ROOT": str(base),
+        "REQUEST_URI": url,
+        "SERVER_NAME": "localhost",
+        "SERVER_PORT": "80",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "REMOTE_ADDR": "127.0.0.1",
+        "AUTH_TYPE": "",
+    }
+
+
+def _header_params(headers: tuple[str, ...]) -> dict[str, str]:
+    params = {}
+    for header in headers:
+        name, colon, value = header.partition(":")
+        if not colon or not name.strip():
+            raise click.BadParameter(f"{header!r} is not 'NAME: VALUE'", param_hint="--header")
+        key = name.strip().upper().replace("-", "_")
+        params[key if key == "CONTENT_TYPE" else f"HTTP_{key}"] = value.strip()
+    return params
+
+
+def _out(data: bytes) -> None:
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+def _err(data: bytes) -> None:
+    sys.stderr.buffer.write(data)
+    sys.stderr.buffer.flush()
+
+
+def _show(entry: Entry) -> None:
+    """What was decided, a line each; colour only on a terminal."""
+    for name in _SHOWN:
+        value = getattr(entry, name)
+        if value not in ("", 0, None):
+            text = f"{value:.3f}" if isinstance(value, float) else str(value)
+            click.echo(f"{click.style(name + ':', bold=True):<10} {text}", err=True)
+    if entry.reason:
+        click.echo(f"{click.style('reason:', fg='red', bold=True)} {entry.reason}", err=True)
+    if entry.fix:
+        click.echo(f"{click.style('fix:', fg='green', bold=True)} {entry.fix}", err=True)

@@ -1,0 +1,63 @@
+"""`selcgi serve`: options to Settings, then the supervisor. Holds no logic."""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from selcgi.cli.options import FILE, listen, settings_from, site_options
+from selcgi.serve.supervisor import supervise
+from selcgi.settings import ListenerSettings
+
+
+@click.command()
+@click.option(
+    "--listen",
+    "listeners",
+    type=listen,
+    multiple=True,
+    required=True,
+    allow_from_autoenv=False,
+    metavar="ADDRESS[,KEY=VALUE..]",
+    help="unix:PATH, tcp:HOST:PORT, fd:N or systemd. Keys: identity=proof:FILE|auth-type|remote-user|none, "
+    "peer-uid=U, peer-type=T, peer-net=CIDR, mode=0660, owner=U:G. Repeatable.",
+)
+@site_options
+@click.option("--workers", type=click.IntRange(0, 1024), default=0, show_default="one a processor")
+@click.option("--max-requests", type=click.IntRange(0), default=0, show_default="no limit", help="Then a new worker.")
+@click.option("--pid-file", type=FILE, help="Write the supervisor's pid here.")
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True)
+def serve(
+    listeners: tuple[ListenerSettings, ...],
+    workers: int,
+    max_requests: int,
+    pid_file: Path | None,
+    log_format: str,
+    log_level: str,
+    **values: Any,
+) -> None:
+    """Answer a web server's FastCGI requests until SIGTERM.
+
+    SIGHUP loads the mapping anew; a mistake in it changes nothing and is logged. SIGTERM lets requests end first.
+
+    \b
+    Behind nginx or Apache (see contrib/ for their side):
+        selcgi serve --listen unix:/run/selcgi/selcgi.sock,identity=proof:/etc/selcgi/proof
+    To look at it without SELinux and without proof, on this machine only:
+        selcgi serve --selinux off --listen unix:/tmp/s.sock,identity=remote-user --map my.map --root .
+    """
+    settings = settings_from(
+        values,
+        listeners=listeners,
+        workers=workers,
+        requests_per_worker=max_requests,
+        pid_file=pid_file,
+        log_json=log_format == "json",
+        log_level=log_level,
+    )
+    line = "%(message)s" if settings.log_json else "%(levelname)s %(message)s"
+    logging.basicConfig(stream=sys.stderr, format=line, level=log_level.upper())
+    supervise(settings)

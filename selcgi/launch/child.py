@@ -1,0 +1,112 @@
+"""The start of a process that needs more than posix_spawn(3) can do: hard limits, or another account.
+
+Decides nothing: it does the last steps in the forked child, in the order of steps.STEPS, and reports the one that
+failed. Must not touch what it shares with its parent, the event loop above all. Used by launch/spawn.py.
+"""
+
+import os
+import resource
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NoReturn
+
+from selcgi.errors import LaunchFailed
+from selcgi.plan import Account, Limits
+from selcgi.system.processes import quiet_fork
+
+_REPORT_BYTES = 64
+Rlimits = tuple[tuple[int, tuple[int, int]], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """What execve(2) takes, and what the process is given before it."""
+
+    path: bytes
+    argv: tuple[bytes, ...]
+    environ: Mapping[bytes, bytes]
+    streams: tuple[int, int, int]
+    rlimits: Rlimits
+    account: Account | None
+
+
+def fork_and_exec(image: Image) -> int:
+    """Pid of the child, which has executed `image`. OSError from the exec itself, LaunchFailed from a step before."""
+    read_end, write_end = os.pipe2(os.O_CLOEXEC)
+    try:
+        try:
+            pid = quiet_fork()
+            if pid == 0:
+                _become(image, write_end)
+        finally:
+            os.close(write_end)
+        report = os.read(read_end, _REPORT_BYTES)  # end of file: the exec has closed the child's end
+    finally:
+        os.close(read_end)
+    if report:
+        os.waitpid(pid, 0)
+        _raise(report)
+    return pid
+
+
+def _become(image: Image, report: int) -> NoReturn:
+    step, number = "exec", 0
+    try:
+        os.setsid()
+        for target, source in enumerate(image.streams):
+            os.dup2(source, target)
+        step = "set_limits"
+        for which, pair in image.rlimits:
+            resource.setrlimit(which, pair)
+        step = "set_account"
+        if image.account is not None:
+            _switch(image.account)
+        step = "exec"
+        os.execve(image.path, image.argv, image.environ)  # noqa: S606 - no shell is the point
+    except OSError as error:
+        number = error.errno or 0
+    finally:
+        os.write(report, f"{step} {number}".encode())
+        os._exit(127)
+
+
+def _switch(account: Account) -> None:
+    os.setgroups(account.groups)
+    os.setresgid(account.gid, account.gid, account.gid)
+    os.setresuid(account.uid, account.uid, account.uid)
+
+
+def _raise(report: bytes) -> NoReturn:
+    name, number = report.decode().split()
+    error = OSError(int(number), os.strerror(int(number)))
+    if name == "exec" and error.errno:
+        raise error
+    raise LaunchFailed(
+        name, f"{name} failed: {error.strerror if error.errno else 'internal error'}", _FIX.get(name, "")
+    )
+
+
+_FIX = {
+    "set_account": "scripts of another user need CAP_SETUID and CAP_SETGID for selcgi",
+    "set_limits": "a limit of the rule is refused by setrlimit(2)",
+}
+
+
+def to_rlimits(limits: Limits) -> Rlimits:
+    """For setrlimit(2). CPU time ends by SIGXCPU, a second later by SIGKILL; the others are hard at once."""
+    wanted = (
+        (resource.RLIMIT_AS, limits.memory_bytes, 0),
+        (resource.RLIMIT_CPU, limits.cpu_seconds, 1),
+        (resource.RLIMIT_NPROC, limits.processes, 0),
+        (resource.RLIMIT_NOFILE, limits.open_files, 0),
+        (resource.RLIMIT_FSIZE, limits.file_bytes, 0),
+    )
+    return tuple((which, _pair(which, value, more)) for which, value, more in wanted if value is not None)
+
+
+def _pair(which: int, value: int, more: int) -> tuple[int, int]:
+    """Never above what selcgi itself may: raising a hard limit would fail."""
+    hard = resource.getrlimit(which)[1]
+    if hard == resource.RLIM_INFINITY:
+        return value, value + more
+    return min(value, hard), min(value + more, hard)

@@ -1,0 +1,70 @@
+"""A fresh process for each request: from a Plan to a Running, by the steps that launch/steps.py lists.
+
+Decides which of the two ways ends every descendant: a cgroup leaf where the worker has some, else a guard. Whatever
+step fails, LaunchFailed names it, no process is left and every descriptor is closed. Must not log, wait for a script,
+or decide what is launched. Called by serve/request.py.
+"""
+
+import contextlib
+import os
+import signal
+from contextlib import ExitStack
+from functools import partial
+
+from selcgi.launch.guarded import start_guard
+from selcgi.launch.leafed import LeafRunning
+from selcgi.launch.running import Running
+from selcgi.launch.spawn import spawn
+from selcgi.launch.steps import step
+from selcgi.launch.streams import Streams, make_streams
+from selcgi.plan import Plan
+from selcgi.system.cgroups import Leaf, Leaves
+from selcgi.system.processes import forbid_core_dumps, keep_descriptors, occupy_standard_streams, reap
+from selcgi.system.selinux import Labels
+
+
+class Launcher:
+    """Starts scripts from the main thread of a process that has no other. `leaves` is None where none are delegated."""
+
+    def __init__(self, labels: Labels, leaves: Leaves | None) -> None:
+        """Sets what holds for the process from here on: no core files, and no descriptor but 0 to 2 for its children."""
+        self._labels = labels
+        self._leaves = leaves
+        occupy_standard_streams()
+        keep_descriptors()
+        forbid_core_dumps()
+
+    def launch(self, plan: Plan) -> Running:
+        """The script, running; behind a guard it may still turn out, by poll(), that it could not be started.
+
+        LaunchFailed or ContextLost: nothing of it runs, nothing is open.
+        """
+        with ExitStack() as always, ExitStack() as on_failure:
+            streams = make_streams(plan.empty_body, always, on_failure)
+            running: Running
+            if self._leaves is None:
+                running = start_guard(plan, streams, self._labels)
+            else:
+                running = self._launch_in_leaf(plan, streams, self._leaves)
+            on_failure.pop_all()
+        return running
+
+    def _launch_in_leaf(self, plan: Plan, streams: Streams, leaves: Leaves) -> Running:
+        leaf = leaves.lease()
+        with ExitStack() as on_failure:
+            on_failure.callback(leaves.give_back, leaf)
+            destroy = partial(_destroy, leaf)
+            pid = spawn(plan, streams.theirs, self._labels, leaf.inside(), destroy)
+            on_failure.callback(destroy, pid)
+            with step("wait"):
+                running = LeafRunning(pid, streams, leaves, leaf)
+            on_failure.pop_all()
+        return running
+
+
+def _destroy(leaf: Leaf, pid: int) -> None:
+    """End what was started and reap it; a killed process that has hardly begun does not keep us waiting."""
+    leaf.kill()
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, signal.SIGKILL)
+    reap(pid, wait=True)

@@ -1,0 +1,72 @@
+"""A running script whose processes are the members of one cgroup leaf: the Running that worker and kernel share.
+
+Decides when a request's processes are gone: when the script is reaped and the kernel says the leaf is empty. Must not
+block or log. Made by launch/cold.py.
+"""
+
+import os
+import signal
+
+from selcgi.errors import LaunchFailed
+from selcgi.launch.streams import Streams
+from selcgi.plan import Exit
+from selcgi.system.cgroups import Leaf, Leaves
+from selcgi.system.processes import reap, signal_group
+
+
+class LeafRunning:
+    """See launch/running.py for what each member promises."""
+
+    def __init__(self, pid: int, streams: Streams, leaves: Leaves, leaf: Leaf) -> None:
+        """OSError when no pidfd is to be had; then nothing is owned."""
+        self.pid = pid
+        self.stdin, self.stdout, self.stderr = streams.stdin, streams.stdout, streams.stderr
+        self.wake = leaf.wake
+        self._leaves = leaves
+        self._leaf = leaf
+        self._exit: Exit | None = None
+        self._gone = False
+        self._pidfd = os.pidfd_open(pid)
+        leaf.watch(self._pidfd)
+
+    def poll(self) -> None:
+        if self._exit is None:
+            self._reap()
+        populated = self._leaf.populated()  # in any case: reading it is what takes the notice from `wake`
+        self._gone = self._exit is not None and not populated
+
+    def _reap(self) -> None:
+        try:
+            self._exit = reap(self.pid)
+        except ChildProcessError as error:
+            raise LaunchFailed("wait", f"process {self.pid} was reaped by something else than its request") from error
+        if self._exit is not None:
+            self._close_pidfd()  # it would stay readable for ever
+
+    @property
+    def confirmed(self) -> bool:
+        return True
+
+    @property
+    def exit(self) -> Exit | None:
+        return self._exit
+
+    @property
+    def gone(self) -> bool:
+        return self._gone
+
+    def terminate(self) -> None:
+        if self._exit is None:
+            signal_group(self.pid, signal.SIGTERM)
+
+    def kill(self) -> None:
+        self._leaf.kill()
+
+    def close(self) -> None:
+        self._close_pidfd()
+        self._leaves.give_back(self._leaf)
+
+    def _close_pidfd(self) -> None:
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1

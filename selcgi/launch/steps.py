@@ -1,0 +1,37 @@
+"""The steps of a launch, in their order, and the one way in which a step fails.
+
+The order is the security argument. Each name below is what a log line shows as `step` when that step failed; then
+nothing of the script runs. Must not do a step. Used by launch/ alone.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from selcgi.errors import LaunchFailed
+
+STEPS = (
+    "make_streams",  # before anything that would have to be undone by killing
+    "guard",  # where no cgroup is delegated: everything below happens in the fork
+    "lease_leaf",
+    "check_script",  # as late as can be: a `#!` script is opened again, by its path
+    "enter_leaf",  # the child is born inside; there is no moment at which it is outside
+    "enter_directory",  # before the account is changed: the directory was opened and checked by selcgi
+    "set_exec_context",  # the last thing before the spawn, so that it covers no other one
+    "set_limits",  # in the child, before the account is changed: a hard limit may only be lowered after it
+    "set_account",  # in the child
+    "exec",
+    "clear_exec_context",  # before anything else can be spawned
+    "leave_leaf",  # before the leaf can be killed
+    "wait",  # a descriptor that tells of its end, before it can be reaped
+    "confirm",  # before a byte of its output is looked at
+)
+
+
+@contextmanager
+def step(name: str) -> Iterator[None]:
+    """What goes wrong inside is a LaunchFailed with this name."""
+    assert name in STEPS, name
+    try:
+        yield
+    except OSError as error:
+        raise LaunchFailed(name, f"{name} failed: {error.strerror or error}") from error

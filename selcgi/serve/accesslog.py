@@ -1,0 +1,82 @@
+"""One line a request, written at its end: always the same fields in the same order, as text or JSON.
+
+Decides how a value is written so that no request can forge a line or a field. Must not decide what is worth a line.
+Filled by serve/request.py and serve/relay.py, written by serve/request.py.
+"""
+
+import json
+import logging
+import re
+import time
+from dataclasses import dataclass, fields
+
+from selcgi.errors import LaunchFailed, SelcgiError
+from selcgi.plan import Exit
+
+LOG = logging.getLogger("selcgi")
+_PLAIN = re.compile(r"[A-Za-z0-9_./:@%+,*~()-]+")
+
+
+@dataclass(slots=True)
+class Entry:
+    """The fields of the line, in its order; an empty one prints as "-". Seconds are wall clock, cpu_s CPU time."""
+
+    time: str = ""
+    id: str = ""
+    listener: str = ""
+    user: str = ""
+    auth: str = ""
+    rule: str = ""
+    context: str = ""
+    script: str = ""
+    method: str = ""
+    status: int = 0
+    seconds: float = 0.0
+    cpu_s: float | None = None
+    maxrss: int | None = None
+    bytes_in: int = 0
+    bytes_out: int = 0
+    exit: str = ""
+    killed_by: str = ""
+    step: str = ""
+    selinux: str = ""  # "off" or "permissive-ok": the protection that this run does not have
+    reason: str = ""
+    fix: str = ""
+
+    def blame(self, error: SelcgiError) -> None:
+        """The first error of a request is its cause; what follows from it is not."""
+        if not self.reason:
+            self.step, self.reason, self.fix = error.step, error.reason, error.fix
+
+    def ended(self, how: Exit) -> None:
+        self.exit, self.cpu_s, self.maxrss = str(how), round(how.cpu_seconds, 6), how.maxrss_bytes
+
+    def write(self, as_json: bool) -> None:
+        """The line; a launch that failed or lost its context is an error, any other refusal a warning."""
+        now = time.time()
+        self.time = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now * 1000) % 1000:03d}Z"
+        level = logging.INFO if not self.reason else logging.WARNING
+        if self.reason and self.status == LaunchFailed.status:
+            level = logging.ERROR
+        if LOG.isEnabledFor(level):
+            LOG.log(level, "%s", self.as_json() if as_json else self.as_text())
+
+    def as_json(self) -> str:
+        return json.dumps({name: getattr(self, name) for name in _NAMES if name not in _WHEN_SET or getattr(self, name)})
+
+    def as_text(self) -> str:
+        pairs = ((name, getattr(self, name)) for name in _NAMES)
+        return " ".join(f"{name}={_text(value)}" for name, value in pairs if value or name not in _WHEN_SET)
+
+
+def _text(value: str | int | float | None) -> str:
+    if value is None or value == "":
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.6f}".rstrip("0").rstrip(".")
+    text = str(value)
+    return text if _PLAIN.fullmatch(text) else json.dumps(text)
+
+
+_NAMES = tuple(field.name for field in fields(Entry))
+_WHEN_SET = {"selinux", "reason", "fix"}

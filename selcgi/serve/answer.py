@@ -1,0 +1,72 @@
+"""What the script wrote, on its way to the web server: the head in one piece, then no more than it promised.
+
+Decides what may be sent. Nothing leaves before the head is complete and `released`; a body longer than its
+Content-Length is cut, a shorter one makes the response broken (RFC 3875 section 6.3, RFC 9112 section 6.3).
+Must not read or write anything. Used by serve/relay.py.
+"""
+
+from selcgi.errors import BadResponse
+from selcgi.wire.response import HeadReader, ResponseHead
+
+
+class Answer:
+    """Bytes of the script in by feed(), bytes for the web server out by take()."""
+
+    def __init__(self, head_limit: int, keep_sendfile: bool) -> None:
+        self._reader = HeadReader(head_limit)
+        self._keep_sendfile = keep_sendfile
+        self._held: list[bytes] = []
+        self.held_bytes = 0
+        self.head: ResponseHead | None = None
+        self.sent = False  # the head was taken: the status can't be changed any more
+        self.body_bytes = 0
+        self.surplus = 0  # bytes beyond Content-Length, cut off
+
+    def feed(self, data: bytes) -> None:
+        """More from the script's stdout. BadResponse when it is no head."""
+        if self.head is not None:
+            self._hold_body(data)
+            return
+        head = self._reader.feed(data)
+        if head is not None:
+            self._start(head)
+
+    def finish(self) -> None:
+        """The script's stdout has ended. BadResponse when the head never did, or the body is too short."""
+        if self.head is None:
+            self._start(self._reader.finish())
+        assert self.head is not None
+        promised = self.head.content_length
+        if promised is not None and self.body_bytes < promised:
+            raise BadResponse(
+                f"the script promised Content-Length {promised} and wrote {self.body_bytes} bytes",
+                "correct the script's Content-Length, or see why it ended early",
+            )
+
+    def take(self) -> bytes:
+        """All that may be sent now."""
+        data = b"".join(self._held)
+        self._held.clear()
+        self.held_bytes = 0
+        self.sent = self.sent or bool(data)
+        return data
+
+    def _start(self, head: ResponseHead) -> None:
+        self.head = head
+        self._hold(head.encode(self._keep_sendfile))
+        self._hold_body(self._reader.rest)
+
+    def _hold_body(self, data: bytes) -> None:
+        assert self.head is not None
+        promised = self.head.content_length
+        if promised is not None and self.body_bytes + len(data) > promised:
+            kept = promised - self.body_bytes
+            self.surplus += len(data) - kept
+            data = data[:kept]
+        self.body_bytes += len(data)
+        self._hold(data)
+
+    def _hold(self, data: bytes) -> None:
+        if data:
+            self._held.append(data)
+            self.held_bytes += len(data)

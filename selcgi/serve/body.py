@@ -1,0 +1,153 @@
+"""The request body on its way to the script: taken off the web server at once, kept in memory, then on disk.
+
+Decides where the bytes wait and whether they are too many. The web server is never made to wait for the script:
+nginx drops the rest of an upload at the first response head, and Caddy sends all before it reads. The file has no
+name (O_TMPFILE), so nothing is left behind whatever happens. Must not know descriptors of the script or records.
+Filled by serve/session.py, emptied by serve/feeder.py.
+"""
+
+import os
+from dataclasses import dataclass
+
+from selcgi.errors import BadRequest, BodyTooLarge, Overloaded, SelcgiError
+from selcgi.settings import Settings
+
+PIECE = 65536  # bytes read at a time: the capacity of a pipe (pipe(7))
+
+
+@dataclass(slots=True)
+class SpoolSpace:
+    """What the body files of one worker may hold together, in bytes."""
+
+    limit: int
+    used: int = 0
+
+    def take(self, size: int) -> None:
+        """Overloaded when the space is used up."""
+        if self.used + size > self.limit:
+            raise Overloaded(
+                f"the spool holds {self.used} bytes, {self.limit} are allowed",
+                "raise --spool-total, or lower --max-body",
+            )
+        self.used += size
+
+    def give_back(self, size: int) -> None:
+        self.used -= size
+
+
+class Body:
+    """Bytes in by feed() and end(), out by peek() and consume(). Never longer than `limit` or the declared length."""
+
+    def __init__(self, settings: Settings, space: SpoolSpace, limit: int) -> None:
+        self.limit = limit
+        self.expected: int | None = None  # CONTENT_LENGTH, once the params are read
+        self.received = 0
+        self.ended = False  # the web server has said so
+        self.error: SelcgiError | None = None
+        self.unwanted = False  # nobody will read it: count, and throw away
+        self._settings = settings
+        self._space = space
+        self._memory = bytearray()
+        self._file = -1
+        self._read_at = self._write_at = 0  # in the file
+
+    @property
+    def arrived(self) -> bool:
+        """All of it is here: it has ended, or the declared length is in."""
+        return self.ended or (self.expected is not None and self.received >= self.expected)
+
+    @property
+    def complete(self) -> bool:
+        """It has arrived and all of it was taken."""
+        return self.arrived and not self._memory and self._read_at == self._write_at
+
+    def expect(self, length: int | None, limit: int) -> None:
+        """What the params say: BodyTooLarge when that is more than `limit` bytes."""
+        self.expected, self.limit = length, limit
+        if max(length or 0, self.received) > limit:
+            raise BodyTooLarge(f"a body of {max(length or 0, self.received)} bytes, {limit} are allowed", _RAISE_LIMIT)
+
+    def feed(self, data: bytes) -> None:
+        """More of it. An excess is kept in `error`, for the request to find."""
+        self.received += len(data)
+        if self.unwanted:
+            return
+        try:
+            self._check_length()
+            self._keep(data)
+        except SelcgiError as error:
+            self.error = error
+            self.discard()
+
+    def end(self) -> None:
+        """No more will come; less than was declared is an error, never a complete body."""
+        self.ended = True
+        if self.expected is not None and self.received < self.expected and not self.unwanted:
+            self.error = BadRequest(f"the body ended after {self.received} of {self.expected} bytes")
+
+    def peek(self) -> bytes | memoryview:
+        """The next bytes without taking them; empty when there are none yet."""
+        if self._memory:
+            return bytes(self._memory[:PIECE])
+        if self._read_at < self._write_at:
+            return os.pread(self._file, PIECE, self._read_at)
+        return b""
+
+    def consume(self, size: int) -> None:
+        """Take `size` of the bytes that peek() has shown."""
+        if self._memory:
+            del self._memory[:size]
+            return
+        self._read_at += size
+        if self._read_at == self._write_at:
+            self._rewind()
+
+    def discard(self) -> None:
+        """Nobody wants the rest: what is kept is dropped, what comes is counted only."""
+        self.unwanted = True
+        self._memory.clear()
+        self._rewind()
+
+    def close(self) -> None:
+        self.discard()
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def _check_length(self) -> None:
+        if self.received > self.limit:
+            raise BodyTooLarge(f"the body is longer than the {self.limit} bytes that are allowed", _RAISE_LIMIT)
+        if self.expected is not None and self.received > self.expected:
+            raise BadRequest(f"the body is longer than its CONTENT_LENGTH of {self.expected} bytes")
+
+    def _keep(self, data: bytes) -> None:
+        if self._write_at == 0 and len(self._memory) + len(data) <= self._settings.body_memory_bytes:
+            self._memory += data
+            return
+        self._space.take(len(data))
+        self._spool(data)
+
+    def _spool(self, data: bytes) -> None:
+        left = memoryview(data)
+        try:
+            if self._file < 0:
+                flags = os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC
+                self._file = os.open(self._settings.spool, flags, 0o600)
+            while left:
+                written = os.pwrite(self._file, left, self._write_at)
+                self._write_at += written
+                left = left[written:]
+        except OSError as error:
+            self._space.give_back(len(left))
+            raise Overloaded(
+                f"cannot spool a body in {self._settings.spool}: {error.strerror}", "free space there, or set --spool"
+            ) from error
+
+    def _rewind(self) -> None:
+        if self._write_at:
+            self._space.give_back(self._write_at)
+            os.ftruncate(self._file, 0)
+            self._read_at = self._write_at = 0
+
+
+_RAISE_LIMIT = "raise --max-body, or max-body= in the rule"

@@ -1,0 +1,78 @@
+"""The deadlines of one request: total, first byte, idle, write stall, with one lazy timer.
+
+Decides which one has passed. Moving a deadline is an assignment; the timer looks at the clock when it fires and sleeps
+on, so a byte costs no timer call. Must not signal anybody: it calls back once, with the error. Used by serve/relay.py.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from selcgi.errors import DeadlineExceeded
+from selcgi.plan import Limits
+from selcgi.settings import Settings
+
+_FIX = {
+    "total": "raise --timeout, or timeout= in the rule, if the script may take that long",
+    "first-byte": "raise --first-byte-timeout, or first-byte-timeout= in the rule, if the script may think that long",
+    "idle": "raise --idle-timeout, or idle-timeout= in the rule, if the script may pause that long",
+    "write": "see why the web server takes no bytes of the response",
+}
+
+
+class Deadlines:
+    """Calls `missed` once when one of the four has passed. Seconds are of the loop's monotonic clock."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        limits: Limits,
+        settings: Settings,
+        missed: Callable[[DeadlineExceeded], None],
+    ) -> None:
+        now = loop.time()
+        self._loop = loop
+        self._missed = missed
+        self._seconds = {
+            "total": limits.total_seconds,
+            "first-byte": limits.first_byte_seconds,
+            "idle": limits.idle_seconds,
+            "write": settings.write_seconds,
+        }
+        self._since: dict[str, float | None] = {"total": now, "first-byte": now, "idle": now, "write": None}
+        self._timer: asyncio.TimerHandle | None = loop.call_at(self._next()[0], self._look)
+
+    def moved(self) -> None:
+        """A byte went in or out of the script."""
+        if self._since["idle"] is not None:
+            self._since["idle"] = self._loop.time()
+
+    def answered(self) -> None:
+        """The response head is complete."""
+        self._since["first-byte"] = None
+
+    def waiting(self, blocked: bool) -> None:
+        """The web server has (not) taken all that it was sent. While it does not, the script may idle."""
+        if blocked == (self._since["write"] is None):
+            now = self._loop.time()
+            self._since["write"], self._since["idle"] = (now, None) if blocked else (None, now)
+
+    def taken(self) -> None:
+        """The web server took some of what waits for it."""
+        if self._since["write"] is not None:
+            self._since["write"] = self._loop.time()
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _next(self) -> tuple[float, str]:
+        return min((since + self._seconds[name], name) for name, since in self._since.items() if since is not None)
+
+    def _look(self) -> None:
+        due, name = self._next()
+        if due > self._loop.time():
+            self._timer = self._loop.call_at(due, self._look)
+            return
+        self._timer = None
+        self._missed(DeadlineExceeded(name, f"the {name} deadline of {self._seconds[name]:g} s passed", _FIX[name]))

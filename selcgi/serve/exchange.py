@@ -1,0 +1,88 @@
+"""One request as its connection sees it: params and body come in here, the answer goes out.
+
+Decides nothing: it couples serve/request.py and serve/relay.py to a connection that may be gone at any moment; after
+that every write is dropped. Made by serve/session.py, one for each RequestBegan.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from selcgi.errors import SelcgiError
+from selcgi.serve.accesslog import Entry
+from selcgi.serve.body import Body
+from selcgi.settings import ListenerSettings
+
+Pairs = tuple[tuple[bytes, bytes], ...]
+
+
+class Connected(Protocol):
+    """What an exchange needs of its session. `blocked`: more waits to be sent than selcgi wants to keep."""
+
+    listener: ListenerSettings
+    tcp: bool
+
+    @property
+    def blocked(self) -> bool: ...
+    def write(self, wire_id: int, data: bytes) -> None: ...
+    def write_stderr(self, wire_id: int, data: bytes) -> None: ...
+    def end(self, wire_id: int, app_status: int) -> None: ...
+    def break_off(self, wire_id: int) -> None: ...
+
+
+def _nothing() -> None:
+    return None
+
+
+class Exchange:
+    """`on_input` is called when the body grew, ended, failed, or the client left; `on_output` when bytes were taken."""
+
+    def __init__(self, session: Connected, wire_id: int, pairs: Pairs, body: Body) -> None:
+        self.pairs = pairs
+        self.body = body
+        self.listener = session.listener
+        self.tcp = session.tcp
+        self.entry = Entry(listener=session.listener.address)
+        self.refused: SelcgiError | None = None  # before it was looked at: unreadable params, too many requests
+        self.aborted = False  # by FCGI_ABORT_REQUEST or a lost connection: nobody waits for an answer
+        self.bytes_out = 0
+        self.on_input: Callable[[], None] = _nothing
+        self.on_output: Callable[[], None] = _nothing
+        self._session: Connected | None = session
+        self._wire_id = wire_id
+
+    @property
+    def blocked(self) -> bool:
+        return self._session is not None and self._session.blocked
+
+    def write(self, data: bytes) -> None:
+        """Bytes of the response, its head first."""
+        self.bytes_out += len(data)
+        if self._session is not None and not self.aborted:
+            self._session.write(self._wire_id, data)
+
+    def write_stderr(self, data: bytes) -> None:
+        """Bytes for the web server's error log."""
+        if self._session is not None and not self.aborted:
+            self._session.write_stderr(self._wire_id, data)
+
+    def end(self, app_status: int) -> None:
+        """The response is complete."""
+        session, self._session = self._session, None
+        if session is not None:
+            session.end(self._wire_id, app_status)
+
+    def break_off(self) -> None:
+        """The response can't be completed: the web server must not take it for a whole one."""
+        session, self._session = self._session, None
+        if session is not None:
+            session.break_off(self._wire_id)
+
+    def abort(self) -> None:
+        """The client left."""
+        self.aborted = True
+        self.on_input()
+
+    def disconnected(self) -> None:
+        """The connection is no more."""
+        self._session = None
+        self.abort()

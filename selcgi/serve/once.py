@@ -1,0 +1,64 @@
+"""One request without a web server: the same worker, the same bytes on the wire, over a pair of sockets.
+
+Decides nothing about the request, so that what it shows is what a web server's request would meet.
+Called by cli/run.py.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from typing import IO
+
+from selcgi.errors import ProtocolError
+from selcgi.serve.accesslog import Entry
+from selcgi.serve.client import Pairs, read_pieces, request
+from selcgi.serve.site import Site, open_site
+from selcgi.serve.worker import Worker, run_loop
+from selcgi.settings import ListenerSettings, Settings
+from selcgi.system.cgroups import Leaves, open_tree
+from selcgi.system.selinux import open_labels
+
+_LISTENER = ListenerSettings("run", identity="remote-user")
+
+
+@dataclass(frozen=True, slots=True)
+class Sinks:
+    """Where the answer goes: what a web server would get, and what it would write to its error log."""
+
+    stdout: Callable[[bytes], None]
+    stderr: Callable[[bytes], None]
+
+
+def run_once(settings: Settings, params: dict[str, str], body: IO[bytes] | None, sinks: Sinks) -> Entry:
+    """Serve one request and return its record. StartRefused or MappingError when selcgi would not start."""
+    entries: list[Entry] = []
+    site = open_site(settings, open_labels(settings.selinux), entries.append)
+    pairs = tuple((name.encode(), os.fsencode(value)) for name, value in params.items())
+    with closing(site), ExitStack() as held:
+        tree = open_tree(settings.cgroup)
+        if tree is not None:
+            held.callback(tree.remove)
+        leaves = tree.leaves(0) if tree is not None else None
+        run_loop(lambda: _serve(site, leaves, pairs, body, sinks))
+    return entries[0]
+
+
+async def _serve(site: Site, leaves: Leaves | None, pairs: Pairs, body: IO[bytes] | None, sinks: Sinks) -> None:
+    """An interrupt from the keyboard ends the request, and with it the script."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    worker = Worker(site, (), leaves)
+    sending = asyncio.ensure_future(request(ours, pairs, read_pieces(body), sinks.stdout, sinks.stderr))
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        worker.loop.add_signal_handler(signum, sending.cancel)
+    worker.adopt(theirs, _LISTENER)
+    try:
+        await sending
+    except (asyncio.CancelledError, ProtocolError):
+        pass  # the entry says why
+    finally:
+        await worker.stop()

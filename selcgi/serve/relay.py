@@ -1,0 +1,268 @@
+"""Between a running script and its web server: body in, answer out, and the end of every process of the request.
+
+Decides how a request ends: the phases below, one way only. Whatever happens, the script's whole process tree is
+killed and seen gone before run() returns, so that a finished response means that nothing of it runs any more.
+Must not format log lines or pages. Used by serve/request.py.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable
+from enum import Enum
+
+from selcgi.errors import ClientGone, DeadlineExceeded, LaunchFailed, SelcgiError
+from selcgi.launch.running import Running
+from selcgi.plan import Limits
+from selcgi.serve.answer import Answer
+from selcgi.serve.deadlines import Deadlines
+from selcgi.serve.exchange import Exchange
+from selcgi.serve.feeder import Feeder
+from selcgi.serve.stderr import StderrLog
+from selcgi.settings import Settings
+
+_AT_ONCE = 65536
+_UNKILLABLE_SECONDS = 10.0  # after KILL; a process that is still there waits in the kernel
+
+
+class Phase(Enum):
+    """RUNNING until the script exits; LINGERING for output that its background jobs still hold open; TERMINATING from
+    an error until the grace is over; KILLING until no process is left; GONE while the last output is sent."""
+
+    RUNNING = "running"
+    LINGERING = "lingering"
+    TERMINATING = "terminating"
+    KILLING = "killing"
+    GONE = "gone"
+
+
+class Relay:
+    """Owns the three streams of `running`. run() raises the error that ended the request, if one did."""
+
+    def __init__(
+        self, running: Running, exchange: Exchange, answer: Answer, limits: Limits, settings: Settings
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._running = running
+        self._exchange = exchange
+        self._settings = settings
+        self._entry = exchange.entry
+        self._answer = answer
+        self._stderr = StderrLog(exchange, exchange.entry.id, settings.stderr_bytes)
+        self._feeder = Feeder(self._loop, running.stdin, exchange.body)
+        self._deadlines = Deadlines(self._loop, limits, settings, self._fail)
+        self._phase = Phase.RUNNING
+        self._error: SelcgiError | None = None
+        self._over: asyncio.Future[None] = self._loop.create_future()
+        self._timer: asyncio.TimerHandle | None = None
+        self._open = {running.stdout, running.stderr}  # streams that have not ended
+        self._reading: set[int] = set()
+
+    async def run(self) -> None:
+        """Until every process is gone and the answer is with the web server, or the request has failed."""
+        running = self._running
+        self._exchange.on_input = lambda: self._safely(self._input)
+        self._exchange.on_output = lambda: self._safely(self._output)
+        self._loop.add_reader(running.wake, self._safely, self._woken)
+        self._listen(running.stderr, True)
+        self._listen(running.stdout, True)
+        self._safely(self._input)
+        try:
+            await self._over
+        finally:
+            self._release()
+        if self._error is not None:
+            raise self._error
+
+    def _safely(self, step: Callable[[], None]) -> None:
+        """A callback that fails must fail its request, not vanish in the event loop."""
+        try:
+            step()
+        except SelcgiError as error:
+            self._fail(error)
+        except Exception as error:  # noqa: BLE001 - any bug ends the request, in the open
+            self._fail(SelcgiError(f"internal error in the relay: {error!r}"))
+
+    def _input(self) -> None:
+        """The body has grown, ended or failed, or the client has left."""
+        if self._exchange.aborted:
+            raise ClientGone("the client left before the response was complete")
+        if self._exchange.body.error is not None:
+            raise self._exchange.body.error
+        self._deadlines.moved()
+        self._feeder.push()
+        self._flow()
+
+    def _output(self) -> None:
+        self._deadlines.taken()
+        self._flow()
+
+    def _woken(self) -> None:
+        """Something became of the processes."""
+        self._running.poll()
+        if self._running.gone:
+            self._set_phase(Phase.GONE)
+        elif self._running.exit is not None:
+            self._exited()
+        self._flow()
+
+    def _exited(self) -> None:
+        if self._phase is Phase.RUNNING and self._open:
+            self._set_phase(Phase.LINGERING)
+        elif self._phase in (Phase.RUNNING, Phase.TERMINATING):
+            self._set_phase(Phase.KILLING)
+
+    def _set_phase(self, phase: Phase) -> None:
+        if phase is self._phase:
+            return
+        self._phase = phase
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        _ENTER[phase](self)
+
+    def _linger(self) -> None:
+        self._timer = self._loop.call_later(self._settings.linger_seconds, self._set_phase, Phase.KILLING)
+
+    def _terminate(self) -> None:
+        self._running.terminate()
+        self._timer = self._loop.call_later(self._settings.kill_grace_seconds, self._set_phase, Phase.KILLING)
+
+    def _kill(self) -> None:
+        self._timer = self._loop.call_later(_UNKILLABLE_SECONDS, self._unkillable)
+        self._running.kill()
+        self._running.poll()
+        if self._running.gone:
+            self._set_phase(Phase.GONE)
+
+    def _unkillable(self) -> None:
+        reason = f"processes of the request are still there {_UNKILLABLE_SECONDS:g} s after SIGKILL"
+        self._error = LaunchFailed("kill", reason, "see what they wait for in the kernel (ps -o pid,stat,wchan)")
+        self._finish()
+
+    def _gone(self) -> None:
+        self._loop.remove_reader(self._running.wake)
+        self._feeder.close()
+        if self._error is not None:
+            self._finish()
+
+    def _fail(self, error: SelcgiError) -> None:
+        """The request can't succeed any more. The first error counts."""
+        if self._error is not None or self._over.done():
+            return
+        self._error = error
+        self._entry.killed_by = "" if self._running.exit else error.step
+        self._silence()
+        if self._phase is Phase.GONE:
+            self._finish()
+        elif self._phase is not Phase.KILLING:
+            gently = isinstance(error, DeadlineExceeded | ClientGone) and self._running.exit is None
+            self._set_phase(Phase.TERMINATING if gently else Phase.KILLING)
+
+    def _stdout_readable(self) -> None:
+        data = self._read(self._running.stdout)
+        if data:
+            self._deadlines.moved()
+            self._answer.feed(data)
+            if self._answer.head is not None:
+                self._deadlines.answered()
+        self._flow()
+
+    def _stderr_readable(self) -> None:
+        data = self._read(self._running.stderr)
+        if data:
+            self._deadlines.moved()
+            self._stderr.feed(data)
+
+    def _read(self, fd: int) -> bytes:
+        try:
+            data = os.read(fd, _AT_ONCE)
+        except BlockingIOError:
+            return b""
+        if not data:
+            self._listen(fd, False)
+            self._open.discard(fd)
+            if not self._open and self._phase is Phase.LINGERING:
+                self._set_phase(Phase.KILLING)
+        return data
+
+    def _flow(self) -> None:
+        """Send what may be sent; read on only while the web server takes it."""
+        if self._error is not None:
+            return
+        if self._phase is Phase.GONE:
+            self._drain()
+        if self._may_send():
+            data = self._answer.take()
+            if data:
+                self._exchange.write(data)
+        self._deadlines.waiting(self._exchange.blocked)
+        stdout = self._running.stdout
+        self._listen(stdout, not self._full() and stdout in self._open)
+        if self._phase is Phase.GONE and not self._open:
+            self._answer.finish()
+            self._exchange.write(self._answer.take())
+            self._finish()
+
+    def _may_send(self) -> bool:
+        """nginx drops the rest of an upload at the first response head: hold it until the body is here or unwanted."""
+        body_done = self._answer.sent or self._feeder.closed or self._exchange.body.arrived
+        return body_done and self._running.confirmed
+
+    def _drain(self) -> None:
+        """No writer is left: what the pipes still hold is all there will be, end of file or not."""
+        for fd, feed in ((self._running.stderr, self._stderr.feed), (self._running.stdout, self._answer.feed)):
+            while fd in self._open and (fd == self._running.stderr or not self._full()):
+                data = self._read(fd)
+                if data:
+                    feed(data)
+                else:
+                    self._listen(fd, False)
+                    self._open.discard(fd)
+
+    def _full(self) -> bool:
+        return self._exchange.blocked or self._answer.held_bytes >= self._settings.output_bytes
+
+    def _listen(self, fd: int, wanted: bool) -> None:
+        if wanted == (fd in self._reading):
+            return
+        if wanted:
+            reader = self._stdout_readable if fd == self._running.stdout else self._stderr_readable
+            self._loop.add_reader(fd, self._safely, reader)
+            self._reading.add(fd)
+        else:
+            self._loop.remove_reader(fd)
+            self._reading.discard(fd)
+
+    def _silence(self) -> None:
+        """Nothing more is read from the script or written to it; its stdin stays open, so that a body that broke off
+        never looks complete."""
+        self._deadlines.stop()
+        self._exchange.body.discard()
+        for fd in list(self._reading):
+            self._listen(fd, False)
+
+    def _finish(self) -> None:
+        if not self._over.done():
+            self._over.set_result(None)
+
+    def _release(self) -> None:
+        self._silence()
+        self._exchange.on_input = self._exchange.on_output = lambda: None
+        if self._timer is not None:
+            self._timer.cancel()
+        self._loop.remove_reader(self._running.wake)
+        self._feeder.close()
+        self._stderr.close()
+        os.close(self._running.stdout)
+        os.close(self._running.stderr)
+        self._entry.bytes_in = self._feeder.written
+        if self._running.exit is not None:
+            self._entry.ended(self._running.exit)
+
+
+_ENTER: dict[Phase, Callable[[Relay], None]] = {
+    Phase.LINGERING: Relay._linger,
+    Phase.TERMINATING: Relay._terminate,
+    Phase.KILLING: Relay._kill,
+    Phase.GONE: Relay._gone,
+}

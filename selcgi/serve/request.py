@@ -1,0 +1,205 @@
+"""One request, from its params to its line in the log. Read this file first.
+
+Decides the order, left to right and no step back: params, identity, script, rule, context, body, launch, relay.
+Everything is decided before anything is started. Every refusal, whatever its cause, ends here: one page that names
+the request id only, one line in the log with the reason. Must not know sockets or the kernel.
+Called by serve/worker.py for each request, and by `selcgi run` through the same worker.
+"""
+
+import asyncio
+import os
+import secrets
+import traceback
+from contextlib import closing
+from dataclasses import dataclass, replace
+
+from selcgi.errors import ClientGone, DeadlineExceeded, Denied, Overloaded, ScriptNotFound, SelcgiError
+from selcgi.mapping.table import Query, Verdict
+from selcgi.plan import Limits, Plan
+from selcgi.serve.accesslog import Entry
+from selcgi.serve.answer import Answer
+from selcgi.serve.exchange import Exchange
+from selcgi.serve.relay import Relay
+from selcgi.serve.site import Site, context_text
+from selcgi.system.accounts import account
+from selcgi.system.identity import prove
+from selcgi.system.scripts import Located, open_script
+from selcgi.wire.environ import Request, environ, read_request
+from selcgi.wire.response import error_page
+
+_RETRY_SECONDS = 5  # told to the client of an overloaded selcgi
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is to be done for one request. It owns the opened script until close()."""
+
+    request: Request
+    located: Located
+    verdict: Verdict
+    limits: Limits
+
+    def close(self) -> None:
+        self.located.script.close()
+
+
+async def serve_request(site: Site, exchange: Exchange) -> None:
+    """Answer one request, whatever it takes, and log it. Raises nothing."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    entry = exchange.entry
+    entry.id, entry.selinux = secrets.token_hex(6), site.labels.note
+    try:
+        with closing(decide(site, exchange)) as decision:
+            await run(site, exchange, decision)
+    except SelcgiError as error:
+        _refuse(exchange, error)
+    except Exception as error:  # noqa: BLE001 - a bug must not leave a client without an answer
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{os.path.basename(place.filename)}:{place.lineno}"
+        _refuse(exchange, SelcgiError(f"internal error at {where}: {error!r}", "please report it"))
+    await _end(exchange, site.settings.late_body_seconds)
+    entry.bytes_out, entry.seconds = exchange.bytes_out, loop.time() - began
+    site.report(entry)
+
+
+def decide(site: Site, exchange: Exchange) -> Decision:
+    """Who asks for which script, and what the mapping says to that. Raises the refusal."""
+    if exchange.refused is not None:
+        raise exchange.refused
+    request = identify(site, exchange)
+    try:
+        located = open_script(request.script_paths, site.roots, site.labels.file_label)
+    except ScriptNotFound:
+        # Whom no rule lets in does not learn which scripts exist.
+        _ask(site, request, request.script_paths[0], exchange.entry)
+        raise
+    try:
+        exchange.entry.script = os.fsdecode(located.script.path)
+        verdict = _ask(site, request, located.script.path, exchange.entry)
+        limits = verdict.limits(site.settings.limits)
+        exchange.body.expect(request.content_length, limits.body_bytes)
+        return Decision(request, located, verdict, limits)
+    except BaseException:
+        located.script.close()
+        raise
+
+
+def identify(site: Site, exchange: Exchange) -> Request:
+    """The params as a request, with a user only if the listener's proof says so."""
+    entry, listener = exchange.entry, exchange.listener
+    request = read_request(exchange.pairs)
+    entry.method, entry.auth, entry.user = request.method, request.auth_type, request.user or ""
+    secret = site.secrets.get(listener.address)
+    user = prove(listener, secret, request.user, request.auth_type, request.proof, exchange.tcp)
+    return replace(request, user=user)
+
+
+def _ask(site: Site, request: Request, script: bytes, entry: Entry) -> Verdict:
+    try:
+        verdict = site.table.decide(Query(request.user, os.fsdecode(script), request.host))
+    except Denied as error:
+        entry.rule = error.rule
+        raise
+    entry.rule, entry.context = verdict.where, context_text(site, verdict.spec)
+    return verdict
+
+
+async def run(site: Site, exchange: Exchange, decision: Decision) -> None:
+    """Launch what was decided and bring its answer home. When this returns, no process of it is left."""
+    decision = await _with_length(exchange, decision)
+    running = site.launcher.launch(make_plan(site, decision))
+    answer = Answer(site.settings.head_bytes, decision.verdict.sendfile)
+    relay = Relay(running, exchange, answer, decision.limits, site.settings)
+    try:
+        await relay.run()
+    except SelcgiError as error:
+        if not answer.sent:
+            raise
+        exchange.entry.blame(error)
+        exchange.break_off()
+    finally:
+        running.close()
+        _note_answer(exchange.entry, answer)
+
+
+async def _with_length(exchange: Exchange, decision: Decision) -> Decision:
+    """A body of unknown length is taken in first: a script may rely on CONTENT_LENGTH (RFC 3875 section 4.1.2)."""
+    request = decision.request
+    if request.content_length is not None:
+        return decision
+    if request.method in ("GET", "HEAD"):
+        exchange.body.discard()
+        return decision
+    await _until_body_ends(exchange, decision.limits.idle_seconds)
+    if not exchange.body.ended:
+        raise DeadlineExceeded("idle", "the body, of unknown length, did not end in time", "raise --idle-timeout")
+    return replace(decision, request=replace(request, content_length=exchange.body.received))
+
+
+async def _until_body_ends(exchange: Exchange, seconds: float) -> None:
+    """Until it has ended, failed, or nothing of it came for so long."""
+    body = exchange.body
+    news = asyncio.Event()
+    exchange.on_input = news.set
+    try:
+        while not (body.ended or body.error or exchange.aborted):
+            news.clear()
+            await asyncio.wait_for(news.wait(), seconds)
+    except TimeoutError:
+        return
+    finally:
+        exchange.on_input = lambda: None
+    if exchange.aborted:
+        raise ClientGone("the client left in the middle of its body")
+    if body.error is not None:
+        raise body.error
+
+
+def make_plan(site: Site, decision: Decision) -> Plan:
+    """Everything that the launch needs. LaunchFailed when the policy has no such context."""
+    request, script, verdict = decision.request, decision.located.script, decision.verdict
+    who = account(verdict.account) if verdict.account else site.account
+    home = who.home if who is not None else site.home
+    return Plan(
+        script=script,
+        argv=(script.path,),
+        environ=environ(request, script.path, decision.located.path_info, site.settings.environ, home),
+        context=site.labels.resolve(verdict.spec),
+        limits=decision.limits,
+        account=who,
+        empty_body=not request.content_length,
+    )
+
+
+def _note_answer(entry: Entry, answer: Answer) -> None:
+    if answer.head is None:
+        return
+    entry.status = answer.head.status
+    if answer.head.removed and not entry.reason:
+        entry.step, entry.reason = "response", f"removed from the answer: {', '.join(answer.head.removed)}"
+        entry.fix = "sendfile=yes in the rule lets this script have the web server read files for it"
+    elif answer.surplus and not entry.reason:
+        entry.step = "response"
+        entry.reason = f"{answer.surplus} bytes beyond the script's own Content-Length were cut off"
+
+
+def _refuse(exchange: Exchange, error: SelcgiError) -> None:
+    entry = exchange.entry
+    entry.blame(error)
+    entry.status = error.status
+    if not isinstance(error, ClientGone):
+        retry = _RETRY_SECONDS if isinstance(error, Overloaded) else None
+        exchange.write(error_page(error.status, entry.id, retry))
+
+
+async def _end(exchange: Exchange, seconds: float) -> None:
+    """The rest of the body is read and thrown away first: a web server still sending it would never see the answer."""
+    exchange.body.discard()
+    if not exchange.body.ended and not exchange.aborted:
+        try:
+            await asyncio.wait_for(_until_body_ends(exchange, seconds), seconds)
+        except (TimeoutError, SelcgiError):
+            pass
+    exchange.body.close()
+    exchange.end(0)

@@ -1,0 +1,224 @@
+"""One connection of a web server: bytes of the socket to events of wire/connection.py and back.
+
+Decides when the socket is read, written and closed. The body is read at once, whatever the script does (nginx and
+Caddy need that); what can't be sent is kept up to a bound that `blocked` tells. A connection that shall close is
+half-closed and read on until the peer stops, else a reset could overtake the answer. Must not know what a request
+means. Made by serve/worker.py; it hands each request to its owner as an Exchange.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from selcgi.errors import ProtocolError, SelcgiError
+from selcgi.serve.body import Body
+from selcgi.serve.exchange import Exchange, Pairs
+from selcgi.settings import ListenerSettings, Settings
+from selcgi.wire.connection import (
+    BodyChunk,
+    BodyEnded,
+    Connection,
+    Event,
+    RequestAborted,
+    RequestBegan,
+    RequestMalformed,
+)
+
+_AT_ONCE = 65536  # bytes asked of the socket: one record
+_LINGER_SECONDS = 2.0  # for the peer to close after our last byte
+_LINGER_BYTES = 1 << 20  # of late input that are read and thrown away meanwhile
+
+
+class Owner(Protocol):
+    """The worker, as its sessions see it."""
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop: ...
+    @property
+    def settings(self) -> Settings: ...
+    def body(self) -> Body: ...
+    def began(self, exchange: Exchange) -> None: ...
+    def closed(self, session: "Session") -> None: ...
+    def protocol_error(self, listener: ListenerSettings, error: SelcgiError) -> None: ...
+
+
+class Session:
+    """Owns the socket. Idle and stalled sessions are closed by sweep()."""
+
+    def __init__(self, owner: Owner, sock: socket.socket, listener: ListenerSettings) -> None:
+        self.listener = listener
+        self.tcp = sock.family != socket.AF_UNIX
+        self._owner = owner
+        self._sock = sock
+        self._connection = Connection(owner.settings.wire)
+        self._exchanges: dict[int, Exchange] = {}
+        self._keep: dict[int, bool] = {}
+        self._out = bytearray()
+        self._since = owner.loop.time()  # when it last had nothing to do, or last sent a byte
+        self._closing = False
+        self._late_bytes = 0
+        self._linger: asyncio.TimerHandle | None = None
+        owner.loop.add_reader(sock, self._readable)
+        self._readable()
+
+    @property
+    def blocked(self) -> bool:
+        return len(self._out) >= self._owner.settings.output_bytes
+
+    @property
+    def idle(self) -> bool:
+        return not self._exchanges and not self._out
+
+    def write(self, wire_id: int, data: bytes) -> None:
+        self._send(self._connection.stdout(wire_id, data))
+
+    def write_stderr(self, wire_id: int, data: bytes) -> None:
+        self._send(self._connection.stderr(wire_id, data))
+
+    def end(self, wire_id: int, app_status: int) -> None:
+        """The answer is complete; the connection stays if the web server wants it."""
+        del self._exchanges[wire_id]
+        self._closing = not self._keep.pop(wire_id) or self._closing
+        self._since = self._owner.loop.time()
+        self._send(self._connection.end(wire_id, app_status))
+        self._finish()
+
+    def break_off(self, wire_id: int) -> None:
+        """Close without END_REQUEST, so that the web server sees the break; not while others use the connection."""
+        if len(self._exchanges) > 1:
+            self.end(wire_id, 1)
+            return
+        del self._exchanges[wire_id]
+        self.close()
+
+    def sweep(self, now: float) -> None:
+        """Close when it has had no request, or the web server has taken no byte, for too long."""
+        settings = self._owner.settings
+        seconds = settings.write_seconds if self._out else settings.connection_idle_seconds
+        if (self._out or not self._exchanges) and now - self._since > seconds:
+            self.close()
+
+    def drain(self) -> None:
+        """Take no new request; close as soon as the ones in progress are answered."""
+        self._closing = True
+        self._finish()
+
+    def close(self) -> None:
+        """At once, whatever is in progress."""
+        if self._sock.fileno() < 0:
+            return
+        self._owner.loop.remove_reader(self._sock)
+        self._owner.loop.remove_writer(self._sock)
+        if self._linger is not None:
+            self._linger.cancel()
+        self._sock.close()
+        self._owner.closed(self)
+        for exchange in list(self._exchanges.values()):
+            exchange.disconnected()
+        self._exchanges.clear()
+
+    def _readable(self) -> None:
+        try:
+            data = self._sock.recv(_AT_ONCE)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self.close()
+        elif self._linger is not None:
+            self._throw_away(data)
+        else:
+            self._receive(data)
+
+    def _throw_away(self, data: bytes) -> None:
+        self._late_bytes += len(data)
+        if self._late_bytes > _LINGER_BYTES:
+            self.close()
+
+    def _receive(self, data: bytes) -> None:
+        try:
+            events = self._connection.receive_data(data)
+        except ProtocolError as error:
+            self._owner.protocol_error(self.listener, error)
+            self.close()
+            return
+        for event in events:
+            _ON[type(event)](self, event)
+        self._send(self._connection.data_to_send())
+
+    def _began(self, event: RequestBegan) -> None:
+        self._add(event.request_id, event.keep_connection, event.pairs, None)
+
+    def _malformed(self, event: RequestMalformed) -> None:
+        self._add(event.request_id, event.keep_connection, (), event.error)
+
+    def _add(self, wire_id: int, keep: bool, pairs: Pairs, error: SelcgiError | None) -> None:
+        exchange = Exchange(self, wire_id, pairs, self._owner.body())
+        exchange.refused = error
+        self._exchanges[wire_id] = exchange
+        self._keep[wire_id] = keep
+        self._owner.began(exchange)
+
+    def _chunk(self, event: BodyChunk) -> None:
+        if exchange := self._exchanges.get(event.request_id):
+            exchange.body.feed(event.data)
+            exchange.on_input()
+
+    def _ended(self, event: BodyEnded) -> None:
+        if exchange := self._exchanges.get(event.request_id):
+            exchange.body.end()
+            exchange.on_input()
+
+    def _aborted(self, event: RequestAborted) -> None:
+        if exchange := self._exchanges.get(event.request_id):
+            exchange.abort()
+
+    def _send(self, data: bytes) -> None:
+        if not data or self._sock.fileno() < 0:
+            return
+        if self._out:
+            self._out += data
+            return
+        sent = self._try(data)
+        if sent < len(data):
+            self._out += data[sent:]
+            self._owner.loop.add_writer(self._sock, self._writable)
+
+    def _try(self, data: bytes | bytearray) -> int:
+        try:
+            return self._sock.send(data)
+        except (BlockingIOError, InterruptedError):
+            return 0
+        except OSError:
+            # The peer is gone. Its end of file is read next, and ends the requests.
+            return len(data)
+
+    def _writable(self) -> None:
+        del self._out[: self._try(self._out)]
+        self._since = self._owner.loop.time()
+        if not self._out and self._sock.fileno() >= 0:
+            self._owner.loop.remove_writer(self._sock)
+        for exchange in list(self._exchanges.values()):
+            exchange.on_output()
+        self._finish()
+
+    def _finish(self) -> None:
+        """Half-close once everything is answered and sent, then wait for the peer to do the same."""
+        if not self._closing or not self.idle or self._linger is not None or self._sock.fileno() < 0:
+            return
+        self._linger = self._owner.loop.call_later(_LINGER_SECONDS, self.close)
+        try:
+            self._sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            self.close()
+
+
+_ON: dict[type[Event], Callable[[Session, Any], None]] = {
+    RequestBegan: Session._began,
+    RequestMalformed: Session._malformed,
+    BodyChunk: Session._chunk,
+    BodyEnded: Session._ended,
+    RequestAborted: Session._aborted,
+}

@@ -1,0 +1,235 @@
+"""The supervisor: opens what the workers share, forks them, replaces the dead, reloads, drains. Reads no request.
+
+Decides when a worker starts and ends. Single-threaded, no event loop: signals are blocked and waited for, so a fork
+happens in a known state. A reload builds a whole new Site and new workers before it drains the old ones; a mistake
+changes nothing. When a worker dies, all that was its is killed before another takes its place. Called by cli/serve.py.
+"""
+
+import gc
+import logging
+import os
+import resource
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from selcgi import VERSION
+from selcgi.errors import SelcgiError, StartRefused
+from selcgi.serve.site import Site, doubts, open_site
+from selcgi.serve.worker import Listener, run_worker
+from selcgi.settings import Settings
+from selcgi.system.cgroups import Tree, open_tree
+from selcgi.system.notify import notify
+from selcgi.system.processes import end_children, set_child_subreaper
+from selcgi.system.selinux import open_labels
+from selcgi.system.sockets import close_listener, open_listener
+
+LOG = logging.getLogger("selcgi")
+_SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0  # seconds before a worker that died is replaced
+_HEALTHY_SECONDS = 60.0  # a worker that lived so long starts the pauses anew
+_FILES_PER_REQUEST = 8  # socket, three streams, pidfd, script, folder, spool
+
+
+@dataclass(slots=True)
+class Child:
+    """A worker process. `number` names its cgroup; `generation` counts the reloads before it."""
+
+    pid: int
+    number: int
+    generation: int
+    started: float
+
+
+class Supervisor:
+    """Owns the listeners, the cgroup tree and the workers."""
+
+    def __init__(self, settings: Settings, held: ExitStack) -> None:
+        """StartRefused or MappingError when selcgi could not keep its promise. `held` gives back what it opens."""
+        self._settings = settings
+        self._labels = open_labels(settings.selinux)
+        self._site = self._open()
+        self._listeners = tuple(self._listen(held))
+        self._tree = open_tree(settings.cgroup)
+        if self._tree is not None:
+            held.callback(self._tree.remove)
+        self._lifeline = os.pipe()
+        self._children: dict[int, Child] = {}
+        self._generation = 0
+        self._stopping = False
+        self._pause = self._start_at = 0.0
+
+    def run(self) -> None:
+        """Until SIGTERM has drained all workers."""
+        self._start_missing()
+        self._tell("READY=1")
+        LOG.info("selcgi %s is ready: %s", VERSION, self._description())
+        while self._children or not self._stopping:
+            wait = max(0.0, self._start_at - time.monotonic()) if self._missing() else 3600.0
+            info = signal.sigtimedwait(_SIGNALS, wait)
+            if info is not None:
+                _HANDLERS[signal.Signals(info.si_signo)](self)
+            self._start_missing()
+
+    def _listen(self, held: ExitStack) -> Iterator[Listener]:
+        for one in self._settings.listeners:
+            for sock in open_listener(one):
+                held.callback(close_listener, sock)
+                yield Listener(sock, one)
+
+    def _description(self) -> str:
+        where = " ".join(one.address for one in self._settings.listeners)
+        ended_by = "guard processes" if self._tree is None else f"cgroup {self._tree.path}"
+        selinux = self._labels.note or f"as {self._labels.own}"
+        return f"{self._count} workers at {where}, selinux {selinux}, requests are ended by {ended_by}"
+
+    def _open(self) -> Site:
+        as_json = self._settings.log_json
+        site = open_site(self._settings, self._labels, lambda entry: entry.write(as_json))
+        for doubt in doubts(site):
+            LOG.warning("%s; requests by this rule will fail until the policy has it", doubt)
+        return site
+
+    def _missing(self) -> bool:
+        mine = sum(child.generation == self._generation for child in self._children.values())
+        return not self._stopping and mine < self._count
+
+    @property
+    def _count(self) -> int:
+        return self._settings.workers or len(os.sched_getaffinity(0))
+
+    def _start_missing(self) -> None:
+        while self._missing() and time.monotonic() >= self._start_at:
+            self._fork()
+
+    def _fork(self) -> None:
+        used = {child.number for child in self._children.values()}
+        number = next(n for n in range(len(used) + 1) if n not in used)
+        gc.freeze()  # a worker's garbage collector must not touch, and so copy, the mapping's pages
+        pid = os.fork()
+        if pid == 0:
+            self._become_worker(number)
+        self._children[pid] = Child(pid, number, self._generation, time.monotonic())
+
+    def _become_worker(self, number: int) -> None:
+        """Runs in the child, never returns."""
+        code = 1
+        try:
+            os.close(self._lifeline[1])
+            leaves = self._tree.leaves(number) if self._tree is not None else None
+            run_worker(self._site, self._listeners, leaves, self._lifeline[0])
+            code = 0
+        except SelcgiError as error:
+            LOG.error("worker %d cannot go on: %s", number, error)
+        except Exception:
+            LOG.exception("worker %d failed", number)
+        finally:
+            logging.shutdown()
+            os._exit(code)
+
+    def on_child(self) -> None:
+        """Reap. A worker that was not told to end is replaced, later and later when it keeps dying."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                break
+            if pid == 0:
+                break
+            if child := self._children.pop(pid, None):
+                self._buried(child, status)
+
+    def _buried(self, child: Child, status: int) -> None:
+        code = os.waitstatus_to_exitcode(status)
+        self._end_orphans(child)
+        if code == 0 or self._stopping:
+            return
+        now = time.monotonic()
+        lived = now - child.started
+        self._pause = _FIRST_PAUSE if lived > _HEALTHY_SECONDS or not self._pause else self._pause * 2
+        self._pause = min(self._pause, _LONGEST_PAUSE)
+        self._start_at = now + self._pause
+        how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+        LOG.error("worker %d (pid %d) ended: %s; replaced in %g s", child.number, child.pid, how, self._pause)
+
+    def _end_orphans(self, child: Child) -> None:
+        """Nothing of a dead worker's requests may live on."""
+        if self._tree is not None:
+            ended = self._tree.kill_worker(child.number)
+        else:
+            ended = end_children(spare=self._children.keys())
+        if not ended:
+            LOG.error("processes of worker %d (pid %d) are still there after SIGKILL", child.number, child.pid)
+
+    def on_hangup(self) -> None:
+        """Reload: build, then swap; a mistake changes nothing and is loud."""
+        self._tell(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        try:
+            fresh = self._open()
+        except SelcgiError as error:
+            LOG.error("reload refused, the mapping in use stays: %s", error)
+        else:
+            old, self._site = self._site, fresh
+            old.close()
+            self._generation += 1
+            self._start_at = 0.0
+            self._start_missing()
+            self._signal(lambda child: child.generation < self._generation)
+            LOG.info("reloaded: %s", ", ".join(map(str, self._settings.maps)))
+        self._tell("READY=1")
+
+    def on_terminate(self) -> None:
+        """Drain: every worker ends its requests; the last one ends the supervisor."""
+        if not self._stopping:
+            self._stopping = True
+            self._tell("STOPPING=1")
+        self._signal(lambda child: True)
+
+    def _signal(self, which: Callable[[Child], bool]) -> None:
+        for child in list(self._children.values()):
+            if which(child):
+                os.kill(child.pid, signal.SIGTERM)
+
+    def _tell(self, state: str) -> None:
+        if problem := notify(state):
+            LOG.warning("cannot notify systemd, continuing: %s", problem)
+
+
+def supervise(settings: Settings) -> None:
+    """Serve until SIGTERM. StartRefused or MappingError, before anything runs, when that can't be done safely."""
+    os.umask(0o027)
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    _raise_file_limit(settings)
+    set_child_subreaper()
+    with ExitStack() as held:
+        supervisor = Supervisor(settings, held)
+        if settings.pid_file is not None:
+            _write_pid(settings.pid_file)
+            held.callback(settings.pid_file.unlink, missing_ok=True)
+        supervisor.run()
+
+
+def _raise_file_limit(settings: Settings) -> None:
+    """To what the admitted requests need, no further: old scripts close every descriptor up to the limit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = settings.concurrent_requests * _FILES_PER_REQUEST + 256
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(wanted, hard)), hard))
+
+
+def _write_pid(path: Path) -> None:
+    try:
+        path.write_text(f"{os.getpid()}\n")
+    except OSError as error:
+        raise StartRefused(f"cannot write {path}: {error.strerror}", "set --pid-file to a place that selcgi may write") from error
+
+
+_HANDLERS: dict[signal.Signals, Callable[[Supervisor], None]] = {
+    signal.SIGCHLD: Supervisor.on_child,
+    signal.SIGTERM: Supervisor.on_terminate,
+    signal.SIGINT: Supervisor.on_terminate,
+    signal.SIGHUP: Supervisor.on_hangup,
+}
+assert set(_HANDLERS) == set(_SIGNALS)

@@ -1,0 +1,194 @@
+"""One worker: accepts connections, serves their requests, drains when told, and dies with its supervisor.
+
+Decides what is admitted: bounded requests and connections; one connection is accepted a turn, so that the workers
+share the load. Single-threaded, since the exec context belongs to the thread that spawns (setexeccon(3)).
+Must not read the mapping file or its own command line: the Site came with the fork. Called by serve/supervisor.py.
+"""
+
+import asyncio
+import logging
+import signal
+import socket
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, replace
+from typing import Any
+
+from selcgi.errors import Overloaded, SelcgiError
+from selcgi.launch.cold import Launcher
+from selcgi.serve.body import Body, SpoolSpace
+from selcgi.serve.exchange import Exchange
+from selcgi.serve.request import serve_request
+from selcgi.serve.session import Session
+from selcgi.serve.site import Site
+from selcgi.settings import ListenerSettings, Settings
+from selcgi.system.cgroups import Leaves
+from selcgi.system.identity import check_peer
+
+LOG = logging.getLogger("selcgi")
+_SWEEP_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A listening socket, non-blocking, with the settings it was opened by."""
+
+    sock: socket.socket
+    settings: ListenerSettings
+
+
+class Worker:
+    """The owner of all sessions of one process. `lifeline` is readable when the supervisor is gone; -1: there is none."""
+
+    def __init__(self, site: Site, listeners: tuple[Listener, ...], leaves: Leaves | None, lifeline: int = -1) -> None:
+        self.settings: Settings = site.settings
+        self.loop = asyncio.get_running_loop()
+        self._site = replace(site, launcher=Launcher(site.labels, leaves))
+        self._listeners = listeners
+        self._lifeline = lifeline
+        self._space = SpoolSpace(site.settings.spool_bytes)
+        self._sessions: set[Session] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._served = 0
+        self._accepting = False
+        self._draining = False
+        self._idle = asyncio.Event()
+
+    async def serve(self) -> None:
+        """Until drained: by SIGTERM, a lost supervisor, or --max-requests."""
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            self.loop.add_signal_handler(signum, self.drain)
+        # The supervisor forks with its signals blocked, so that none is lost before this line.
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        if self._lifeline >= 0:
+            self.loop.add_reader(self._lifeline, self.drain)
+        self._accept_on(True)
+        sweeper = self.loop.create_task(self._sweep())
+        await self._idle.wait()
+        sweeper.cancel()
+
+    def drain(self) -> None:
+        """Accept no more; done when the last request is, or cut off after drain_seconds."""
+        if self._draining:
+            return
+        self._draining = True
+        if self._lifeline >= 0:
+            self.loop.remove_reader(self._lifeline)
+        self._accept_on(False)
+        for session in list(self._sessions):
+            session.drain()
+        self.loop.call_later(self.settings.drain_seconds, self._cut_off)
+        self._check_idle()
+
+    async def stop(self) -> None:
+        """End everything at once, and wait until no script is left."""
+        self._draining = True
+        self._cut_off()
+        await asyncio.gather(*self._tasks)
+
+    def adopt(self, sock: socket.socket, listener: ListenerSettings) -> None:
+        """A connected socket becomes a session, if its peer may connect at all."""
+        sock.setblocking(False)
+        reason = check_peer(sock, listener, self._site.labels)
+        if reason:
+            LOG.warning("connection refused listener=%s: %s", listener.address, reason)
+            sock.close()
+            return
+        session = Session(self, sock, listener)
+        if sock.fileno() >= 0:
+            self._sessions.add(session)
+            self._accept_on(len(self._sessions) < self._most_sessions)
+
+    def body(self) -> Body:
+        return Body(self.settings, self._space, self.settings.limits.body_bytes)
+
+    def began(self, exchange: Exchange) -> None:
+        """A request is complete up to its body."""
+        if len(self._tasks) >= self.settings.concurrent_requests:
+            most = self.settings.concurrent_requests
+            exchange.refused = Overloaded(f"{most} requests are in progress in this worker", "see what they wait for")
+        self._served += 1
+        self._start(serve_request(self._site, exchange))
+
+    def closed(self, session: Session) -> None:
+        self._sessions.discard(session)
+        self._accept_on(not self._draining)
+        self._check_idle()
+
+    def protocol_error(self, listener: ListenerSettings, error: SelcgiError) -> None:
+        LOG.warning("connection closed listener=%s step=%s: %s", listener.address, error.step, error)
+
+    @property
+    def _most_sessions(self) -> int:
+        # A web server's idle kept connections must not use up what its busy ones need.
+        return 2 * self.settings.concurrent_requests
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if 0 < self.settings.requests_per_worker <= self._served:
+            self.drain()
+        self._check_idle()
+
+    def _check_idle(self) -> None:
+        if self._draining and not self._tasks and not self._sessions:
+            self._idle.set()
+
+    def _cut_off(self) -> None:
+        """What has not ended by now is ended: its client sees a broken answer, its script is killed."""
+        if self._tasks:
+            LOG.warning("%d requests did not end within the drain of %g s", len(self._tasks), self.settings.drain_seconds)
+        for session in list(self._sessions):
+            session.close()
+
+    def _accept_on(self, wanted: bool) -> None:
+        if wanted == self._accepting:
+            return
+        self._accepting = wanted
+        for listener in self._listeners:
+            if wanted:
+                self.loop.add_reader(listener.sock, self._accept, listener)
+            else:
+                self.loop.remove_reader(listener.sock)
+
+    def _accept(self, listener: Listener) -> None:
+        try:
+            sock, _ = listener.sock.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return
+        except OSError as error:
+            LOG.error("cannot accept listener=%s: %s, trying again", listener.settings.address, error.strerror)
+            self._accept_on(False)
+            self.loop.call_later(0.5, lambda: self._accept_on(not self._draining))
+            return
+        self.adopt(sock, listener.settings)
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(_SWEEP_SECONDS)
+            now = self.loop.time()
+            for session in list(self._sessions):
+                session.sweep(now)
+
+
+def run_loop(make: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run one coroutine on uvloop where it is installed, on asyncio otherwise."""
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(make())
+    else:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(make())
+
+
+def run_worker(site: Site, listeners: tuple[Listener, ...], leaves: Leaves | None, lifeline: int) -> None:
+    """Serve in this process until drained."""
+
+    async def serve() -> None:
+        await Worker(site, listeners, leaves, lifeline).serve()
+
+    run_loop(serve)

@@ -1,0 +1,111 @@
+"""What is true of SELinux on this system, and whether selcgi may start on it.
+
+Decides to refuse whenever a script that lost its context would not be stopped by the kernel. Reads the facts in one
+place and judges them in another, so that each refusal has a test. Must not change anything. Used by system/selinux.py.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from selcgi.context import Context
+from selcgi.errors import StartRefused
+
+# The policy withholds execute_no_trans and every automatic transition from these: a lost context means EACCES.
+LAUNCHER_DOMAINS = frozenset({"selcgi_t"})
+_PERMISSIVE = 1  # SELINUX_AVD_FLAGS_PERMISSIVE (selinux/selinux.h)
+_OFF_IS_ASKED_FOR = "or start with --selinux off, which confines nothing"
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """`label` is /proc/self/attr/current, which the kernel shows even where selinuxfs is out of reach."""
+
+    in_kernel: bool
+    label: str = ""
+    binding: ModuleType | None = None
+    enabled: bool = False  # is_selinux_enabled(3): selinuxfs is mounted read-write and /etc/selinux/config exists
+    enforcing: bool = False
+    domain_permissive: bool = False
+
+    @property
+    def own(self) -> Context | None:
+        try:
+            return Context.parse(self.label)
+        except ValueError:
+            return None
+
+
+def read_facts(find_binding: Callable[[], ModuleType]) -> Facts:
+    """The facts as far as they can be had. StartRefused when there is no binding to ask with."""
+    in_kernel = "selinuxfs" in Path("/proc/filesystems").read_text().split()
+    label = _own_label()
+    if not in_kernel or not label:
+        return Facts(in_kernel, label)
+    binding = find_binding()
+    if not binding.is_selinux_enabled():
+        return Facts(in_kernel, label, binding)
+    enforcing = binding.security_getenforce() == 1
+    return Facts(in_kernel, label, binding, True, enforcing, is_permissive(binding, label))
+
+
+def refusal(facts: Facts, permissive_ok: bool) -> StartRefused | None:
+    """Why selcgi must not start; None when it may."""
+    return _not_there(facts) or (None if permissive_ok else _not_enforced(facts)) or _wrong_place(facts)
+
+
+def _not_there(facts: Facts) -> StartRefused | None:
+    if not facts.in_kernel:
+        return StartRefused("SELinux is off: this kernel runs without it", f"boot with SELinux, {_OFF_IS_ASKED_FOR}")
+    if facts.own is None:
+        reason = f"SELinux is off: /proc/self/attr/current is {facts.label or 'empty'!r}, no context"
+        return StartRefused(reason, f"load a policy at boot (/etc/selinux/config), {_OFF_IS_ASKED_FOR}")
+    if not facts.enabled:
+        reason = f"selcgi runs as {facts.label}, but libselinux says disabled: selinuxfs is missing or read-only here"
+        fix = "mount /sys/fs/selinux read-write and keep /etc/selinux/config, in a container or a sandboxed unit too"
+        return StartRefused(reason, fix)
+    return None
+
+
+def _not_enforced(facts: Facts) -> StartRefused | None:
+    asked_for = "or start with --selinux permissive-ok, to develop a policy"
+    if not facts.enforcing:
+        return StartRefused("the kernel is permissive: it would stop nothing", f"setenforce 1, {asked_for}")
+    if facts.domain_permissive and facts.own is not None:
+        domain = facts.own.domain
+        return StartRefused(f"selcgi's domain {domain} is permissive", f"semanage permissive -d {domain}, {asked_for}")
+    return None
+
+
+def _wrong_place(facts: Facts) -> StartRefused | None:
+    own = facts.own
+    if own is None:
+        return None
+    if own.domain not in LAUNCHER_DOMAINS:
+        reason = (
+            f"selcgi runs in {own.domain}, not in selcgi_t: the policy would not stop a script that lost its context"
+        )
+        fix = "install contrib/selinux, restorecon the program, start it by the unit, or from a shell in unconfined_t"
+        return StartRefused(reason, fix)
+    if own.range not in ("", "s0"):
+        # Its pipes have its range as label: a script at s0:c1 may not write one that reaches to c1023.
+        reason = f"selcgi runs at {own.range}, not at s0: scripts could not write to its pipes"
+        return StartRefused(
+            reason, f"SELinuxContext={own.user}:{own.role}:{own.domain}:s0 in the unit, or runcon -l s0"
+        )
+    return None
+
+
+def _own_label() -> str:
+    try:
+        return Path("/proc/self/attr/current").read_bytes().rstrip(b"\0\n").decode(errors="replace")
+    except OSError:  # no security module answers
+        return ""
+
+
+def is_permissive(binding: ModuleType, label: str) -> bool:
+    """True when the domain of `label` is permissive by itself, whatever the kernel is. OSError."""
+    decision = binding.av_decision()
+    binding.security_compute_av_flags_raw(label, label, binding.string_to_security_class("process"), 0, decision)
+    return bool(decision.flags & _PERMISSIVE)

@@ -1,0 +1,300 @@
+"""From the path of a request to an opened script: beneath a root, on descriptors, with every parent checked.
+
+Decides which file runs and whether it may: no link is followed unseen, and no parent, file or interpreter may be one
+that somebody else can exchange. That is suEXEC's list without its gaps: the parents, ACLs, the mount, the interpreter,
+and the time between check and use. Must not read params or ask the mapping. Each component is opened by openat2(2)
+beneath the one before it, and what was checked stays open. Called by serve/request.py; roots by serve/site.py.
+"""
+
+import ctypes
+import errno
+import os
+import re
+import shlex
+import stat
+import struct
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import dropwhile
+from pathlib import Path
+
+from selcgi.errors import Overloaded, ScriptNotFound, ScriptRefused, SelcgiError, StartRefused
+from selcgi.plan import Script
+from selcgi.system.mapfile import objection, open_folder, shown
+
+LabelOf = Callable[[int], str]
+
+_LINKS = 8  # followed for one candidate
+_CANDIDATE_BYTES = 64 << 10  # with its PATH_INFO
+_HEAD_BYTES = 256  # of a file that the kernel looks at: BINPRM_BUF_SIZE, include/uapi/linux/binfmts.h
+# fs/binfmt_script.c: blanks, then the interpreter up to a blank, a newline or a NUL. 127 bytes pass in every kernel.
+_INTERPRETER = re.compile(rb"#![ \t]*(/[^ \t\n\0]{0,126})[ \t\n\0]")
+
+_OPENAT2 = 437  # include/uapi/asm-generic/unistd.h
+_NO_MAGICLINKS, _NO_SYMLINKS, _BENEATH = 0x02, 0x04, 0x08  # include/uapi/linux/openat2.h
+# struct open_how: flags, mode, resolve. With O_PATH and O_NOFOLLOW a link itself is opened, not what it points to.
+_HOW = struct.pack("=QQQ", os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, 0, _BENEATH | _NO_SYMLINKS | _NO_MAGICLINKS)
+_syscall = ctypes.CDLL(None, use_errno=True).syscall
+_syscall.restype = ctypes.c_long
+_syscall.argtypes = (ctypes.c_long, ctypes.c_int, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_size_t)
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """One --root. `owners` may own what lies beneath it: root, selcgi's own user, and whoever owns the root itself."""
+
+    parts: tuple[bytes, ...]
+    descriptor: int  # O_PATH, close-on-exec
+    owners: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Roots:
+    """All roots, the deepest first. Owns their descriptors."""
+
+    all: tuple[Root, ...]
+
+    def close(self) -> None:
+        for root in self.all:
+            os.close(root.descriptor)
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """A script that may run, and what follows it in the path: empty, or beginning with "/" (RFC 3875 4.1.5)."""
+
+    script: Script
+    path_info: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What a walk came to first that is no folder. Both descriptors are O_PATH and the caller's."""
+
+    path: bytes
+    rest: bytes
+    directory: int
+    entry: int
+    status: os.stat_result
+
+
+def open_roots(paths: Iterable[Path]) -> Roots:
+    """Check and open each root. StartRefused when one, or a folder above it, can be changed by somebody else."""
+    opened: list[Root] = []
+    try:
+        for path in paths:
+            opened.append(_open_root(path))
+        if not opened:
+            raise StartRefused("there is no root, so no script could ever run", "give --root DIR")
+    except BaseException:
+        Roots(tuple(opened)).close()
+        raise
+    return Roots(tuple(sorted(opened, key=lambda root: -len(root.parts))))
+
+
+def _open_root(path: Path) -> Root:
+    descriptor, owners = open_folder(path)
+    try:
+        os.close(_open_beneath(descriptor, b".", os.fsencode(path))[0])
+    except SelcgiError as error:
+        os.close(descriptor)
+        raise StartRefused(error.reason, "selcgi needs openat2(2): Linux 5.6, no seccomp filter against it") from None
+    return Root(tuple(map(os.fsencode, path.parts[1:])), descriptor, owners)
+
+
+def open_script(candidates: tuple[bytes, ...], roots: Roots, label_of: LabelOf) -> Located:
+    """The first of the absolute `candidates`, each with its PATH_INFO, that exists; the caller closes its script.
+
+    ScriptRefused when it exists and may not run, or when the first candidate lies beneath no root; ScriptNotFound when
+    none exists; Overloaded without a free descriptor. `label_of` gives the SELinux label of a descriptor.
+    """
+    absent: list[SelcgiError] = []
+    for candidate in candidates:
+        _check_spelling(candidate)
+        place = _place(candidate, roots)
+        if place is None:
+            absent.append(
+                ScriptRefused(f"{shown(candidate)} lies beneath no root", "add --root if scripts there may run")
+            )
+            continue
+        try:
+            return _locate(place, roots, label_of)
+        except ScriptNotFound as error:
+            absent.append(error)
+        except OSError as error:
+            raise ScriptRefused(f"{shown(candidate)} can't be looked at: {error.strerror}") from None
+    raise absent[0] if absent else ScriptNotFound("the request names no script")
+
+
+def _locate(place: tuple[Root, bytes], roots: Roots, label_of: LabelOf) -> Located:
+    for _ in range(_LINKS + 1):
+        root, rest = place
+        found = _walk(root, rest)
+        try:
+            if not stat.S_ISLNK(found.status.st_mode):
+                return Located(_admit(found, root.owners, label_of), found.rest)
+            place = _follow(found, roots)
+        except BaseException:
+            os.close(found.directory)
+            raise
+        finally:
+            os.close(found.entry)
+        os.close(found.directory)
+    raise ScriptRefused(f"{shown(found.path)} is link number {_LINKS + 1}", "point the first link at the script itself")
+
+
+def _check_spelling(path: bytes) -> None:
+    """Nothing that two programs could read in two ways. A web server has resolved dots before it asks."""
+    dots = b"/../" in path + b"/" or b"/./" in path + b"/"
+    if dots or not path.startswith(b"/") or b"\0" in path or len(path) > _CANDIDATE_BYTES:
+        reason = f"the script path {shown(path)!r} is relative or too long, or has '.', '..' or a NUL in it"
+        raise ScriptRefused(reason, "have the web server send SCRIPT_FILENAME absolute and resolved")
+
+
+def _place(path: bytes, roots: Roots) -> tuple[Root, bytes] | None:
+    """The deepest root that `path` lies beneath, by whole components, and the path from there."""
+    for root in roots.all:
+        rest = path
+        for part in root.parts:
+            name, rest = _next(rest)
+            if name != part:
+                break
+        else:
+            return root, rest
+    return None
+
+
+def _next(path: bytes) -> tuple[bytes, bytes]:
+    """The first component and what follows it, as it was spelled: PATH_INFO keeps its slashes."""
+    name, slash, rest = path.lstrip(b"/").partition(b"/")
+    return name, slash + rest
+
+
+def _walk(root: Root, rest: bytes) -> _Found:
+    """Down from the root, each folder checked before anything in it is looked at."""
+    path = b"/".join((b"", *root.parts))
+    directory, status = _open_beneath(root.descriptor, b".", path)
+    try:
+        while True:
+            if bad := objection(status, path, root.owners):
+                raise ScriptRefused(*bad)
+            name, rest = _next(rest)
+            if not name:
+                raise ScriptNotFound(f"{shown(path)} is a folder")
+            path += b"/" + name
+            entry, status = _open_beneath(directory, name, path)
+            if not stat.S_ISDIR(status.st_mode):
+                return _Found(path, rest, directory, entry, status)
+            os.close(directory)
+            directory = entry
+    except BaseException:
+        os.close(directory)
+        raise
+
+
+def _open_beneath(directory: int, name: bytes, path: bytes) -> tuple[int, os.stat_result]:
+    """O_PATH of one component and its status. `path` is for the error: ScriptNotFound, ScriptRefused, Overloaded."""
+    descriptor: int = _syscall(_OPENAT2, directory, name, _HOW, len(_HOW))
+    if descriptor < 0:
+        raise _unopened(ctypes.get_errno(), path)
+    try:
+        return descriptor, os.fstat(descriptor)
+    except OSError as error:
+        os.close(descriptor)
+        raise _unopened(error.errno or errno.EIO, path) from None
+
+
+def _unopened(number: int, path: bytes) -> SelcgiError:
+    reason = f"{shown(path)} can't be opened: {os.strerror(number)}"
+    if number in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
+        return ScriptNotFound(reason)
+    if number in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+        return Overloaded(reason, "raise LimitNOFILE= or lower the number of requests at once")
+    return ScriptRefused(reason, f"let selcgi's user search {shlex.quote(shown(path.rpartition(b'/')[0]))}")
+
+
+def _follow(link: _Found, roots: Roots) -> tuple[Root, bytes]:
+    """Where a link leads, as a place to start again from with every check. ScriptRefused when beneath no root."""
+    # An empty path reads the link that is open, not one that has its name now: readlinkat(2).
+    target = _join(link.path.rpartition(b"/")[0], os.readlink(b"", dir_fd=link.entry))
+    place = _place(target + link.rest, roots) if target else None
+    if place is None:
+        to = shown(target) or "a path with '..' after a name"
+        fix = f"link to an absolute path beneath a root, or add --root for the folder of {to}"
+        raise ScriptRefused(f"{shown(link.path)} is a link to {to}, beneath no root", fix)
+    return place
+
+
+def _join(folder: bytes, target: bytes) -> bytes:
+    """The target of a link in `folder`, without dots; empty when a ".." follows a name.
+
+    That name could be a link itself, and only the kernel would know where ".." leads. `folder` has no link in it.
+    """
+    words = [word for word in target.split(b"/") if word not in (b"", b".")]
+    names = list(dropwhile(lambda word: word == b"..", words))
+    if b".." in names:
+        return b""
+    start = [] if target.startswith(b"/") else folder.split(b"/")[1:]
+    kept = max(0, len(start) - (len(words) - len(names)))
+    return b"/" + b"/".join(start[:kept] + names)
+
+
+def _admit(found: _Found, owners: frozenset[int], label_of: LabelOf) -> Script:
+    """The script, when what was found is one that may run. It then owns `found.directory`."""
+    status, text = found.status, shown(found.path)
+    if status.st_mode & (stat.S_ISUID | stat.S_ISGID):
+        raise ScriptRefused(f"{text} is setuid or setgid", f"chmod ug-s {shlex.quote(text)}")
+    own = f"/proc/self/fd/{found.entry}"
+    _check_file(own, found.path, status, owners)
+    try:
+        descriptor = os.open(own, os.O_RDONLY | os.O_CLOEXEC)
+    except PermissionError:
+        fix = f"chmod a+r {shlex.quote(text)}, or restorecon it"
+        raise ScriptRefused(f"selcgi may not read {text} (label {_label(found.entry, label_of)})", fix) from None
+    try:
+        interpreter = _interpreter(os.pread(descriptor, _HEAD_BYTES, 0), text, owners)
+        stamp = status.st_dev, status.st_ino, status.st_ctime_ns
+        return Script(found.path, descriptor, found.directory, stamp, interpreter, label_of(descriptor))
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _label(descriptor: int, label_of: LabelOf) -> str:
+    try:
+        return label_of(descriptor) or "none"
+    except (OSError, SelcgiError):
+        return "unknown"
+
+
+def _check_file(handle: bytes | str, path: bytes, status: os.stat_result, owners: frozenset[int]) -> None:
+    """A regular file that only `owners` can change and selcgi may execute, or ScriptRefused."""
+    if bad := objection(status, path, owners):
+        raise ScriptRefused(*bad)
+    # As execve(2) would see it, by uid, ACL, SELinux and mount: a noexec mount is EACCES for access(2) too.
+    if stat.S_ISREG(status.st_mode) and os.access(handle, os.X_OK, effective_ids=True):
+        return
+    text, mode = shown(path), stat.S_IMODE(status.st_mode)
+    if not stat.S_ISREG(status.st_mode):
+        raise ScriptRefused(f"{text} is no regular file", "name a file")
+    if os.statvfs(handle).f_flag & os.ST_NOEXEC:
+        raise ScriptRefused(f"{text} lies on a file system that is mounted noexec", "mount it with exec, or move it")
+    raise ScriptRefused(f"selcgi may not execute {text} (mode {mode:04o})", f"chmod a+x {shlex.quote(text)}")
+
+
+def _interpreter(head: bytes, text: str, owners: frozenset[int]) -> bytes:
+    """What "#!" names, checked like the script itself; empty for a binary."""
+    if not head.startswith(b"#!"):
+        return b""
+    named = _INTERPRETER.match(head if len(head) == _HEAD_BYTES else head + b"\0")
+    if named is None:
+        reason = f"the first line of {text} names no interpreter by an absolute path of at most 127 bytes"
+        raise ScriptRefused(reason, "write #!/usr/bin/env python3 or the like")
+    path = named[1]
+    try:
+        status = os.stat(path)  # noqa: PTH116 - bytes
+    except OSError as error:
+        fix = "its line ends in CR LF: save it with LF" if path.endswith(b"\r") else "install it, or name another"
+        raise ScriptRefused(f"{shown(path)}, the interpreter of {text}: {error.strerror}", fix) from None
+    _check_file(path, path, status, owners)
+    return path

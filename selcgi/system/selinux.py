@@ -1,0 +1,285 @@
+"""All that selcgi asks of SELinux, and the only module that speaks to libselinux.
+
+Decides whether selcgi can keep its promise on this system (open_labels), and whether a context may be used (resolve).
+One mechanism sets an exec context: setexeccon_raw; libselinux caches what it set last, so a second mechanism would
+make it write nothing. Must not decide which context a request gets. Used by launch/ and serve/.
+"""
+
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from types import ModuleType
+from typing import Protocol
+
+from selcgi.context import Context, ContextSpec
+from selcgi.errors import ContextLost, LaunchFailed, StartRefused
+from selcgi.plan import Script
+from selcgi.settings import SelinuxMode
+from selcgi.system.binding import find_binding
+from selcgi.system.facts import is_permissive, read_facts, refusal
+from selcgi.system.preflight import Attempt, first_missing, fix
+
+_RESOLVED_MOST = 4096  # contexts remembered between two loads of the policy
+_AUDIT = "look for denials: ausearch -m avc,selinux_err -ts recent"
+
+
+class Labels(Protocol):
+    """What launch/ and serve/ need of SELinux. `note` goes into each log line: empty when all protection is on."""
+
+    note: str
+    own: Context | None  # selcgi's own context; None with --selinux off
+
+    def resolve(self, spec: ContextSpec) -> Context:
+        """The whole, valid context in its canonical form. LaunchFailed("context") when it must not be used."""
+
+    def exec_context(self, context: Context | None) -> AbstractContextManager[None]:
+        """What is executed inside comes up in `context`. LaunchFailed("set_exec_context" or "clear_exec_context")."""
+
+    def confirm(self, pid: int, context: Context | None) -> None:
+        """ContextLost unless the process, not reaped yet, runs in `context`."""
+
+    def file_label(self, descriptor: int) -> str:
+        """The label of an open file, empty when it has none."""
+
+    def peer_context(self, sock: socket.socket) -> Context | None:
+        """Who is at the other end of the connection; None when its family carries no labels."""
+
+    def explain_exec(self, context: Context | None, script: Script, error: OSError) -> tuple[str, str]:
+        """Why the exec was refused, and what to do about it."""
+
+
+def open_labels(mode: SelinuxMode) -> Labels:
+    """For --selinux `mode`. StartRefused when the kernel would not stop a script that lost its context."""
+    if mode == "off":
+        return NoLabels()
+    facts = read_facts(find_binding)
+    refused = refusal(facts, permissive_ok=mode == "permissive-ok")
+    if refused is not None or facts.own is None or facts.binding is None:
+        raise refused or StartRefused("SELinux gave no context for selcgi")
+    return KernelLabels(facts.binding, facts.own, permissive_ok=mode == "permissive-ok")
+
+
+class NoLabels:
+    """--selinux off: nothing confines a script but its Unix account. It must be asked for, and is shown."""
+
+    def __init__(self) -> None:
+        self.note = "selinux=off"
+        self.own: Context | None = None
+
+    def resolve(self, spec: ContextSpec) -> Context:
+        return spec.without_kernel()
+
+    def exec_context(self, context: Context | None) -> AbstractContextManager[None]:  # noqa: ARG002
+        return nullcontext()
+
+    def confirm(self, pid: int, context: Context | None) -> None:
+        pass
+
+    def file_label(self, descriptor: int) -> str:  # noqa: ARG002
+        return ""
+
+    def peer_context(self, sock: socket.socket) -> Context | None:  # noqa: ARG002
+        return None
+
+    def explain_exec(self, context: Context | None, script: Script, error: OSError) -> tuple[str, str]:  # noqa: ARG002
+        return f"cannot execute {os.fsdecode(script.path)}: {error.strerror}", ""
+
+
+class KernelLabels:
+    """SELinux as it is. Made by open_labels() before the workers are forked; each works on its own copy."""
+
+    def __init__(self, binding: ModuleType, own: Context, permissive_ok: bool) -> None:
+        self.own: Context | None = own
+        self.note = "selinux=permissive-ok" if permissive_ok else ""
+        self._se = binding
+        self._own = own
+        self._permissive_ok = permissive_ok
+        self._resolved: dict[ContextSpec, Context] = {}
+        try:
+            self._se.selinux_status_open(0)
+        except OSError as error:
+            reason = f"cannot open /sys/fs/selinux/status: {error.strerror}"
+            raise StartRefused(reason, "allow selcgi_t to read and map security_t files") from error
+        self._load = self._se.selinux_status_policyload()
+
+    def resolve(self, spec: ContextSpec) -> Context:
+        """The kernel is asked once for each spec and load of the policy; whether it enforces, each time."""
+        self._check_enforcing()
+        self._forget_after_policy_load()
+        context = self._resolved.get(spec)
+        if context is None:
+            context = self._canonical(spec)
+            self._refuse_permissive(context)
+            if len(self._resolved) >= _RESOLVED_MOST:
+                self._resolved.clear()
+            self._resolved[spec] = context
+        return context
+
+    def _check_enforcing(self) -> None:
+        # 0 is permissive; anything but 1 means that there is no answer.
+        if not self._permissive_ok and self._se.selinux_status_getenforce() != 1:
+            reason = "the kernel does not enforce SELinux any more"
+            raise LaunchFailed("context", reason, "setenforce 1; or start with --selinux permissive-ok")
+
+    def _forget_after_policy_load(self) -> None:
+        load = self._se.selinux_status_policyload()
+        if load != self._load:
+            self._load = load
+            self._resolved.clear()
+            self._se.selinux_flush_class_cache()
+
+    def _canonical(self, spec: ContextSpec) -> Context:
+        wanted = spec.resolve(self._own)
+        if wanted.domain == self._own.domain:
+            reason = f"the rule gives the script selcgi's own domain {wanted.domain}"
+            raise LaunchFailed("context", reason, "name the domain of a web application in the mapping")
+        canonical = self._ask_canonical(wanted)
+        if canonical is None:
+            raise LaunchFailed("context", *self._what_is_invalid(wanted))
+        return canonical
+
+    def _ask_canonical(self, context: Context) -> Context | None:
+        """None when the loaded policy has no such context. The kernel puts categories in order."""
+        try:
+            return Context.parse(self._se.security_canonicalize_context_raw(str(context))[1])
+        except (OSError, ValueError):
+            return None
+
+    def _what_is_invalid(self, wanted: Context) -> tuple[str, str]:
+        own = self._own
+        tail = f"in {wanted}, by the loaded policy"
+        if self._ask_canonical(Context(own.user, "object_r", wanted.domain, own.range)) is None:
+            return f"the type {wanted.domain} is unknown {tail}", "load the module that declares it (semodule -l)"
+        if self._ask_canonical(Context(own.user, own.role, wanted.domain, own.range)) is None:
+            fix_role = f"(roletype {own.role} {wanted.domain})"
+            return f"the role {own.role} may not have the type {wanted.domain} {tail}", f"policy: {fix_role}"
+        if self._ask_canonical(Context(own.user, own.role, wanted.domain, wanted.range)) is None:
+            hint = f"use what the SELinux user {own.user} may have (semanage user -l)"
+            return f"the range {wanted.range} is invalid {tail}", hint
+        hint = "leave user and role out of the rule, or declare them (semanage user -l)"
+        return f"the user {wanted.user}, its role or its range is invalid {tail}", hint
+
+    def _refuse_permissive(self, context: Context) -> None:
+        if self._permissive_ok:
+            return
+        try:
+            permissive = is_permissive(self._se, str(context))
+        except OSError as error:
+            raise LaunchFailed("context", f"cannot ask the policy about {context}: {error.strerror}", _AUDIT) from error
+        if permissive:
+            reason = f"the domain {context.domain} is permissive: the policy would stop nothing"
+            raise LaunchFailed("context", reason, f"semanage permissive -d {context.domain}")
+
+    @contextmanager
+    def exec_context(self, context: Context | None) -> Iterator[None]:
+        """The exec context belongs to the thread (setexeccon(3)), and threads that it starts inherit it."""
+        if context is None or threading.current_thread() is not threading.main_thread():
+            raise LaunchFailed("set_exec_context", "only the main thread spawns, and never without a context")
+        try:
+            self._set_exec(context)
+            yield
+        finally:
+            self._clear_exec()
+
+    def _set_exec(self, context: Context) -> None:
+        try:
+            self._se.setexeccon_raw(str(context))
+            seen = _exec_attribute()
+        except OSError as error:
+            reason = f"the kernel does not take the exec context {context}: {error.strerror}"
+            raise LaunchFailed("set_exec_context", reason, self._setexec_hint()) from error
+        if seen != str(context):
+            raise LaunchFailed("set_exec_context", f"the exec context reads {seen!r} where {context} was set")
+
+    def _setexec_hint(self) -> str:
+        own = str(self._own)
+        rule = f"(allow {self._own.domain} {self._own.domain} (process (setexec)))"
+        return _AUDIT if self._allowed(own, own, "process", "setexec") else f"allow it: {rule}"
+
+    def _clear_exec(self) -> None:
+        try:
+            self._se.setexeccon_raw(None)
+            seen = _exec_attribute()
+        except OSError as error:
+            raise LaunchFailed("clear_exec_context", f"cannot clear the exec context: {error.strerror}") from error
+        if seen:
+            raise LaunchFailed("clear_exec_context", f"the exec context still reads {seen!r} after it was cleared")
+
+    def confirm(self, pid: int, context: Context | None) -> None:
+        try:
+            seen = self._se.getpidcon_raw(pid)[1]
+        except OSError as error:
+            hint = f"allow {self._own.domain} process {{ getattr }} on the script's domain"
+            raise ContextLost("confirm", f"cannot read the context of process {pid}: {error.strerror}", hint) from error
+        if context is None or seen != str(context):
+            raise ContextLost("confirm", f"process {pid} came up in {seen}, not in {context}", _AUDIT)
+
+    def file_label(self, descriptor: int) -> str:
+        try:
+            return str(self._se.fgetfilecon_raw(descriptor)[1])
+        except OSError:
+            return ""
+
+    def peer_context(self, sock: socket.socket) -> Context | None:
+        try:
+            return Context.parse(self._se.getpeercon_raw(sock.fileno())[1])
+        except (OSError, ValueError):
+            return None
+
+    def explain_exec(self, context: Context | None, script: Script, error: OSError) -> tuple[str, str]:
+        path = os.fsdecode(script.path)
+        if context is None:
+            return f"cannot execute {path} without a context", ""
+        attempt = self._attempt(context, script)
+        missing = first_missing(attempt, self._allowed)
+        if missing is None:
+            return f"cannot execute {path} as {context}: {error.strerror}", f"the policy seems to allow it; {_AUDIT}"
+        reason = f"cannot execute {path} as {context}: {error.strerror}, the policy lacks {missing}"
+        return reason, fix(attempt, missing, self._allowed)
+
+    def _attempt(self, context: Context, script: Script) -> Attempt:
+        return Attempt(
+            own=self._own,
+            target=context,
+            path=os.fsdecode(script.path),
+            label=script.label,
+            interpreter=os.fsdecode(script.interpreter),
+            interpreter_label=self._path_label(script.interpreter) if script.interpreter else "",
+            no_new_privileges=_no_new_privileges(),
+            nosuid=bool(os.fstatvfs(script.descriptor).f_flag & os.ST_NOSUID),
+        )
+
+    def _path_label(self, path: bytes) -> str:
+        try:
+            return str(self._se.getfilecon_raw(os.fsdecode(path))[1])
+        except OSError:
+            return ""
+
+    def _allowed(self, source: str, target: str, classname: str, permission: str) -> bool:
+        """By the policy alone, permissive or not. A class or permission that it does not know is denied."""
+        number = self._se.string_to_security_class(classname)
+        bit = self._se.string_to_av_perm(number, permission) if number else 0
+        if not bit:
+            return False
+        decision = self._se.av_decision()
+        try:
+            self._se.security_compute_av_flags_raw(source, target, number, 0, decision)
+        except OSError:
+            return False
+        return bool(decision.allowed & bit)
+
+
+def _exec_attribute() -> str:
+    """What the kernel has, not what libselinux remembers (getexeccon answers from its cache)."""
+    descriptor = os.open("/proc/thread-self/attr/exec", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(descriptor, 4096).rstrip(b"\0\n").decode()
+    finally:
+        os.close(descriptor)
+
+
+def _no_new_privileges() -> bool:
+    with open("/proc/self/status", encoding="ascii", errors="replace") as status:  # noqa: PTH123 - a fixed proc file
+        return any(line.split() == ["NoNewPrivs:", "1"] for line in status)

@@ -1,0 +1,288 @@
+"""What a web server says of a request, and what of it a script is told: params -> Request -> CGI environment.
+
+Decides which params are believed, where the script may lie, and every variable that a script sees: an allow-list, so
+that a param which nobody thought of stays here. Five web servers spell the same request in five ways; SCRIPT_NAME and
+PATH_INFO are worked out anew from where the script was found. Must not look at files, nor decide who the user is:
+`Request.user` is a claim until its proof is checked. Called by serve/request.py, and by serve/site.py for names.
+"""
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from urllib.parse import unquote_to_bytes
+
+from selcgi.errors import BadRequest, StartRefused
+from selcgi.settings import EnvironRules
+
+PATH_BYTES = 4096  # of a script's path with its PATH_INFO: PATH_MAX
+USER_BYTES = 256
+_LENGTH_DIGITS = 18  # always within 63 bits
+
+_is_name = re.compile(rb"[A-Z_][A-Z0-9_]*").fullmatch
+_is_method = re.compile(rb"[A-Z][A-Z0-9_-]{0,31}").fullmatch  # the tokens (RFC 9110 section 9.1) in use
+_is_unprintable = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029]").search
+_proxied = re.compile(rb"proxy:(?:fcgi|balancer)://[^/]*").match
+_origin = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://[^/?]*").match
+
+# Two of these that differ are two readings of one request, and somebody gains by the difference. One Host: RFC 9112
+# section 3.2.
+_SINGLE = frozenset(
+    b"REMOTE_USER AUTH_TYPE SCRIPT_FILENAME SCRIPT_NAME PATH_INFO CONTENT_LENGTH DOCUMENT_ROOT REQUEST_METHOD "
+    b"QUERY_STRING REQUEST_URI SELCGI_PROOF HTTP_HOST".split()
+)
+_COPIED = frozenset(
+    b"SERVER_SOFTWARE SERVER_PORT SERVER_PROTOCOL SERVER_ADDR REMOTE_ADDR REMOTE_PORT REMOTE_HOST REQUEST_URI "
+    b"REQUEST_SCHEME DOCUMENT_ROOT CONTENT_TYPE".split()
+)
+# A script's HTTP library takes HTTP_PROXY for its own proxy (CVE-2016-5385); credentials are the web server's business
+# (RFC 3875 section 4.1.18); lengths and types come once, without HTTP_.
+_WITHHELD = frozenset(
+    b"HTTP_ HTTP_PROXY HTTP_AUTHORIZATION HTTP_PROXY_AUTHORIZATION HTTP_CONTENT_LENGTH HTTP_CONTENT_TYPE".split()
+)
+# Whoever chooses the value of one of these, an .htaccess author for one, runs code or becomes someone.
+_UNPASSABLE = frozenset(
+    "PATH HOME IFS ENV PS4 BASH_ENV BASHOPTS SHELLOPTS GCONV_PATH GLIBC_TUNABLES LOCPATH NODE_OPTIONS LUA_INIT PHPRC "
+    "JAVA_TOOL_OPTIONS HTTP_PROXY REMOTE_USER AUTH_TYPE REMOTE_PASSWD".split()
+)
+_UNPASSABLE_STARTS = ("LD_", "BASH_FUNC", "PERL", "PYTHON", "RUBY", "SELCGI_")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request as the web server describes it. Shows neither the proof nor params, which may hold a password."""
+
+    method: str
+    user: str | None  # REMOTE_USER, not proven; None for nobody
+    auth_type: str  # may be empty
+    content_length: int | None  # bytes; None when the web server does not know
+    host: str  # lower-case, without port; may be empty
+    query: str
+    script_paths: tuple[bytes, ...]  # absolute, each with its PATH_INFO behind it, best first
+    proof: bytes = field(repr=False)  # SELCGI_PROOF, may be empty; it is not in params
+    params: Mapping[bytes, bytes] = field(repr=False)
+
+
+def read_request(pairs: Iterable[tuple[bytes, bytes]]) -> Request:
+    """The request in the name-value pairs of FCGI_PARAMS. BadRequest when they are malformed or contradictory."""
+    params = _merge(pairs)
+    proof = params.pop(b"SELCGI_PROOF", b"")
+    get = params.get
+    return Request(
+        method=_method(get(b"REQUEST_METHOD", b"")),
+        user=_user(get(b"REMOTE_USER", b"")),
+        auth_type=get(b"AUTH_TYPE", b"").decode("ascii", "backslashreplace"),
+        content_length=_length(get(b"CONTENT_LENGTH", b"")),
+        host=_host(get(b"HTTP_HOST") or get(b"SERVER_NAME", b"")),
+        query=get(b"QUERY_STRING", b"").decode("utf-8", "surrogateescape"),
+        script_paths=_script_paths(params),
+        proof=proof,
+        params=params,
+    )
+
+
+def _merge(pairs: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Names that can be names of variables, each once."""
+    params: dict[bytes, bytes] = {}
+    for name, value in pairs:
+        if b"\0" in value:
+            raise BadRequest(f"{name[:64].decode('ascii', 'backslashreplace')} has a NUL in it")
+        if name in params:
+            params[name] = _again(name, params[name], value)
+        elif _is_name(name):
+            params[name] = value
+    return params
+
+
+def _again(name: bytes, first: bytes, second: bytes) -> bytes:
+    """The one value of a name that came twice. Fields of a header join as RFC 9110 section 5.3 and 6265 have it."""
+    if name in _SINGLE:
+        if first != second:
+            text = name.decode()
+            raise BadRequest(f"{text} came twice, with different values", f"have the web server send {text} once")
+        return first
+    if name.startswith(b"HTTP_"):
+        return first + (b"; " if name == b"HTTP_COOKIE" else b", ") + second
+    return second
+
+
+def _method(value: bytes) -> str:
+    if not _is_method(value):
+        raise BadRequest(
+            "REQUEST_METHOD is no method" if value else "the web server sent no REQUEST_METHOD",
+            "nginx: fastcgi_param REQUEST_METHOD $request_method;",
+        )
+    return value.decode()
+
+
+def _user(value: bytes) -> str | None:
+    """REMOTE_USER; None for an empty one, which is how nginx and Caddy say that there is nobody."""
+    if not value:
+        return None
+    try:
+        user = value.decode()
+    except UnicodeDecodeError:
+        raise BadRequest("REMOTE_USER is not UTF-8") from None
+    if len(value) > USER_BYTES or _is_unprintable(user):
+        raise BadRequest(f"REMOTE_USER is longer than {USER_BYTES} bytes or has a control character in it")
+    return user
+
+
+def _length(value: bytes) -> int | None:
+    """CONTENT_LENGTH; nginx sends an empty one and Caddy -1 when there is a body of unknown length."""
+    if value in (b"", b"-1"):
+        return None
+    if not value.isdigit() or len(value) > _LENGTH_DIGITS:
+        raise BadRequest(f"CONTENT_LENGTH is no number of at most {_LENGTH_DIGITS} digits")
+    return int(value)
+
+
+def _host(value: bytes) -> str:
+    """A final dot goes too: for DNS and for the web server's virtual hosts the name is the same without it."""
+    return _without_port(value).decode("ascii", "backslashreplace").lower().removesuffix(".")
+
+
+def _without_port(value: bytes) -> bytes:
+    """HAProxy leaves the port on SERVER_NAME. An IPv6 address keeps its brackets, or its colons without them."""
+    name, colon, port = value.rpartition(b":")
+    if not colon or (port and not port.isdigit()):
+        return value
+    return value if b":" in name and not name.endswith(b"]") else name
+
+
+def _script_paths(params: Mapping[bytes, bytes]) -> tuple[bytes, ...]:
+    """Where the script may be. BadRequest when the params name none."""
+    extra = params.get(b"PATH_INFO", b"")
+    found: dict[bytes, None] = {}
+    for path in _spellings(params):
+        path = b"/" + path.lstrip(b"/")
+        if extra.startswith(b"/"):
+            both = path + extra, path
+            for each in both if _is_apart(path, extra, params) else reversed(both):
+                found[each] = None
+        else:
+            found[path] = None
+    paths = tuple(path for path in found if len(path) <= PATH_BYTES and b"\0" not in path)
+    if not paths:
+        fix = "nginx: fastcgi_param SCRIPT_FILENAME $document_root$fastcgi_script_name;"
+        raise BadRequest("the web server named no script", fix)
+    return paths
+
+
+def _spellings(params: Mapping[bytes, bytes]) -> Iterator[bytes]:
+    """Absolute paths that SCRIPT_FILENAME, or else DOCUMENT_ROOT and SCRIPT_NAME, may mean; best first."""
+    named = params.get(b"SCRIPT_FILENAME", b"")
+    query = b"?" + params.get(b"QUERY_STRING", b"")
+    if proxied := _proxied(named):  # Apache, which percent-encodes for ProxyPass and not for SetHandler
+        path = named[proxied.end() :].removesuffix(query)
+        if path:
+            yield path
+            yield unquote_to_bytes(path)
+    elif named.startswith(b"/"):
+        yield named
+        if named.endswith(query):
+            yield named.removesuffix(query)
+    elif not named:
+        folder, name = params.get(b"DOCUMENT_ROOT", b""), params.get(b"SCRIPT_NAME", b"")
+        if folder.startswith(b"/") and (name or params.get(b"PATH_INFO", b"")).startswith(b"/"):
+            yield folder.rstrip(b"/") + name
+
+
+def _is_apart(path: bytes, extra: bytes, params: Mapping[bytes, bytes]) -> bool:
+    """Whether PATH_INFO still has to be added to the path.
+
+    /x.cgi/x.cgi ends with its PATH_INFO in both cases: the URL tells them apart.
+    """
+    if not path.endswith(extra):
+        return True
+    name = params.get(b"SCRIPT_NAME", b"")
+    if not name or path.endswith(name[name.rfind(b"/") :] + extra):
+        return False
+    return _url_path(params).endswith(name + extra)
+
+
+def _url_path(params: Mapping[bytes, bytes]) -> bytes:
+    """The path of REQUEST_URI, decoded as SCRIPT_NAME is; empty when it can't be the value of a variable."""
+    uri = params.get(b"REQUEST_URI", b"")
+    if origin := _origin(uri):
+        uri = uri[origin.end() :]
+    path = unquote_to_bytes(uri.partition(b"?")[0])
+    return path if b"\0" not in path else b""
+
+
+def environ(
+    request: Request, script: bytes, path_info: bytes, rules: EnvironRules, home: str
+) -> dict[bytes, bytes]:
+    """The whole environment of a script (RFC 3875 section 4.1), the variables in `rules` included.
+
+    `script` and `path_info` are where it was found and what of its candidate was left over; neither has a NUL in it.
+    """
+    params = request.params
+    made: dict[bytes, bytes] = {name: params[name] for name in map(os.fsencode, rules.passed) if name in params}
+    for name, value in params.items():
+        if (name in _COPIED and value) or (name.startswith(b"HTTP_") and name not in _WITHHELD):
+            made[name] = value
+    made[b"GATEWAY_INTERFACE"] = b"CGI/1.1"
+    made[b"REQUEST_METHOD"] = request.method.encode()
+    made[b"QUERY_STRING"] = params.get(b"QUERY_STRING", b"")
+    made[b"SERVER_NAME"] = _without_port(params.get(b"SERVER_NAME", b"")) or request.host.encode()
+    if params.get(b"HTTPS", b"").lower() in (b"on", b"1", b"https"):
+        made[b"HTTPS"] = b"on"
+    _add_script(made, params, script, path_info)
+    _add_body_and_user(made, request)
+    made[b"PATH"] = os.fsencode(rules.path)
+    made[b"HOME"] = os.fsencode(home)
+    for fixed, text in rules.fixed:
+        made[os.fsencode(fixed)] = os.fsencode(text)
+    return made
+
+
+def _add_script(made: dict[bytes, bytes], params: Mapping[bytes, bytes], script: bytes, path_info: bytes) -> None:
+    made[b"SCRIPT_FILENAME"] = script
+    made[b"SCRIPT_NAME"], path_info = _split_url(params, script, path_info)
+    if path_info:
+        made[b"PATH_INFO"] = path_info
+        if root := params.get(b"DOCUMENT_ROOT"):
+            made[b"PATH_TRANSLATED"] = root.rstrip(b"/") + path_info
+
+
+def _split_url(params: Mapping[bytes, bytes], script: bytes, path_info: bytes) -> tuple[bytes, bytes]:
+    """SCRIPT_NAME and PATH_INFO (RFC 3875 sections 4.1.13 and 4.1.5): the URL's path, cut before `path_info`.
+
+    nginx may send all of it as SCRIPT_NAME, Caddy all of it as PATH_INFO, and Apache's ProxyPass names the script
+    percent-encoded: then what was left over is decoded if the URL says so.
+    """
+    sent, extra = params.get(b"SCRIPT_NAME", b""), params.get(b"PATH_INFO", b"")
+    urls = (sent + extra, sent) if sent else (_url_path(params), extra)
+    file = script[script.rfind(b"/") :]
+    tails = (path_info, unquote_to_bytes(path_info)) if b"%" in path_info else (path_info,)
+    for tail in tails:
+        names = [url.removesuffix(tail) for url in urls if url.endswith(tail)]
+        if names:
+            return next((name for name in names if name.endswith(file)), names[0]), tail
+    # The web server changed the URL on its way to the script: merged slashes, a rewrite.
+    head, found, _ = urls[0].partition(file + b"/")
+    return head + file if found else urls[0], path_info
+
+
+def _add_body_and_user(made: dict[bytes, bytes], request: Request) -> None:
+    length = request.content_length
+    if length or (length == 0 and request.method not in ("GET", "HEAD")):
+        made[b"CONTENT_LENGTH"] = b"%d" % length
+    else:
+        made.pop(b"CONTENT_LENGTH", None)
+    if request.user is not None:
+        made[b"REMOTE_USER"] = request.user.encode()
+        if kind := request.params.get(b"AUTH_TYPE"):
+            made[b"AUTH_TYPE"] = kind
+
+
+def check_passed_names(names: Iterable[str]) -> None:
+    """StartRefused when a param to be passed to scripts by name has no name of a variable, or a dangerous one."""
+    for name in names:
+        if not _is_name(os.fsencode(name)):
+            fix = "use upper-case letters, digits and underscores"
+            raise StartRefused(f"--pass-param {name!a} is no name of a variable", fix)
+        if name in _UNPASSABLE or name.startswith(_UNPASSABLE_STARTS):
+            reason = f"--pass-param {name} would let the web server's configuration decide what scripts run or as whom"
+            raise StartRefused(reason, f"set it with --env {name}=VALUE if scripts need it")

@@ -1,0 +1,157 @@
+"""The head of a script's output (RFC 3875 section 6): read, checked, repaired, written again in one piece.
+
+Decides what of it reaches the web server: always a Status, CRLF line ends, no header that is the web server's own
+business, and none that would have it read files on the script's behalf. Anything doubtful is a BadResponse, since a
+head that two programs read differently is an attack. Must not do I/O. Used by serve/answer.py and serve/request.py.
+"""
+
+import re
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import NoReturn
+
+from selcgi.errors import BadResponse
+
+_END = re.compile(rb"\r?\n\r?\n|\A\r?\n")
+_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
+_VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")  # RFC 9110 section 5.5
+_STATUS = re.compile(rb"([2-5][0-9][0-9])(?: (.*))?")
+_NPH = re.compile(rb"HTTP/[0-9.]+ +(.*)")
+_HOP_BY_HOP = frozenset(
+    (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"te", b"trailer", b"upgrade")
+)  # RFC 9110 section 7.6.1
+# With these a script has nginx, Apache, lighttpd or perlbal read what its own domain may not.
+_SENDFILE = (b"x-accel-", b"x-sendfile", b"x-lighttpd-send-", b"x-reproxy-url")
+_MOST = 100  # headers
+_FIX = "the script must print its headers and an empty line before anything else"
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseHead:
+    """`headers` are those that go out, in their order; `removed` names those among them that only sendfile=yes lets out."""
+
+    status: int
+    reason: str
+    headers: tuple[tuple[bytes, bytes], ...]
+    content_length: int | None = None
+    removed: tuple[str, ...] = ()
+
+    def encode(self, keep_sendfile: bool = False) -> bytes:
+        """The block with its empty line, for one record: HAProxy 2.6 dies of a head that is split over two."""
+        kept = [pair for pair in self.headers if keep_sendfile or not _reads_files(pair[0])]
+        lines = [f"Status: {self.status} {self.reason}".encode("latin-1"), *(name + b": " + value for name, value in kept)]
+        return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+class HeadReader:
+    """The script's output in by feed() until the head is whole; what followed it is then in `rest`."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit  # bytes of the head
+        self._kept = bytearray()
+        self.rest = b""
+
+    def feed(self, data: bytes) -> ResponseHead | None:
+        """BadResponse when the head is malformed or longer than the limit."""
+        start = max(0, len(self._kept) - 3)  # an end may have begun before
+        self._kept += data
+        end = _END.search(self._kept, start)
+        if end is None or end.start() > self._limit:
+            if len(self._kept) > self._limit:
+                raise BadResponse(f"the head is longer than {self._limit} bytes", _FIX)
+            return None
+        self.rest = bytes(self._kept[end.end() :])
+        return parse_head(bytes(self._kept[: end.start()]))
+
+    def finish(self) -> NoReturn:
+        """The output has ended before the head did. BadResponse, always."""
+        if not self._kept:
+            raise BadResponse("the script wrote nothing", "see its stderr in the log, and its exit code")
+        raise BadResponse(f"the output ended within the head, after {_quoted(bytes(self._kept))}", _FIX)
+
+
+def parse_head(block: bytes) -> ResponseHead:
+    """A head without its empty line. BadResponse when it is malformed."""
+    status = None
+    headers: list[tuple[bytes, bytes]] = []
+    for number, line in enumerate(block.split(b"\n")):
+        line = line.removesuffix(b"\r")
+        if number == 0 and (nph := _NPH.fullmatch(line)):
+            status = _status(nph[1], line)
+            continue
+        name, value = _header(line)
+        if name.lower() == b"status":
+            status = _status(value, line)
+        elif name.lower() not in _HOP_BY_HOP:
+            headers.append((name, value))
+    if not headers and status is None:
+        raise BadResponse("the head is empty", _FIX)
+    if len(headers) > _MOST:
+        raise BadResponse(f"more than {_MOST} headers")
+    return _head(status, headers)
+
+
+def _head(status: tuple[int, str] | None, headers: list[tuple[bytes, bytes]]) -> ResponseHead:
+    lengths = {value for name, value in headers if name.lower() == b"content-length"}
+    if len(lengths) > 1 or any(not value.isdigit() or len(value) > 18 for value in lengths):
+        raise BadResponse(f"Content-Length is {b', '.join(sorted(lengths))[:80]!a}")
+    if status is None:
+        # RFC 3875 section 6.2.3 and 6.2.2; no web server redirects internally for FastCGI.
+        status = (302, "Found") if any(name.lower() == b"location" for name, _ in headers) else (200, "OK")
+    return ResponseHead(
+        *status,
+        tuple(_once(headers, b"content-length")),
+        int(lengths.pop()) if lengths else None,
+        tuple(dict.fromkeys(name.decode("ascii") for name, _ in headers if _reads_files(name))),
+    )
+
+
+def _once(headers: list[tuple[bytes, bytes]], name: bytes) -> list[tuple[bytes, bytes]]:
+    seen: list[tuple[bytes, bytes]] = []
+    for pair in headers:
+        if pair[0].lower() != name or all(one[0].lower() != name for one in seen):
+            seen.append(pair)
+    return seen
+
+
+def _header(line: bytes) -> tuple[bytes, bytes]:
+    name, colon, value = line.partition(b":")
+    if not colon or not _TOKEN.fullmatch(name):
+        raise BadResponse(f"no header: {_quoted(line)}", _FIX)
+    value = value.strip(b" \t")
+    if not _VALUE.fullmatch(value):
+        raise BadResponse(f"control characters in a header: {_quoted(line)}")
+    return name, value
+
+
+def _status(value: bytes, line: bytes) -> tuple[int, str]:
+    found = _STATUS.fullmatch(value.strip(b" "))
+    if found is None or not _VALUE.fullmatch(value):
+        raise BadResponse(f"no status from 200 to 599: {_quoted(line)}")
+    return int(found[1]), (found[2] or b"").decode("latin-1").strip() or _phrase(int(found[1]))
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Status"
+
+
+def _reads_files(name: bytes) -> bool:
+    return name.lower().startswith(_SENDFILE)
+
+
+def _quoted(line: bytes) -> str:
+    return ascii(line[:80].decode("latin-1"))
+
+
+def error_page(status: int, request_id: str, retry_after: int | None = None) -> bytes:
+    """A whole answer for a request that was refused or failed. It names the request and nothing else of selcgi."""
+    title = f"{status} {_phrase(status)}"
+    body = f"<!DOCTYPE html>\n<title>{title}</title>\n<h1>{title}</h1>\n<p>Request {request_id}</p>\n".encode()
+    headers = [(b"Content-Type", b"text/html; charset=utf-8"), (b"Content-Length", b"%d" % len(body))]
+    headers.append((b"Cache-Control", b"no-store"))
+    if retry_after is not None:
+        headers.append((b"Retry-After", b"%d" % retry_after))
+    return ResponseHead(status, _phrase(status), tuple(headers), len(body)).encode() + body
