@@ -70,7 +70,7 @@ class Selcgi:
         self.process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "Selcgi":
-        with open(self.log_path, "ab") as log:
+        with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(self._line, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environ)
         try:
             wait_until("selcgi is ready", lambda: self._ended() or "is ready" in self.log())

@@ -66,7 +66,10 @@ def open_site(settings: Settings, labels: Labels, report: Callable[[Entry], None
 def _script_account(name: str) -> Account | None:
     """Whom scripts run as, None for selcgi's own user, which must not be root."""
     if name:
-        return account(name)
+        try:
+            return account(name)
+        except LaunchFailed as error:
+            raise StartRefused(f"--script-user: {error.reason}", error.fix) from error
     if os.geteuid() == 0:
         raise StartRefused("scripts would run as root", "start selcgi as its own user, or give --script-user USER")
     return None

@@ -8,12 +8,23 @@ Used by serve/session.py, one for each connection.
 from dataclasses import dataclass
 from enum import Enum
 
-from flup.server import fcgi_base
-
 from selcgi.errors import BadRequest, ProtocolError, SelcgiError
 from selcgi.settings import WireLimits
-from selcgi.wire.records import Kind, Pair, Record, RecordReader
-from selcgi.wire.records import decode_pairs, encode_pairs, encode_record, encode_stream
+from selcgi.wire.records import (
+    KEEP_CONN,
+    MANAGEMENT,
+    RESPONDER,
+    VALUES,
+    EndStatus,
+    Kind,
+    Pair,
+    Record,
+    RecordReader,
+    decode_pairs,
+    encode_pairs,
+    encode_record,
+    encode_stream,
+)
 
 _BEGIN_BYTES = 8  # role, flags, reserved (section 5.1)
 
@@ -105,7 +116,7 @@ class Connection:
         """What `data` brings. ProtocolError: nothing on this connection can be trusted, close it."""
         events: list[Event] = []
         for record in self._reader.feed(data):
-            if record.request_id == fcgi_base.FCGI_NULL_REQUEST_ID:
+            if record.request_id == MANAGEMENT:
                 self._manage(record)
             elif record.kind == Kind.BEGIN_REQUEST:
                 self._begin(record)
@@ -140,7 +151,7 @@ class Connection:
         request = self._requests.pop(request_id)
         stderr = encode_record(Kind.STDERR, request_id, b"") if request.wrote_stderr else b""
         stdout = encode_record(Kind.STDOUT, request_id, b"")
-        return stderr + stdout + _end(request_id, fcgi_base.FCGI_REQUEST_COMPLETE, app_status)
+        return stderr + stdout + _end(request_id, EndStatus.COMPLETE, app_status)
 
     def _begin(self, record: Record) -> None:
         number = record.request_id
@@ -149,12 +160,12 @@ class Connection:
         if len(record.content) != _BEGIN_BYTES:
             raise ProtocolError(f"BEGIN_REQUEST of {len(record.content)} bytes, not {_BEGIN_BYTES}")
         role = int.from_bytes(record.content[:2], "big")
-        if role != fcgi_base.FCGI_RESPONDER:
-            self._out += _end(number, fcgi_base.FCGI_UNKNOWN_ROLE)
+        if role != RESPONDER:
+            self._out += _end(number, EndStatus.UNKNOWN_ROLE)
         elif len(self._requests) >= self._limits.requests:
-            self._out += _end(number, fcgi_base.FCGI_CANT_MPX_CONN)
+            self._out += _end(number, EndStatus.CANT_MPX_CONN)
         else:
-            self._requests[number] = _Request(bool(record.content[2] & fcgi_base.FCGI_KEEP_CONN), bytearray())
+            self._requests[number] = _Request(bool(record.content[2] & KEEP_CONN), bytearray())
 
     def _advance(self, request: _Request, record: Record) -> list[Event]:
         before = request.state
@@ -213,11 +224,7 @@ class Connection:
             self._out += encode_record(Kind.UNKNOWN_TYPE, 0, bytes((record.kind, *(0,) * 7)))
 
     def _values(self, content: bytes) -> bytes:
-        known = {
-            fcgi_base.FCGI_MAX_CONNS.encode(): b"1024",
-            fcgi_base.FCGI_MAX_REQS.encode(): b"1024",
-            fcgi_base.FCGI_MPXS_CONNS.encode(): b"1",
-        }
+        known = dict(zip((name.encode() for name in VALUES), (b"1024", b"1024", b"1"), strict=True))
         try:
             asked = {name for name, _ in decode_pairs(content, self._limits.params_count)}
         except BadRequest as error:

@@ -35,6 +35,19 @@ class Kind(IntEnum):
     UNKNOWN_TYPE = fcgi_base.FCGI_UNKNOWN_TYPE
 
 
+class EndStatus(IntEnum):
+    """How END_REQUEST says that it went (section 5.5)."""
+
+    COMPLETE = fcgi_base.FCGI_REQUEST_COMPLETE
+    CANT_MPX_CONN = fcgi_base.FCGI_CANT_MPX_CONN
+    UNKNOWN_ROLE = fcgi_base.FCGI_UNKNOWN_ROLE
+
+RESPONDER: int = fcgi_base.FCGI_RESPONDER  # the one role that selcgi plays (section 6.2)
+KEEP_CONN: int = fcgi_base.FCGI_KEEP_CONN  # flag of BEGIN_REQUEST (section 5.1)
+MANAGEMENT: int = fcgi_base.FCGI_NULL_REQUEST_ID  # the id of records about the connection (section 3.3)
+VALUES = (fcgi_base.FCGI_MAX_CONNS, fcgi_base.FCGI_MAX_REQS, fcgi_base.FCGI_MPXS_CONNS)  # section 4.1
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """One whole record without its padding. `kind` may be a number that Kind does not have."""

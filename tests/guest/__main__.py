@@ -2,9 +2,12 @@
 
 import argparse
 import sys
+from collections import Counter
 
 from tests.guest import image, machine
 from tests.guest.fetch import GuestFailed
+
+_SHOWN = 30  # different denials
 
 
 def main() -> int:
@@ -19,8 +22,8 @@ def main() -> int:
         return 0
     job = machine.Job(" ".join(values.command), values.suite, values.seconds, shell=values.what == "shell", live=True)
     outcome = machine.run(job)
-    for denial in outcome.denials:
-        print(f"denied: {denial}", file=sys.stderr)
+    for text, count in Counter(map(str, outcome.denials)).most_common(_SHOWN):
+        print(f"denied {count} times: {text}", file=sys.stderr)
     return outcome.code
 
 

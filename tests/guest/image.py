@@ -22,6 +22,7 @@ from tests.guest.fetch import GuestFailed, command
 HERE = Path(__file__).resolve().parent
 TREE = HERE.parent.parent
 SUITES = tuple(fetch.PYTHONS)
+_DAY = 86400.0
 _SIZE = "3G"  # of the sparse disk
 _INSIDE = "usr/local/lib/guest"
 
@@ -155,8 +156,9 @@ def _progress(what: str) -> Iterator[None]:
 
 
 def _prune(suite: str, image: Path) -> None:
-    """Images and userlands of other sources; one that a run still has open lives on until it ends."""
+    """Images and userlands of other sources, once they are a day old: another working tree may still want them."""
     keep = {image.name, f"base-{suite}-{_base_key(suite)}"}
     for path in cache().iterdir():
-        if path.is_dir() and path.name.startswith((f"{suite}-", f"base-{suite}-")) and path.name not in keep:
+        other = path.name.startswith((f"{suite}-", f"base-{suite}-")) and path.name not in keep
+        if other and path.is_dir() and time.time() - path.stat().st_mtime > _DAY:
             shutil.rmtree(path, ignore_errors=True)

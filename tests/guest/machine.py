@@ -183,7 +183,7 @@ def _processor() -> Iterator[int]:
 
 def pytest_job(selection: str, suite: str, seconds: float) -> Job:
     """A job that runs a pytest selection in the guest, with selcgi's own Python; results in junit.xml."""
-    options = "-p no:cacheprovider -p tests.guest.plugin -m enforcing --junitxml=/mnt/out/junit.xml"
+    options = "-p no:cacheprovider -m enforcing --junitxml=/mnt/out/junit.xml"
     return Job(f"cd /mnt/src && /opt/selcgi/bin/python -m pytest -q {options} {selection}", suite, seconds, live=True)
 
 

@@ -1,0 +1,150 @@
+"""The guard: what it does when its worker, or it itself, comes to an unplanned end."""
+
+import contextlib
+import ctypes
+import os
+import signal
+import socket
+import time
+
+import pytest
+
+from selcgi.errors import LaunchFailed
+from selcgi.launch.running import Running
+from selcgi.system.cgroups import Leaves
+from selcgi.system.processes import children, end_children, set_child_subreaper
+from tests.launch.conftest import Bench, Outcome, conclude, wait
+
+
+@pytest.fixture
+def leaves() -> Leaves | None:
+    """Overrides the fixture of both ways: guards only."""
+    return None
+
+
+def started(bench: Bench, text: str) -> tuple[Running, Outcome]:
+    running = bench.launcher().launch(bench.plan(f"{text}\necho ready\nexec sleep 1000"))
+    outcome = Outcome()
+    wait(running, lambda: b"ready" in outcome.stdout, outcome)
+    return running, outcome
+
+
+def close_streams(running: Running) -> None:
+    os.close(running.stdout)
+    os.close(running.stderr)
+
+
+def until_dead(bench: Bench) -> None:
+    """The deadline only keeps a broken guard from hanging the tests."""
+    deadline = time.monotonic() + 20
+    while bench.alive():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_launch_returns_before_the_guard_has_started_anything(bench: Bench) -> None:
+    running = bench.launcher().launch(bench.plan("exit 0"))
+    assert not running.confirmed
+    assert running.pid == 0
+    conclude(running, Outcome())
+
+
+def test_guard_is_the_parent_and_its_worker_has_no_other_child(bench: Bench) -> None:
+    running, outcome = started(bench, "")
+    (guard,) = children()
+    with open(f"/proc/{running.pid}/stat", encoding="ascii") as stat:
+        assert int(stat.read().rpartition(")")[2].split()[1]) == guard
+    conclude(running, outcome)
+
+
+def test_guard_holds_nothing_of_the_worker(bench: Bench) -> None:
+    ours, theirs = socket.socketpair()
+    with ours:
+        with theirs:
+            running, outcome = started(bench, "")
+        assert ours.recv(1) == b""  # a guard that had kept it would hold it open
+        conclude(running, outcome)
+
+
+def test_two_guards_do_not_hold_each_other(bench: Bench) -> None:
+    first, first_outcome = started(bench, "")
+    second, second_outcome = started(bench, "")
+    conclude(first, first_outcome)
+    assert second.exit is None
+    conclude(second, second_outcome)
+
+
+def test_worker_that_closes_ends_the_request(bench: Bench) -> None:
+    running, _ = started(bench, "setsid sleep 1000 &")
+    (guard,) = children()
+    close_streams(running)
+    running.close()
+    os.waitpid(guard, 0)
+    assert bench.alive() == []
+
+
+def test_worker_that_is_killed_ends_the_request(bench: Bench) -> None:
+    told, tell = os.pipe()
+    worker = os.fork()
+    if worker == 0:
+        with contextlib.suppress(BaseException):
+            started(bench, "setsid sleep 1000 &")
+            os.write(tell, b"x")
+            signal.pause()
+        os._exit(1)
+    os.close(tell)
+    assert os.read(told, 1) == b"x"
+    os.close(told)
+    assert bench.alive()
+    os.kill(worker, signal.SIGKILL)
+    os.waitpid(worker, 0)
+    until_dead(bench)
+
+
+def test_killed_guard_is_an_error_and_the_subreaper_ends_what_it_left(bench: Bench) -> None:
+    set_child_subreaper()
+    try:
+        running, outcome = started(bench, "setsid sleep 1000 &")
+        (guard,) = children()
+        os.kill(guard, signal.SIGKILL)
+        wait(running, lambda: running.gone, outcome)
+        assert isinstance(outcome.error, LaunchFailed)
+        assert outcome.error.step == "guard"
+        assert bench.alive()
+        assert end_children()
+        conclude(running, outcome)
+    finally:
+        ctypes.CDLL(None).prctl(36, 0, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
+
+
+def test_guard_is_deaf_to_the_signals_of_a_terminal(bench: Bench) -> None:
+    running, outcome = started(bench, "")
+    (guard,) = children()
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        os.kill(guard, signum)
+    running.terminate()
+    wait(running, lambda: running.exit is not None, outcome)
+    assert running.exit is not None
+    assert running.exit.signal == signal.SIGTERM
+    conclude(running, outcome)
+
+
+def test_orphans_are_reaped_while_the_script_runs(bench: Bench) -> None:
+    running, outcome = started(bench, "for i in 1 2 3; do (sh -c 'exit 0' &); done; echo orphans")
+    (guard,) = children()
+    deadline = time.monotonic() + 20
+    path = f"/proc/{guard}/task/{guard}/children"
+    while True:
+        with open(path, encoding="ascii") as listed:
+            if listed.read().split() == [str(running.pid)]:
+                break
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    conclude(running, outcome)
+
+
+def test_kill_before_the_start_is_not_lost(bench: Bench) -> None:
+    for _ in range(5):
+        running = bench.launcher().launch(bench.plan("exec sleep 1000"))
+        conclude(running, Outcome())
+        assert bench.alive() == []
