@@ -8,6 +8,7 @@ make it write nothing. Must not decide which context a request gets. Used by lau
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import ModuleType
@@ -21,6 +22,8 @@ from selcgi.system.binding import find_binding
 from selcgi.system.facts import is_permissive, read_facts, refusal
 from selcgi.system.preflight import Attempt, first_missing, fix
 
+_EXEC_SECONDS = 2.0  # for an exec that has begun to give its process the new context
+_EXEC_PAUSE = 0.0002
 _RESOLVED_MOST = 4096  # contexts remembered between two loads of the policy
 _AUDIT = "look for denials: ausearch -m avc,selinux_err -ts recent"
 
@@ -208,13 +211,20 @@ class KernelLabels:
             raise LaunchFailed("clear_exec_context", f"the exec context still reads {seen!r} after it was cleared")
 
     def confirm(self, pid: int, context: Context | None) -> None:
+        deadline = time.monotonic() + _EXEC_SECONDS
+        while (seen := self._context_of(pid)) == str(self._own) and time.monotonic() < deadline:
+            # A vfork parent goes on once the new memory is in place, a moment before the new credentials are
+            # (fs/exec.c, begin_new_exec: exec_mmap comes before commit_creds).
+            time.sleep(_EXEC_PAUSE)
+        if context is None or seen != str(context):
+            raise ContextLost("confirm", f"process {pid} came up in {seen}, not in {context}", _AUDIT)
+
+    def _context_of(self, pid: int) -> str:
         try:
-            seen = self._se.getpidcon_raw(pid)[1]
+            return str(self._se.getpidcon_raw(pid)[1])
         except OSError as error:
             hint = f"allow {self._own.domain} process {{ getattr }} on the script's domain"
             raise ContextLost("confirm", f"cannot read the context of process {pid}: {error.strerror}", hint) from error
-        if context is None or seen != str(context):
-            raise ContextLost("confirm", f"process {pid} came up in {seen}, not in {context}", _AUDIT)
 
     def file_label(self, descriptor: int) -> str:
         try:

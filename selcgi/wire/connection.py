@@ -21,17 +21,21 @@ from selcgi.wire.records import (
     Record,
     RecordReader,
     decode_pairs,
+    encode_end,
     encode_pairs,
     encode_record,
     encode_stream,
+    encode_unknown,
 )
 
 _BEGIN_BYTES = 8  # role, flags, reserved (section 5.1)
+_CONNECTIONS = b"1024"  # told to whom asks FCGI_MAX_CONNS; no web server is known to use it
+_ANSWERS_IN_A_ROW = 1000  # of our own, without a request begun: a peer that asks for more is after our memory
 
 
 @dataclass(frozen=True, slots=True)
 class RequestBegan:
-    """All params are here."""
+    """All params are here; the body may follow."""
 
     request_id: int
     pairs: tuple[Pair, ...]
@@ -40,7 +44,7 @@ class RequestBegan:
 
 @dataclass(frozen=True, slots=True)
 class RequestMalformed:
-    """The params can't be taken; the request waits for its answer like any other."""
+    """Instead of RequestBegan: the params can't be taken. The request waits for its answer like any other."""
 
     request_id: int
     error: SelcgiError
@@ -57,14 +61,14 @@ class BodyChunk:
 
 @dataclass(frozen=True, slots=True)
 class BodyEnded:
-    """The body is complete; comes once."""
+    """The body is complete; comes once, or never."""
 
     request_id: int
 
 
 @dataclass(frozen=True, slots=True)
 class RequestAborted:
-    """The web server does not want the answer any more: by record, or because it is gone."""
+    """The web server does not want the answer any more: by record, or because it is gone. Comes once, and last."""
 
     request_id: int
 
@@ -73,40 +77,70 @@ Event = RequestBegan | RequestMalformed | BodyChunk | BodyEnded | RequestAborted
 
 
 class State(Enum):
-    """Of one request, as far as its input goes."""
+    """Of one request, as far as its input goes. The caller knows of it from BODY on, or from REFUSED on."""
 
     PARAMS = "params"
+    REFUSED = "refused params"  # too long: reported already, the rest is thrown away
     BODY = "body"
-    ENDED = "ended"
-    ABORTED = "aborted"
+    ENDED = "end"
+    ABORTED = "abort"
 
 
-# What the next record of a request may be, and where it leads. Any other kind ends the connection.
-NEXT: dict[State, dict[int, State]] = {
-    State.PARAMS: {Kind.PARAMS: State.PARAMS, Kind.ABORT_REQUEST: State.ABORTED},
-    State.BODY: {Kind.STDIN: State.BODY, Kind.DATA: State.BODY, Kind.ABORT_REQUEST: State.ABORTED},
-    State.ENDED: {Kind.STDIN: State.ENDED, Kind.DATA: State.ENDED, Kind.ABORT_REQUEST: State.ABORTED},
-    State.ABORTED: {kind: State.ABORTED for kind in (Kind.PARAMS, Kind.STDIN, Kind.DATA, Kind.ABORT_REQUEST)},
+class Input(Enum):
+    """Records of a request. An empty one ends its stream (section 3.3)."""
+
+    PARAMS = (Kind.PARAMS, True)
+    PARAMS_END = (Kind.PARAMS, False)
+    STDIN = (Kind.STDIN, True)
+    STDIN_END = (Kind.STDIN, False)
+    ABORT = (Kind.ABORT_REQUEST, False)
+
+
+# What the next record of a request may be, and where it leads. Anything else is an error of the peer, and of unknown
+# record types too: what they mean for the request is unknown, so going on would be a guess.
+NEXT: dict[State, dict[Input, State]] = {
+    State.PARAMS: {
+        Input.PARAMS: State.PARAMS,
+        Input.PARAMS_END: State.BODY,
+        Input.ABORT: State.ABORTED,
+    },
+    State.REFUSED: {
+        Input.PARAMS: State.REFUSED,
+        Input.PARAMS_END: State.BODY,
+        Input.ABORT: State.ABORTED,
+    },
+    State.BODY: {
+        Input.STDIN: State.BODY,
+        Input.STDIN_END: State.ENDED,
+        Input.ABORT: State.ABORTED,
+    },
+    State.ENDED: {
+        Input.STDIN_END: State.ENDED,
+        Input.ABORT: State.ABORTED,
+    },
+    State.ABORTED: dict.fromkeys(Input, State.ABORTED),
 }
 assert set(NEXT) == set(State)
+_INPUTS = {(int(kind), filled): one for one in Input for kind, filled in (one.value,)}
 
 
 @dataclass(slots=True)
 class _Request:
     keep: bool
-    params: bytearray | None  # None once they are too long
+    params: bytearray
     state: State = State.PARAMS
     wrote_stderr: bool = False
 
 
 class Connection:
-    """`active` are the ids that wait for end(). Bytes to send, of connection matters, come from data_to_send()."""
+    """`active` are the ids that wait for end(). After a ProtocolError it is of no more use."""
 
     def __init__(self, limits: WireLimits) -> None:
         self._limits = limits
         self._reader = RecordReader()
         self._requests: dict[int, _Request] = {}
         self._out = bytearray()
+        self._answers = 0  # of our own since a request last began
 
     @property
     def active(self) -> frozenset[int]:
@@ -121,37 +155,45 @@ class Connection:
             elif record.kind == Kind.BEGIN_REQUEST:
                 self._begin(record)
             elif (request := self._requests.get(record.request_id)) is not None:
-                events += self._advance(request, record)
+                event = self._advance(request, record)
+                if event is not None:
+                    events.append(event)
             # Records of an id that is not active are ignored (section 3.3).
         return events
 
     def receive_eof(self) -> list[Event]:
         """The web server is gone, and with it all that it wanted."""
-        live = [number for number, request in self._requests.items() if request.state is not State.ABORTED]
+        known = (State.REFUSED, State.BODY, State.ENDED)
+        live = [number for number, request in self._requests.items() if request.state in known]
         for number in live:
             self._requests[number].state = State.ABORTED
         return [RequestAborted(number) for number in live]
 
     def data_to_send(self) -> bytes:
-        """Answers to management records and refused BEGINs, since the last call."""
+        """Answers to management records and to refused BEGINs since the last call."""
+        if not self._out:
+            return b""
         data = bytes(self._out)
         self._out.clear()
         return data
 
     def stdout(self, request_id: int, data: bytes) -> bytes:
+        """The bytes that carry `data` of the response. The request is active (KeyError otherwise, here and below)."""
+        assert request_id in self._requests
         return encode_stream(Kind.STDOUT, request_id, data)
 
     def stderr(self, request_id: int, data: bytes) -> bytes:
-        if data:
-            self._requests[request_id].wrote_stderr = True
+        """The bytes that carry `data` to the web server's error log."""
+        request = self._requests[request_id]
+        request.wrote_stderr = request.wrote_stderr or bool(data)
         return encode_stream(Kind.STDERR, request_id, data)
 
     def end(self, request_id: int, app_status: int = 0) -> bytes:
-        """The end of both streams and of the request (section 5.5); the id is free again."""
+        """The end of its streams and of the request (section 5.5); the id is free again."""
         request = self._requests.pop(request_id)
-        stderr = encode_record(Kind.STDERR, request_id, b"") if request.wrote_stderr else b""
         stdout = encode_record(Kind.STDOUT, request_id, b"")
-        return stderr + stdout + _end(request_id, EndStatus.COMPLETE, app_status)
+        stderr = encode_record(Kind.STDERR, request_id, b"") if request.wrote_stderr else b""
+        return stdout + stderr + encode_end(request_id, EndStatus.COMPLETE, app_status)
 
     def _begin(self, record: Record) -> None:
         number = record.request_id
@@ -159,79 +201,78 @@ class Connection:
             raise ProtocolError(f"BEGIN_REQUEST for request {number}, which is in progress")
         if len(record.content) != _BEGIN_BYTES:
             raise ProtocolError(f"BEGIN_REQUEST of {len(record.content)} bytes, not {_BEGIN_BYTES}")
-        role = int.from_bytes(record.content[:2], "big")
-        if role != RESPONDER:
-            self._out += _end(number, EndStatus.UNKNOWN_ROLE)
+        if int.from_bytes(record.content[:2], "big") != RESPONDER:
+            self._answer(encode_end(number, EndStatus.UNKNOWN_ROLE))
         elif len(self._requests) >= self._limits.requests:
-            self._out += _end(number, EndStatus.CANT_MPX_CONN)
+            self._answer(encode_end(number, EndStatus.CANT_MPX_CONN))
         else:
             self._requests[number] = _Request(bool(record.content[2] & KEEP_CONN), bytearray())
+            self._answers = 0
 
-    def _advance(self, request: _Request, record: Record) -> list[Event]:
-        before = request.state
-        after = NEXT[before].get(record.kind)
+    def _advance(self, request: _Request, record: Record) -> Event | None:
+        before, number, content = request.state, record.request_id, record.content
+        step = _INPUTS.get((record.kind, bool(content)))
+        after = None if step is None else NEXT[before].get(step)
         if after is None:
-            raise ProtocolError(f"record type {record.kind} while request {record.request_id} is at its {before.value}")
+            raise ProtocolError(f"record type {record.kind} while request {number} is at its {before.value}")
         request.state = after
-        if record.kind == Kind.ABORT_REQUEST:
-            return self._abort(request, record, before)
-        if record.kind == Kind.PARAMS and before is State.PARAMS:
-            return self._params(request, record)
-        if record.kind == Kind.STDIN and before is State.BODY:
-            return self._stdin(request, record)
-        return []
+        if after is State.ABORTED:
+            return self._abort(number, before)
+        if before is State.BODY:
+            return BodyChunk(number, content) if content else BodyEnded(number)
+        if before is State.PARAMS:
+            return self._collect(request, number, content) if content else self._parse(request, number)
+        return None
 
-    def _abort(self, request: _Request, record: Record, before: State) -> list[Event]:
+    def _abort(self, number: int, before: State) -> Event | None:
         """Before its params are complete nobody but the web server knows of the request: it is ended here."""
         if before is State.PARAMS:
-            self._out += self.end(record.request_id)
-            return []
-        return [] if before is State.ABORTED else [RequestAborted(record.request_id)]
+            self._answer(self.end(number))
+            return None
+        return None if before is State.ABORTED else RequestAborted(number)
 
-    def _params(self, request: _Request, record: Record) -> list[Event]:
-        """One stream, whatever its pieces: joined first, parsed once."""
-        if record.content:
-            self._collect(request, record.content)
-            return []
-        number, data, request.params = record.request_id, request.params, None
-        request.state = State.BODY
-        try:
-            if data is None:
-                raise BadRequest(f"params of more than {self._limits.params_bytes} bytes")
-            return [RequestBegan(number, decode_pairs(bytes(data), self._limits.params_count), request.keep)]
-        except BadRequest as error:
-            return [RequestMalformed(number, error, request.keep)]
-
-    def _collect(self, request: _Request, content: bytes) -> None:
-        if request.params is None:
-            return
-        if len(request.params) + len(content) > self._limits.params_bytes:
-            request.params = None
-        else:
+    def _collect(self, request: _Request, number: int, content: bytes) -> Event | None:
+        """Join what is one stream, and give up as soon as it is too long."""
+        if len(request.params) + len(content) <= self._limits.params_bytes:
             request.params += content
+            return None
+        request.state, request.params = State.REFUSED, bytearray()
+        error = BadRequest(
+            f"the params are longer than {self._limits.params_bytes} bytes",
+            "have the web server limit request headers, or send fewer params",
+        )
+        return RequestMalformed(number, error, request.keep)
 
-    def _stdin(self, request: _Request, record: Record) -> list[Event]:
-        if record.content:
-            return [BodyChunk(record.request_id, record.content)]
-        request.state = State.ENDED
-        return [BodyEnded(record.request_id)]
+    def _parse(self, request: _Request, number: int) -> Event:
+        """The whole stream at once: a record may end in the middle of a pair."""
+        data, request.params = bytes(request.params), bytearray()
+        try:
+            pairs = decode_pairs(data, self._limits.params_count)
+        except BadRequest as error:
+            return RequestMalformed(number, error, request.keep)
+        return RequestBegan(number, pairs, request.keep)
 
     def _manage(self, record: Record) -> None:
         """Management records (section 4), answered at once: HAProxy waits for GET_VALUES."""
         if record.kind == Kind.GET_VALUES:
-            self._out += encode_record(Kind.GET_VALUES_RESULT, 0, self._values(record.content))
+            self._answer(encode_record(Kind.GET_VALUES_RESULT, MANAGEMENT, self._values(record.content)))
+        elif record.kind in Kind.__members__.values():
+            raise ProtocolError(f"record type {record.kind} with request id 0")
         else:
-            self._out += encode_record(Kind.UNKNOWN_TYPE, 0, bytes((record.kind, *(0,) * 7)))
+            self._answer(encode_unknown(record.kind))
 
     def _values(self, content: bytes) -> bytes:
-        known = dict(zip((name.encode() for name in VALUES), (b"1024", b"1024", b"1"), strict=True))
+        """What of section 4.1 is asked for, each once however often. HAProxy takes MAX_REQS as of one connection."""
+        answers = (_CONNECTIONS, b"%d" % self._limits.requests, b"1")
+        known = dict(zip((name.encode() for name in VALUES), answers, strict=True))
         try:
             asked = {name for name, _ in decode_pairs(content, self._limits.params_count)}
         except BadRequest as error:
-            raise ProtocolError(f"FCGI_GET_VALUES: {error.reason}") from error
+            raise ProtocolError(f"GET_VALUES: {error.reason}") from None
         return encode_pairs((name, value) for name, value in known.items() if name in asked)
 
-
-def _end(request_id: int, protocol_status: int, app_status: int = 0) -> bytes:
-    body = app_status.to_bytes(4, "big") + bytes((protocol_status, 0, 0, 0))
-    return encode_record(Kind.END_REQUEST, request_id, body)
+    def _answer(self, data: bytes) -> None:
+        self._answers += 1
+        if self._answers > _ANSWERS_IN_A_ROW:
+            raise ProtocolError(f"{self._answers} records that only the connection answers, and no request")
+        self._out += data

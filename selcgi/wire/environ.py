@@ -35,6 +35,10 @@ _COPIED = frozenset(
     b"SERVER_SOFTWARE SERVER_PORT SERVER_PROTOCOL SERVER_ADDR REMOTE_ADDR REMOTE_PORT REMOTE_HOST REQUEST_URI "
     b"REQUEST_SCHEME DOCUMENT_ROOT CONTENT_TYPE".split()
 )
+# Worked out here, or left away for a reason: never taken as sent, even when passed by name.
+_COMPUTED = frozenset(
+    b"SCRIPT_FILENAME SCRIPT_NAME PATH_INFO PATH_TRANSLATED CONTENT_LENGTH HTTPS REMOTE_USER AUTH_TYPE".split()
+)
 # A script's HTTP library takes HTTP_PROXY for its own proxy (CVE-2016-5385); credentials are the web server's business
 # (RFC 3875 section 4.1.18); lengths and types come once, without HTTP_.
 _WITHHELD = frozenset(
@@ -42,10 +46,10 @@ _WITHHELD = frozenset(
 )
 # Whoever chooses the value of one of these, an .htaccess author for one, runs code or becomes someone.
 _UNPASSABLE = frozenset(
-    "PATH HOME IFS ENV PS4 BASH_ENV BASHOPTS SHELLOPTS GCONV_PATH GLIBC_TUNABLES LOCPATH NODE_OPTIONS LUA_INIT PHPRC "
-    "JAVA_TOOL_OPTIONS HTTP_PROXY REMOTE_USER AUTH_TYPE REMOTE_PASSWD".split()
+    b"PATH HOME IFS ENV PS4 BASH_ENV BASHOPTS SHELLOPTS GCONV_PATH GLIBC_TUNABLES LOCPATH NODE_OPTIONS LUA_INIT PHPRC "
+    b"JAVA_TOOL_OPTIONS HTTP_PROXY REMOTE_USER AUTH_TYPE REMOTE_PASSWD".split()
 )
-_UNPASSABLE_STARTS = ("LD_", "BASH_FUNC", "PERL", "PYTHON", "RUBY", "SELCGI_")
+_UNPASSABLE_STARTS = (b"LD_", b"BASH_FUNC", b"PERL", b"PYTHON", b"RUBY", b"SELCGI_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +158,8 @@ def _script_paths(params: Mapping[bytes, bytes]) -> tuple[bytes, ...]:
     """Where the script may be. BadRequest when the params name none."""
     extra = params.get(b"PATH_INFO", b"")
     found: dict[bytes, None] = {}
-    for path in _spellings(params):
-        path = b"/" + path.lstrip(b"/")
+    for spelling in _spellings(params):
+        path = b"/" + spelling.lstrip(b"/")
         if extra.startswith(b"/"):
             both = path + extra, path
             for each in both if _is_apart(path, extra, params) else reversed(both):
@@ -210,15 +214,14 @@ def _url_path(params: Mapping[bytes, bytes]) -> bytes:
     return path if b"\0" not in path else b""
 
 
-def environ(
-    request: Request, script: bytes, path_info: bytes, rules: EnvironRules, home: str
-) -> dict[bytes, bytes]:
+def environ(request: Request, script: bytes, path_info: bytes, rules: EnvironRules, home: str) -> dict[bytes, bytes]:
     """The whole environment of a script (RFC 3875 section 4.1), the variables in `rules` included.
 
     `script` and `path_info` are where it was found and what of its candidate was left over; neither has a NUL in it.
     """
     params = request.params
-    made: dict[bytes, bytes] = {name: params[name] for name in map(os.fsencode, rules.passed) if name in params}
+    passed = frozenset(map(os.fsencode, rules.passed)) - _COMPUTED
+    made: dict[bytes, bytes] = {name: params[name] for name in passed if name in params}
     for name, value in params.items():
         if (name in _COPIED and value) or (name.startswith(b"HTTP_") and name not in _WITHHELD):
             made[name] = value
@@ -269,8 +272,6 @@ def _add_body_and_user(made: dict[bytes, bytes], request: Request) -> None:
     length = request.content_length
     if length or (length == 0 and request.method not in ("GET", "HEAD")):
         made[b"CONTENT_LENGTH"] = b"%d" % length
-    else:
-        made.pop(b"CONTENT_LENGTH", None)
     if request.user is not None:
         made[b"REMOTE_USER"] = request.user.encode()
         if kind := request.params.get(b"AUTH_TYPE"):
@@ -280,9 +281,10 @@ def _add_body_and_user(made: dict[bytes, bytes], request: Request) -> None:
 def check_passed_names(names: Iterable[str]) -> None:
     """StartRefused when a param to be passed to scripts by name has no name of a variable, or a dangerous one."""
     for name in names:
-        if not _is_name(os.fsencode(name)):
+        raw = os.fsencode(name)
+        if not _is_name(raw):
             fix = "use upper-case letters, digits and underscores"
             raise StartRefused(f"--pass-param {name!a} is no name of a variable", fix)
-        if name in _UNPASSABLE or name.startswith(_UNPASSABLE_STARTS):
+        if raw in _UNPASSABLE or raw.startswith(_UNPASSABLE_STARTS):
             reason = f"--pass-param {name} would let the web server's configuration decide what scripts run or as whom"
-            raise StartRefused(reason, f"set it with --env {name}=VALUE if scripts need it")
+            raise StartRefused(reason, f"take {name} out of --pass-param")

@@ -14,8 +14,16 @@ from flup.server import fcgi_base
 
 from selcgi.errors import BadRequest, ProtocolError
 
-_HEADER = struct.Struct("!BBHHBx")  # version, type, request id, content length, padding length (section 3.3)
+_HEADER = struct.Struct(fcgi_base.FCGI_Header)  # version, type, request id, content length, padding length (3.3)
+_HEADER_BYTES = fcgi_base.FCGI_HEADER_LEN
+_VERSION = fcgi_base.FCGI_VERSION_1
 LONGEST = 65528  # bytes of content in a record we send: the most that is a multiple of eight
+
+RESPONDER: int = fcgi_base.FCGI_RESPONDER  # the one role that selcgi plays (section 6.2)
+KEEP_CONN: int = fcgi_base.FCGI_KEEP_CONN  # flag of BEGIN_REQUEST (section 5.1)
+MANAGEMENT: int = fcgi_base.FCGI_NULL_REQUEST_ID  # the id of records about the connection (section 3.3)
+VALUES = (fcgi_base.FCGI_MAX_CONNS, fcgi_base.FCGI_MAX_REQS, fcgi_base.FCGI_MPXS_CONNS)  # section 4.1
+
 Pair = tuple[bytes, bytes]
 
 
@@ -36,16 +44,11 @@ class Kind(IntEnum):
 
 
 class EndStatus(IntEnum):
-    """How END_REQUEST says that it went (section 5.5)."""
+    """How END_REQUEST says that it went (section 5.5). FCGI_OVERLOADED is never sent: Apache shows 200 for it."""
 
     COMPLETE = fcgi_base.FCGI_REQUEST_COMPLETE
     CANT_MPX_CONN = fcgi_base.FCGI_CANT_MPX_CONN
     UNKNOWN_ROLE = fcgi_base.FCGI_UNKNOWN_ROLE
-
-RESPONDER: int = fcgi_base.FCGI_RESPONDER  # the one role that selcgi plays (section 6.2)
-KEEP_CONN: int = fcgi_base.FCGI_KEEP_CONN  # flag of BEGIN_REQUEST (section 5.1)
-MANAGEMENT: int = fcgi_base.FCGI_NULL_REQUEST_ID  # the id of records about the connection (section 3.3)
-VALUES = (fcgi_base.FCGI_MAX_CONNS, fcgi_base.FCGI_MAX_REQS, fcgi_base.FCGI_MPXS_CONNS)  # section 4.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,7 @@ class RecordReader:
 
     def __init__(self) -> None:
         self._kept = bytearray()
+        self._needed = _HEADER_BYTES  # length of the kept record as far as it is known: its header, then all of it
 
     @property
     def pending(self) -> int:
@@ -69,38 +73,50 @@ class RecordReader:
         return len(self._kept)
 
     def feed(self, data: bytes) -> list[Record]:
-        """The records that `data` completes. ProtocolError for any version but 1."""
-        if self._kept:
-            self._kept += data
-            if not self._whole():
-                return []
-            data = bytes(self._kept)
-            self._kept.clear()
+        """The records that `data` completes. ProtocolError for any version but 1; then the reader is of no more use."""
         records: list[Record] = []
-        at = 0
-        while len(data) - at >= _HEADER.size:
-            version, kind, request_id, length, padding = _HEADER.unpack_from(data, at)
-            if version != fcgi_base.FCGI_VERSION_1:
-                raise ProtocolError(f"record version {version}, not 1", "see that the peer speaks FastCGI, not HTTP")
-            end = at + _HEADER.size + length
-            if end + padding > len(data):
+        at = self._complete_kept(data, records) if self._kept else 0
+        while len(data) - at >= _HEADER_BYTES:
+            kind, number, length, whole = _read_header(data, at)
+            if len(data) - at < whole:
+                self._needed = whole
                 break
-            records.append(Record(kind, request_id, data[at + _HEADER.size : end]))
-            at = end + padding
-        self._kept += data[at:]
+            start = at + _HEADER_BYTES
+            records.append(Record(kind, number, data[start : start + length]))
+            at += whole
+        if at < len(data):
+            self._kept += memoryview(data)[at:]
         return records
 
-    def _whole(self) -> bool:
-        """A record fed byte by byte is looked at once it is complete, not at every byte."""
-        if len(self._kept) < _HEADER.size:
-            return False
-        version, _, _, length, padding = _HEADER.unpack_from(self._kept)
-        return bool(version != fcgi_base.FCGI_VERSION_1 or len(self._kept) >= _HEADER.size + length + padding)
+    def _complete_kept(self, data: bytes, records: list[Record]) -> int:
+        """Add to the kept bytes what they lack, no more, so that the rest of `data` is not copied. Returns how much."""
+        at = 0
+        while len(self._kept) < self._needed:
+            piece = data[at : at + self._needed - len(self._kept)]
+            if not piece:
+                return at
+            self._kept += piece
+            at += len(piece)
+            if len(self._kept) == _HEADER_BYTES:
+                self._needed = _read_header(self._kept, 0)[3]
+        kind, number, length, _ = _read_header(self._kept, 0)
+        records.append(Record(kind, number, bytes(memoryview(self._kept)[_HEADER_BYTES : _HEADER_BYTES + length])))
+        self._kept = bytearray()
+        self._needed = _HEADER_BYTES
+        return at
+
+
+def _read_header(data: bytes | bytearray, at: int) -> tuple[int, int, int, int]:
+    """Type, request id, length of the content, and of the whole record with header and padding (section 3.3)."""
+    version, kind, number, length, padding = _HEADER.unpack_from(data, at)
+    if version != _VERSION:
+        raise ProtocolError(f"record version {version}, not 1", "see that the peer speaks FastCGI, not HTTP")
+    return kind, number, length, _HEADER_BYTES + length + padding
 
 
 def encode_record(kind: int, request_id: int, content: bytes) -> bytes:
-    """One record, `content` of at most 65,535 bytes."""
-    return _HEADER.pack(fcgi_base.FCGI_VERSION_1, kind, request_id, len(content), 0) + content
+    """One record, `content` of at most 65,535 bytes (struct.error for more), without padding."""
+    return _HEADER.pack(_VERSION, kind, request_id, len(content), 0) + content
 
 
 def encode_stream(kind: int, request_id: int, data: bytes) -> bytes:
@@ -109,6 +125,17 @@ def encode_stream(kind: int, request_id: int, data: bytes) -> bytes:
         return encode_record(kind, request_id, data) if data else b""
     pieces = (data[at : at + LONGEST] for at in range(0, len(data), LONGEST))
     return b"".join(encode_record(kind, request_id, piece) for piece in pieces)
+
+
+def encode_end(request_id: int, status: EndStatus, app_status: int = 0) -> bytes:
+    """END_REQUEST (section 5.5)."""
+    body = struct.pack(fcgi_base.FCGI_EndRequestBody, app_status & 0xFFFFFFFF, status)
+    return encode_record(Kind.END_REQUEST, request_id, body)
+
+
+def encode_unknown(kind: int) -> bytes:
+    """UNKNOWN_TYPE (section 4.2)."""
+    return encode_record(Kind.UNKNOWN_TYPE, MANAGEMENT, struct.pack(fcgi_base.FCGI_UnknownTypeBody, kind))
 
 
 def decode_pairs(data: bytes, most: int) -> tuple[Pair, ...]:
@@ -121,9 +148,9 @@ def decode_pairs(data: bytes, most: int) -> tuple[Pair, ...]:
         except (IndexError, struct.error):
             at = end + 1
         if at > end:
-            raise BadRequest("a name-value pair is cut off")
+            raise BadRequest(f"name-value pair {len(pairs) + 1} goes beyond the {end} bytes that came")
         if len(pairs) == most:
-            raise BadRequest(f"more than {most} params")
+            raise BadRequest(f"more than {most} name-value pairs")
         pairs.append(pair)
     return tuple(pairs)
 

@@ -39,7 +39,10 @@ class ResponseHead:
     def encode(self, keep_sendfile: bool = False) -> bytes:
         """The block with its empty line, for one record: HAProxy 2.6 dies of a head that is split over two."""
         kept = [pair for pair in self.headers if keep_sendfile or not _reads_files(pair[0])]
-        lines = [f"Status: {self.status} {self.reason}".encode("latin-1"), *(name + b": " + value for name, value in kept)]
+        lines = [
+            f"Status: {self.status} {self.reason}".encode("latin-1"),
+            *(name + b": " + value for name, value in kept),
+        ]
         return b"\r\n".join(lines) + b"\r\n\r\n"
 
 

@@ -1,5 +1,7 @@
 """The demo's table, its proofs, and the verdict: is every cell as the mapping says?"""
 
+import re
+
 from tests.demo.requests import CELLS, Row
 from tests.enforcing import site
 
@@ -27,7 +29,7 @@ def _facts(row: Row) -> list[str]:
 
 def _cell(row: Row, cell: str, proofs: list[str]) -> str:
     if cell in row.cited:
-        proofs.append(row.cited[cell].line.partition(": ")[2] or row.cited[cell].line)
+        proofs.append(re.sub(r".*?(avc: )", r"\1", row.cited[cell].line))
         return f"no [{len(proofs)}]"
     return row.seen.get(cell, "-")
 

@@ -31,7 +31,12 @@ class KernelLog:
         with contextlib.suppress(PermissionError):
             mark.read_bytes()
         lines: list[str] = []
-        wait_until("the mark in the kernel's log", lambda: self._read(lines) or any(mark.name in line for line in lines))
+
+        def mark_is_read() -> bool:
+            self._read(lines)
+            return any(mark.name in line for line in lines)
+
+        wait_until("the mark in the kernel's log", mark_is_read)
         mark.unlink()
         return audit.denials("\n".join(lines))
 

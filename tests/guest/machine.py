@@ -20,8 +20,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.guest import audit, image
-from tests.guest.fetch import GuestFailed
+from tests.guest.fetch import GuestFailed, command
 
+PYTHON = "/opt/selcgi/bin/python"
 INITRC = "system_u:system_r:initrc_t:s0"
 _CONSOLE_LINES = 25
 _MEMORY = "1024M"  # of the guest; the host gives what is used
@@ -184,6 +185,25 @@ def _processor() -> Iterator[int]:
 def pytest_job(selection: str, suite: str, seconds: float) -> Job:
     """A job that runs a pytest selection in the guest, with selcgi's own Python; results in junit.xml."""
     options = "-p no:cacheprovider -m enforcing --junitxml=/mnt/out/junit.xml"
-    return Job(f"cd /mnt/src && /opt/selcgi/bin/python -m pytest -q {options} {selection}", suite, seconds, live=True)
+    return Job(f"cd /mnt/src && {PYTHON} -m pytest -q {options} {selection}", suite, seconds, live=True)
 
 
+def demo_job(words: str, suite: str, seconds: float, *, installed: bool, shell: bool) -> Job:
+    """The demo: from the shared tree, or with selcgi installed by pip on the guest's disk and no tree in sight."""
+    if not installed:
+        return Job(f"cd /mnt/src && {PYTHON} -m tests.demo {words}", suite, seconds, live=True, shell=shell)
+    command = f"""set -e
+        mkdir /opt/tree && tar -x -C /opt/tree -f /mnt/out/tree.tar && cd /opt/tree
+        /opt/selcgi/bin/pip install -q --no-index --find-links=/opt/wheels --no-build-isolation /opt/tree
+        mv selcgi selcgi-is-installed
+        restorecon -RF /opt
+        {PYTHON} -m tests.demo {words}"""
+    return Job(command, suite, seconds, share_tree=False, files={"tree.tar": _tree()}, live=True, shell=shell)
+
+
+def _tree() -> bytes:
+    """The tracked files of the working tree, as they are now."""
+    names = command(["git", "-C", str(image.TREE), "ls-files", "-z"])
+    return subprocess.run(  # noqa: S603
+        ["tar", "-c", "-C", str(image.TREE), "--null", "-T", "-"], input=names.encode(), stdout=subprocess.PIPE, check=True
+    ).stdout

@@ -4,12 +4,13 @@
 import os
 import signal
 import socket
+from typing import Any
 from urllib.parse import parse_qsl
 
 ask = dict(parse_qsl(os.environ["QUERY_STRING"]))
 
 
-def attempt(name, access, *arguments):
+def attempt(name: str, access: Any, *arguments: Any) -> None:
     try:
         access(*arguments)
     except OSError:

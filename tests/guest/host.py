@@ -1,0 +1,47 @@
+"""The programs of the host that the guest needs, installed by apt-get when they are missing. Called by bin/."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.guest.fetch import HOST_PROGRAMS, GuestFailed
+
+POLICY = Path("/usr/sbin/policy-rc.d")
+
+
+def install_host_programs(programs: Mapping[str, str] = HOST_PROGRAMS) -> None:
+    """`programs`: name -> Debian package. Says what it installs; GuestFailed when it can't. Starts no service."""
+    path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+    missing = sorted({package for name, package in programs.items() if shutil.which(name, path=path) is None})
+    if not missing:
+        return
+    line = ["apt-get", "install", "-y", "--no-install-recommends", *missing]
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        raise GuestFailed(f"missing programs; as root on Debian, run: {' '.join(line)}")
+    print(f"installing (no service is started): {' '.join(missing)}", file=sys.stderr, flush=True)
+    with no_service_starts(), tempfile.TemporaryFile() as output:
+        environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        for words in (["apt-get", "update", "-q"], line):
+            done = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environ, check=False)
+        if done.returncode != 0:
+            output.seek(0)
+            raise GuestFailed(f"{' '.join(line)} failed:\n{output.read().decode(errors='replace')[-2000:]}")
+
+
+@contextmanager
+def no_service_starts() -> Iterator[None]:
+    """policy-rc.d answers 101, "forbidden", while packages are unpacked (invoke-rc.d(8)); one that is there stays."""
+    if POLICY.exists():
+        yield
+        return
+    POLICY.write_text("#!/bin/sh\nexit 101\n")
+    POLICY.chmod(0o755)
+    try:
+        yield
+    finally:
+        POLICY.unlink()
