@@ -59,7 +59,7 @@ async def serve_request(site: Site, exchange: Exchange) -> None:
         where = f"{os.path.basename(place.filename)}:{place.lineno}"
         _refuse(exchange, SelcgiError(f"internal error at {where}: {error!r}", "please report it"))
     await _end(exchange, site.settings.late_body_seconds)
-    entry.bytes_out, entry.seconds = exchange.bytes_out, loop.time() - began
+    entry.bytes_out, entry.seconds = exchange.bytes_out, round(loop.time() - began, 6)
     site.report(entry)
 
 

@@ -4,6 +4,7 @@ Decides only what contrib/ leaves to the administrator: accounts, and the proof 
 and by tests/demo.
 """
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -19,13 +20,12 @@ class WebServer:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.errors = Path(f"/run/{name}-errors.log")
+        self.errors = Path("/var/log") / {"nginx": "nginx", "apache": "apache2"}[name] / "error.log"
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "WebServer":
         line = _nginx() if self.name == "nginx" else _apache()
-        with open(self.errors, "wb") as errors:
-            self._process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=errors)
+        self._process = subprocess.Popen(line, cwd="/", env={"PATH": os.defpath}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wait_until(f"{self.name} on port 80", self._listens)
         return self
 

@@ -18,12 +18,16 @@ def install_host_programs(programs: Mapping[str, str] = HOST_PROGRAMS) -> None:
     """`programs`: name -> Debian package. Says what it installs; GuestFailed when it can't. Starts no service."""
     path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
     missing = sorted({package for name, package in programs.items() if shutil.which(name, path=path) is None})
-    if not missing:
-        return
-    line = ["apt-get", "install", "-y", "--no-install-recommends", *missing]
+    if missing:
+        install_packages(missing)
+
+
+def install_packages(packages: list[str]) -> None:
+    """Debian packages, by apt-get, without starting what they bring."""
+    line = ["apt-get", "install", "-y", "--no-install-recommends", *packages]
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        raise GuestFailed(f"missing programs; as root on Debian, run: {' '.join(line)}")
-    print(f"installing (no service is started): {' '.join(missing)}", file=sys.stderr, flush=True)
+        raise GuestFailed(f"missing packages; as root on Debian, run: {' '.join(line)}")
+    print(f"installing (no service is started): {' '.join(packages)}", file=sys.stderr, flush=True)
     with no_service_starts(), tempfile.TemporaryFile() as output:
         environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         for words in (["apt-get", "update", "-q"], line):

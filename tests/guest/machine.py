@@ -182,10 +182,12 @@ def _processor() -> Iterator[int]:
     yield processors[os.getpid() % len(processors)]
 
 
-def pytest_job(selection: str, suite: str, seconds: float) -> Job:
+def pytest_job(marks: str, selection: str, suite: str, seconds: float = 600.0) -> Job:
     """A job that runs a pytest selection in the guest, with selcgi's own Python; results in junit.xml."""
-    options = "-p no:cacheprovider -m enforcing --junitxml=/mnt/out/junit.xml"
-    return Job(f"cd /mnt/src && {PYTHON} -m pytest -q {options} {selection}", suite, seconds, live=True)
+    options = f"-p no:cacheprovider -m '{marks}' --junitxml=/mnt/out/junit.xml"
+    # Hypothesis keeps its examples beside the tests, which are not writable there.
+    environ = "HYPOTHESIS_STORAGE_DIRECTORY=/run/hypothesis"
+    return Job(f"cd /mnt/src && {environ} {PYTHON} -m pytest -q {options} {selection}", suite, seconds, live=True)
 
 
 def demo_job(words: str, suite: str, seconds: float, *, installed: bool, shell: bool) -> Job:
