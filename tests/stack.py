@@ -71,7 +71,9 @@ class Selcgi:
 
     def __enter__(self) -> "Selcgi":
         with open(self.log_path, "wb") as log:
-            self.process = subprocess.Popen(self._line, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environ)
+            self.process = subprocess.Popen(
+                self._line, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environ
+            )
         try:
             wait_until("selcgi is ready", lambda: self._ended() or "is ready" in self.log())
             assert not self._ended(), f"selcgi did not start:\n{self.log()}"

@@ -89,7 +89,9 @@ _SITE = (
         allow_from_autoenv=False,
         help="What to do without an enforcing kernel. Anything but 'required' says so in each log line.",
     ),
-    click.option("--script-user", metavar="USER", default="", show_default="selcgi's own", help="Unix user of scripts."),
+    click.option(
+        "--script-user", metavar="USER", default="", show_default="selcgi's own", help="Unix user of scripts."
+    ),
     click.option(
         "--cgroup",
         default="auto",
@@ -100,15 +102,21 @@ _SITE = (
 )
 _LIMITS = (
     click.option("--timeout", type=seconds, default=60.0, show_default=True, help="Longest request."),
-    click.option("--first-byte-timeout", type=seconds, default=60.0, show_default=True, help="Until the head is there."),
+    click.option(
+        "--first-byte-timeout", type=seconds, default=60.0, show_default=True, help="Until the head is there."
+    ),
     click.option("--idle-timeout", type=seconds, default=60.0, show_default=True, help="Longest silence."),
     click.option("--kill-grace", type=seconds, default=5.0, show_default=True, help="Between SIGTERM and SIGKILL."),
     click.option("--max-body", type=size, default=1 << 30, show_default="1G", help="Longest request body."),
     click.option("--spool", type=FILE, default=Path("/var/tmp"), show_default=True, help="Where long bodies wait."),  # noqa: S108
-    click.option("--spool-total", type=size, default=4 << 30, show_default="4G", help="All waiting bodies of a worker."),
+    click.option(
+        "--spool-total", type=size, default=4 << 30, show_default="4G", help="All waiting bodies of a worker."
+    ),
 )
 _ENVIRON = (
-    click.option("--env", metavar="NAME[=VALUE]", multiple=True, help="Give scripts this variable (value: selcgi's own)."),
+    click.option(
+        "--env", metavar="NAME[=VALUE]", multiple=True, help="Give scripts this variable (value: selcgi's own)."
+    ),
     click.option("--pass-param", metavar="NAME", multiple=True, help="Give scripts this parameter of the web server."),
 )
 

@@ -29,7 +29,9 @@ from selcgi.settings import ListenerSettings
 @click.option("--max-requests", type=click.IntRange(0), default=0, show_default="no limit", help="Then a new worker.")
 @click.option("--pid-file", type=FILE, help="Write the supervisor's pid here.")
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
-@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True)
+@click.option(
+    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
+)
 def serve(
     listeners: tuple[ListenerSettings, ...],
     workers: int,

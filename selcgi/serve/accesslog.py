@@ -62,7 +62,9 @@ class Entry:
             LOG.log(level, "%s", self.as_json() if as_json else self.as_text())
 
     def as_json(self) -> str:
-        return json.dumps({name: getattr(self, name) for name in _NAMES if name not in _WHEN_SET or getattr(self, name)})
+        return json.dumps(
+            {name: getattr(self, name) for name in _NAMES if name not in _WHEN_SET or getattr(self, name)}
+        )
 
     def as_text(self) -> str:
         pairs = ((name, getattr(self, name)) for name in _NAMES)

@@ -12,9 +12,11 @@ from selcgi.wire.response import HeadReader, ResponseHead
 class Answer:
     """Bytes of the script in by feed(), bytes for the web server out by take()."""
 
-    def __init__(self, head_limit: int, keep_sendfile: bool) -> None:
+    def __init__(self, head_limit: int, keep_sendfile: bool, bodiless: bool = False) -> None:
+        """`bodiless`: the answer to HEAD, whose Content-Length is of a body that does not come."""
         self._reader = HeadReader(head_limit)
         self._keep_sendfile = keep_sendfile
+        self._bodiless = bodiless
         self._held: list[bytes] = []
         self.held_bytes = 0
         self.head: ResponseHead | None = None
@@ -36,7 +38,7 @@ class Answer:
         if self.head is None:
             self._start(self._reader.finish())
         assert self.head is not None
-        promised = self.head.content_length
+        promised = self._promised(self.head)
         if promised is not None and self.body_bytes < promised:
             raise BadResponse(
                 f"the script promised Content-Length {promised} and wrote {self.body_bytes} bytes",
@@ -58,13 +60,16 @@ class Answer:
 
     def _hold_body(self, data: bytes) -> None:
         assert self.head is not None
-        promised = self.head.content_length
+        promised = self._promised(self.head)
         if promised is not None and self.body_bytes + len(data) > promised:
             kept = promised - self.body_bytes
             self.surplus += len(data) - kept
             data = data[:kept]
         self.body_bytes += len(data)
         self._hold(data)
+
+    def _promised(self, head: ResponseHead) -> int | None:
+        return 0 if self._bodiless else head.content_length
 
     def _hold(self, data: bytes) -> None:
         if data:

@@ -79,7 +79,7 @@ class Relay:
             step()
         except SelcgiError as error:
             self._fail(error)
-        except Exception as error:  # noqa: BLE001 - any bug ends the request, in the open
+        except Exception as error:  # any bug ends the request, in the open
             self._fail(SelcgiError(f"internal error in the relay: {error!r}"))
 
     def _input(self) -> None:
@@ -155,8 +155,9 @@ class Relay:
         if self._phase is Phase.GONE:
             self._finish()
         elif self._phase is not Phase.KILLING:
-            gently = isinstance(error, DeadlineExceeded | ClientGone) and self._running.exit is None
-            self._set_phase(Phase.TERMINATING if gently else Phase.KILLING)
+            # Before it runs, the script has nothing to put in order, and nothing to take the signal.
+            asked = isinstance(error, DeadlineExceeded | ClientGone) and self._running.confirmed
+            self._set_phase(Phase.TERMINATING if asked and self._running.exit is None else Phase.KILLING)
 
     def _stdout_readable(self) -> None:
         data = self._read(self._running.stdout)

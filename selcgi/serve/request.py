@@ -10,10 +10,11 @@ import asyncio
 import os
 import secrets
 import traceback
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-from selcgi.errors import ClientGone, DeadlineExceeded, Denied, Overloaded, ScriptNotFound, SelcgiError
+from selcgi.errors import BadResponse, ClientGone, DeadlineExceeded, Denied, Overloaded, ScriptNotFound, SelcgiError
 from selcgi.mapping.table import Query, Verdict
 from selcgi.plan import Limits, Plan
 from selcgi.serve.accesslog import Entry
@@ -54,9 +55,9 @@ async def serve_request(site: Site, exchange: Exchange) -> None:
             await run(site, exchange, decision)
     except SelcgiError as error:
         _refuse(exchange, error)
-    except Exception as error:  # noqa: BLE001 - a bug must not leave a client without an answer
+    except Exception as error:  # a bug must not leave a client without an answer
         place = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{os.path.basename(place.filename)}:{place.lineno}"
+        where = f"{Path(place.filename).name}:{place.lineno}"
         _refuse(exchange, SelcgiError(f"internal error at {where}: {error!r}", "please report it"))
     await _end(exchange, site.settings.late_body_seconds)
     entry.bytes_out, entry.seconds = exchange.bytes_out, round(loop.time() - began, 6)
@@ -109,7 +110,8 @@ async def run(site: Site, exchange: Exchange, decision: Decision) -> None:
     """Launch what was decided and bring its answer home. When this returns, no process of it is left."""
     decision = await _with_length(exchange, decision)
     running = site.launcher.launch(make_plan(site, decision))
-    answer = Answer(site.settings.head_bytes, decision.verdict.sendfile)
+    bodiless = decision.request.method == "HEAD"
+    answer = Answer(site.settings.head_bytes, decision.verdict.sendfile, bodiless)
     relay = Relay(running, exchange, answer, decision.limits, site.settings)
     try:
         await relay.run()
@@ -120,7 +122,7 @@ async def run(site: Site, exchange: Exchange, decision: Decision) -> None:
         exchange.break_off()
     finally:
         running.close()
-        _note_answer(exchange.entry, answer)
+        _note_answer(exchange.entry, answer, decision)
 
 
 async def _with_length(exchange: Exchange, decision: Decision) -> Decision:
@@ -172,16 +174,18 @@ def make_plan(site: Site, decision: Decision) -> Plan:
     )
 
 
-def _note_answer(entry: Entry, answer: Answer) -> None:
-    if answer.head is None:
+def _note_answer(entry: Entry, answer: Answer, decision: Decision) -> None:
+    """The status that went out, and what of the answer did not."""
+    if answer.head is None or not answer.sent:
         return
     entry.status = answer.head.status
-    if answer.head.removed and not entry.reason:
-        entry.step, entry.reason = "response", f"removed from the answer: {', '.join(answer.head.removed)}"
-        entry.fix = "sendfile=yes in the rule lets this script have the web server read files for it"
-    elif answer.surplus and not entry.reason:
-        entry.step = "response"
-        entry.reason = f"{answer.surplus} bytes beyond the script's own Content-Length were cut off"
+    if answer.head.removed and not decision.verdict.sendfile:
+        reason = f"removed from the answer: {', '.join(answer.head.removed)}"
+        entry.blame(
+            BadResponse(reason, "sendfile=yes in the rule lets this script have the web server read files for it")
+        )
+    elif answer.surplus and decision.request.method != "HEAD":
+        entry.blame(BadResponse(f"{answer.surplus} bytes beyond the script's own Content-Length were cut off"))
 
 
 def _refuse(exchange: Exchange, error: SelcgiError) -> None:
@@ -197,9 +201,7 @@ async def _end(exchange: Exchange, seconds: float) -> None:
     """The rest of the body is read and thrown away first: a web server still sending it would never see the answer."""
     exchange.body.discard()
     if not exchange.body.ended and not exchange.aborted:
-        try:
+        with suppress(TimeoutError, SelcgiError):
             await asyncio.wait_for(_until_body_ends(exchange, seconds), seconds)
-        except (TimeoutError, SelcgiError):
-            pass
     exchange.body.close()
     exchange.end(0)

@@ -21,7 +21,7 @@ from selcgi.errors import SelcgiError, StartRefused
 from selcgi.serve.site import Site, doubts, open_site
 from selcgi.serve.worker import Listener, run_worker
 from selcgi.settings import Settings
-from selcgi.system.cgroups import Tree, open_tree
+from selcgi.system.cgroups import open_tree
 from selcgi.system.notify import notify
 from selcgi.system.processes import end_children, set_child_subreaper
 from selcgi.system.selinux import open_labels
@@ -186,7 +186,7 @@ class Supervisor:
         if not self._stopping:
             self._stopping = True
             self._tell("STOPPING=1")
-        self._signal(lambda child: True)
+        self._signal(lambda _: True)
 
     def _signal(self, which: Callable[[Child], bool]) -> None:
         for child in list(self._children.values()):
@@ -223,7 +223,9 @@ def _write_pid(path: Path) -> None:
     try:
         path.write_text(f"{os.getpid()}\n")
     except OSError as error:
-        raise StartRefused(f"cannot write {path}: {error.strerror}", "set --pid-file to a place that selcgi may write") from error
+        raise StartRefused(
+            f"cannot write {path}: {error.strerror}", "set --pid-file to a place that selcgi may write"
+        ) from error
 
 
 _HANDLERS: dict[signal.Signals, Callable[[Supervisor], None]] = {

@@ -37,7 +37,7 @@ class Listener:
 
 
 class Worker:
-    """The owner of all sessions of one process. `lifeline` is readable when the supervisor is gone; -1: there is none."""
+    """Owns all sessions of one process. `lifeline` is readable when the supervisor is gone; -1: there is none."""
 
     def __init__(self, site: Site, listeners: tuple[Listener, ...], leaves: Leaves | None, lifeline: int = -1) -> None:
         self.settings: Settings = site.settings
@@ -140,7 +140,9 @@ class Worker:
     def _cut_off(self) -> None:
         """What has not ended by now is ended: its client sees a broken answer, its script is killed."""
         if self._tasks:
-            LOG.warning("%d requests did not end within the drain of %g s", len(self._tasks), self.settings.drain_seconds)
+            LOG.warning(
+                "%d requests did not end within the drain of %g s", len(self._tasks), self.settings.drain_seconds
+            )
         for session in list(self._sessions):
             session.close()
 

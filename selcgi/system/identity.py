@@ -57,7 +57,7 @@ def load_secret(path: Path) -> bytes:
     return secret
 
 
-def prove(  # noqa: PLR0913, PLR0917 - what a request and its listener say, side by side
+def prove(  # noqa: PLR0913 - what a request and its listener say, side by side
     listener: ListenerSettings, secret: bytes | None, user: str | None, auth_type: str, proof: bytes, tcp: bool
 ) -> str | None:
     """The proven user, or None for nobody (RFC 3875 section 4.1.11). IdentityNotProven for a name without its proof.

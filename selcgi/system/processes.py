@@ -141,7 +141,7 @@ def quiet_fork() -> int:
 
 def open_descriptors() -> frozenset[int]:
     """Every descriptor of this process, without the one that lists them."""
-    listed = os.listdir("/proc/self/fd")  # noqa: PTH208 - numbers, not paths
+    listed = os.listdir("/proc/self/fd")
     return frozenset(filter(_is_open, map(int, listed)))
 
 

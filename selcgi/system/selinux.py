@@ -291,5 +291,5 @@ def _exec_attribute() -> str:
 
 
 def _no_new_privileges() -> bool:
-    with open("/proc/self/status", encoding="ascii", errors="replace") as status:  # noqa: PTH123 - a fixed proc file
+    with open("/proc/self/status", encoding="ascii", errors="replace") as status:
         return any(line.split() == ["NoNewPrivs:", "1"] for line in status)

@@ -8,27 +8,28 @@ PATH_INFO are worked out anew from where the script was found. Must not look at 
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from urllib.parse import unquote_to_bytes
 
 from selcgi.errors import BadRequest, StartRefused
 from selcgi.settings import EnvironRules
-from selcgi.wire.scriptpath import script_paths, split_url
 
+PATH_BYTES = 4096  # of a script's path with its PATH_INFO: PATH_MAX
 USER_BYTES = 256
 _LENGTH_DIGITS = 18  # always within 63 bits
-_VARIABLE_BYTES = 131072  # NAME=value and its NUL: MAX_ARG_STRLEN, execve(2) fails with E2BIG for more
 
 _is_name = re.compile(rb"[A-Z_][A-Z0-9_]*").fullmatch
 _is_method = re.compile(rb"[A-Z][A-Z0-9_-]{0,31}").fullmatch  # the tokens (RFC 9110 section 9.1) in use
-_is_token = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{0,64}").fullmatch  # RFC 9110 section 5.6.2, or nothing
-_is_garbled = re.compile(rb"[\0-\x20=\x7f]|\A\Z").search
+_is_unprintable = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029]").search
+_proxied = re.compile(rb"proxy:(?:fcgi|balancer)://[^/]*").match
+_origin = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://[^/?]*").match
 
 # Two of these that differ are two readings of one request, and somebody gains by the difference. One Host: RFC 9112
 # section 3.2.
 _SINGLE = frozenset(
     b"REMOTE_USER AUTH_TYPE SCRIPT_FILENAME SCRIPT_NAME PATH_INFO CONTENT_LENGTH DOCUMENT_ROOT REQUEST_METHOD "
-    b"QUERY_STRING REQUEST_URI SERVER_NAME REMOTE_ADDR SELCGI_PROOF HTTP_HOST".split()
+    b"QUERY_STRING REQUEST_URI SELCGI_PROOF HTTP_HOST".split()
 )
 _COPIED = frozenset(
     b"SERVER_SOFTWARE SERVER_PORT SERVER_PROTOCOL SERVER_ADDR REMOTE_ADDR REMOTE_PORT REMOTE_HOST REQUEST_URI "
@@ -39,18 +40,16 @@ _COMPUTED = frozenset(
     b"SCRIPT_FILENAME SCRIPT_NAME PATH_INFO PATH_TRANSLATED CONTENT_LENGTH HTTPS REMOTE_USER AUTH_TYPE".split()
 )
 # A script's HTTP library takes HTTP_PROXY for its own proxy (CVE-2016-5385); credentials are the web server's business
-# (RFC 3875 section 4.1.18); lengths and types come once, without HTTP_; a body is never chunked any more here.
+# (RFC 3875 section 4.1.18); lengths and types come once, without HTTP_.
 _WITHHELD = frozenset(
-    b"HTTP_ HTTP_PROXY HTTP_AUTHORIZATION HTTP_PROXY_AUTHORIZATION HTTP_CONTENT_LENGTH HTTP_CONTENT_TYPE "
-    b"HTTP_TRANSFER_ENCODING".split()
+    b"HTTP_ HTTP_PROXY HTTP_AUTHORIZATION HTTP_PROXY_AUTHORIZATION HTTP_CONTENT_LENGTH HTTP_CONTENT_TYPE".split()
 )
-# Whoever chooses the value of one of these, an .htaccess author for one, runs code or becomes someone: what glibc
-# drops for setuid programs (ld.so(8), "Secure-execution mode"), what shells and interpreters start with, and names.
-_is_unpassable = re.compile(
-    rb"PATH|HOME|IFS|ENV|PS4|CDPATH|ZDOTDIR|BASH.*|SHELLOPTS|LD_.*|GCONV_PATH|GETCONF_DIR|GLIBC_.*|HOSTALIASES|LOCALDOMAIN"
-    rb"|LOCPATH|MALLOC_.*|NIS_PATH|NLSPATH|RESOLV_.*|RES_OPTIONS|TMPDIR|TZDIR|PERL.*|PYTHON.*|RUBY.*|GEM_.*|NODE_.*|LUA_.*"
-    rb"|PHPRC|PHP_INI_SCAN_DIR|CLASSPATH|(?:_|JDK_)?JAVA_.*|HTTP_PROXY|REMOTE_PASSWD|(?:REDIRECT_)+.*|(?:HTTP_)?SELCGI_.*"
-).fullmatch
+# Whoever chooses the value of one of these, an .htaccess author for one, runs code or becomes someone.
+_UNPASSABLE = frozenset(
+    b"PATH HOME IFS ENV PS4 BASH_ENV BASHOPTS SHELLOPTS GCONV_PATH GLIBC_TUNABLES LOCPATH NODE_OPTIONS LUA_INIT PHPRC "
+    b"JAVA_TOOL_OPTIONS HTTP_PROXY REMOTE_USER AUTH_TYPE REMOTE_PASSWD".split()
+)
+_UNPASSABLE_STARTS = (b"LD_", b"BASH_FUNC", b"PERL", b"PYTHON", b"RUBY", b"SELCGI_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,28 +75,26 @@ def read_request(pairs: Iterable[tuple[bytes, bytes]]) -> Request:
     return Request(
         method=_method(get(b"REQUEST_METHOD", b"")),
         user=_user(get(b"REMOTE_USER", b"")),
-        auth_type=_auth_type(get(b"AUTH_TYPE", b"")),
+        auth_type=get(b"AUTH_TYPE", b"").decode("ascii", "backslashreplace"),
         content_length=_length(get(b"CONTENT_LENGTH", b"")),
-        host=_host(get(b"SERVER_NAME", b""), get(b"HTTP_HOST", b"")),
+        host=_host(get(b"HTTP_HOST") or get(b"SERVER_NAME", b"")),
         query=get(b"QUERY_STRING", b"").decode("utf-8", "surrogateescape"),
-        script_paths=script_paths(params),
+        script_paths=_script_paths(params),
         proof=proof,
         params=params,
     )
 
 
 def _merge(pairs: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
-    """Names that can be names of variables, each once; Caddy's HTTP_X.DOT and its like are left away."""
+    """Names that can be names of variables, each once."""
     params: dict[bytes, bytes] = {}
     for name, value in pairs:
         if b"\0" in value:
-            raise BadRequest(f"{name[:64].decode('latin-1')!a} has a NUL in its value")
+            raise BadRequest(f"{name[:64].decode('ascii', 'backslashreplace')} has a NUL in it")
         if name in params:
             params[name] = _again(name, params[name], value)
         elif _is_name(name):
             params[name] = value
-        elif _is_garbled(name):
-            raise BadRequest(f"{name[:64].decode('latin-1')!a} is no name of a param")
     return params
 
 
@@ -130,17 +127,9 @@ def _user(value: bytes) -> str | None:
         user = value.decode()
     except UnicodeDecodeError:
         raise BadRequest("REMOTE_USER is not UTF-8") from None
-    if len(value) > USER_BYTES or not user.isprintable():
-        raise BadRequest(
-            f"REMOTE_USER is longer than {USER_BYTES} bytes, or has characters that can't be seen in a log"
-        )
+    if len(value) > USER_BYTES or _is_unprintable(user):
+        raise BadRequest(f"REMOTE_USER is longer than {USER_BYTES} bytes or has a control character in it")
     return user
-
-
-def _auth_type(value: bytes) -> str:
-    if not _is_token(value):
-        raise BadRequest("AUTH_TYPE is no name of an authentication scheme")
-    return value.decode()
 
 
 def _length(value: bytes) -> int | None:
@@ -152,15 +141,9 @@ def _length(value: bytes) -> int | None:
     return int(value)
 
 
-def _host(name: bytes, header: bytes) -> str:
-    """The virtual host, as the web server names it. A final dot goes: for DNS the name is the same without it.
-
-    A client chooses the Host header freely: nginx takes a whole URL in the request line for the host, and passes on a
-    header that says something else. It only counts where the server has no name ("_" is nginx's word for that).
-    """
-    own = _without_port(name)
-    value = own if own not in (b"", b"_") else _without_port(header)
-    return value.decode("ascii", "backslashreplace").lower().removesuffix(".")
+def _host(value: bytes) -> str:
+    """A final dot goes too: for DNS and for the web server's virtual hosts the name is the same without it."""
+    return _without_port(value).decode("ascii", "backslashreplace").lower().removesuffix(".")
 
 
 def _without_port(value: bytes) -> bytes:
@@ -171,51 +154,118 @@ def _without_port(value: bytes) -> bytes:
     return value if b":" in name and not name.endswith(b"]") else name
 
 
+def _script_paths(params: Mapping[bytes, bytes]) -> tuple[bytes, ...]:
+    """Where the script may be. BadRequest when the params name none."""
+    extra = params.get(b"PATH_INFO", b"")
+    found: dict[bytes, None] = {}
+    for spelling in _spellings(params):
+        path = b"/" + spelling.lstrip(b"/")
+        if extra.startswith(b"/"):
+            both = path + extra, path
+            for each in both if _is_apart(path, extra, params) else reversed(both):
+                found[each] = None
+        else:
+            found[path] = None
+    paths = tuple(path for path in found if len(path) <= PATH_BYTES and b"\0" not in path)
+    if not paths:
+        fix = "nginx: fastcgi_param SCRIPT_FILENAME $document_root$fastcgi_script_name;"
+        raise BadRequest("the web server named no script", fix)
+    return paths
+
+
+def _spellings(params: Mapping[bytes, bytes]) -> Iterator[bytes]:
+    """Absolute paths that SCRIPT_FILENAME, or else DOCUMENT_ROOT and SCRIPT_NAME, may mean; best first."""
+    named = params.get(b"SCRIPT_FILENAME", b"")
+    query = b"?" + params.get(b"QUERY_STRING", b"")
+    if proxied := _proxied(named):  # Apache, which percent-encodes for ProxyPass and not for SetHandler
+        path = named[proxied.end() :].removesuffix(query)
+        if path:
+            yield path
+            yield unquote_to_bytes(path)
+    elif named.startswith(b"/"):
+        yield named
+        if named.endswith(query):
+            yield named.removesuffix(query)
+    elif not named:
+        folder, name = params.get(b"DOCUMENT_ROOT", b""), params.get(b"SCRIPT_NAME", b"")
+        if folder.startswith(b"/") and (name or params.get(b"PATH_INFO", b"")).startswith(b"/"):
+            yield folder.rstrip(b"/") + name
+
+
+def _is_apart(path: bytes, extra: bytes, params: Mapping[bytes, bytes]) -> bool:
+    """Whether PATH_INFO still has to be added to the path.
+
+    /x.cgi/x.cgi ends with its PATH_INFO in both cases: the URL tells them apart.
+    """
+    if not path.endswith(extra):
+        return True
+    name = params.get(b"SCRIPT_NAME", b"")
+    if not name or path.endswith(name[name.rfind(b"/") :] + extra):
+        return False
+    return _url_path(params).endswith(name + extra)
+
+
+def _url_path(params: Mapping[bytes, bytes]) -> bytes:
+    """The path of REQUEST_URI, decoded as SCRIPT_NAME is; empty when it can't be the value of a variable."""
+    uri = params.get(b"REQUEST_URI", b"")
+    if origin := _origin(uri):
+        uri = uri[origin.end() :]
+    path = unquote_to_bytes(uri.partition(b"?")[0])
+    return path if b"\0" not in path else b""
+
+
 def environ(request: Request, script: bytes, path_info: bytes, rules: EnvironRules, home: str) -> dict[bytes, bytes]:
     """The whole environment of a script (RFC 3875 section 4.1), the variables in `rules` included.
 
     `script` and `path_info` are where it was found and what of its candidate was left over; neither has a NUL in it.
     """
     params = request.params
-    made = {name: params[name] for name in map(os.fsencode, rules.passed) if name in params and _may_pass(name)}
+    passed = frozenset(map(os.fsencode, rules.passed)) - _COMPUTED
+    made: dict[bytes, bytes] = {name: params[name] for name in passed if name in params}
     for name, value in params.items():
         if (name in _COPIED and value) or (name.startswith(b"HTTP_") and name not in _WITHHELD):
             made[name] = value
     made[b"GATEWAY_INTERFACE"] = b"CGI/1.1"
     made[b"REQUEST_METHOD"] = request.method.encode()
     made[b"QUERY_STRING"] = params.get(b"QUERY_STRING", b"")
-    _add_server(made, request)
+    made[b"SERVER_NAME"] = _without_port(params.get(b"SERVER_NAME", b"")) or request.host.encode()
+    if params.get(b"HTTPS", b"").lower() in (b"on", b"1", b"https"):
+        made[b"HTTPS"] = b"on"
     _add_script(made, params, script, path_info)
     _add_body_and_user(made, request)
     made[b"PATH"] = os.fsencode(rules.path)
     made[b"HOME"] = os.fsencode(home)
     for fixed, text in rules.fixed:
         made[os.fsencode(fixed)] = os.fsencode(text)
-    for name, value in made.items():
-        if len(name) + len(value) + 2 > _VARIABLE_BYTES:
-            raise BadRequest(f"{name.decode()[:64]} is longer than the {_VARIABLE_BYTES} bytes of a variable")
     return made
-
-
-def _add_server(made: dict[bytes, bytes], request: Request) -> None:
-    """RFC 3875 sections 4.1.14 to 4.1.17 demand these, whatever was sent."""
-    made[b"SERVER_NAME"] = _without_port(request.params.get(b"SERVER_NAME", b"")) or request.host.encode()
-    secure = request.params.get(b"HTTPS", b"").lower() in (b"on", b"1", b"https")
-    if secure:
-        made[b"HTTPS"] = b"on"
-    made.setdefault(b"SERVER_PORT", b"443" if secure else b"80")
-    made.setdefault(b"SERVER_PROTOCOL", b"HTTP/1.0")
-    made.setdefault(b"SERVER_SOFTWARE", b"selcgi")
 
 
 def _add_script(made: dict[bytes, bytes], params: Mapping[bytes, bytes], script: bytes, path_info: bytes) -> None:
     made[b"SCRIPT_FILENAME"] = script
-    made[b"SCRIPT_NAME"], path_info = split_url(params, script, path_info)
+    made[b"SCRIPT_NAME"], path_info = _split_url(params, script, path_info)
     if path_info:
         made[b"PATH_INFO"] = path_info
-        root = params.get(b"DOCUMENT_ROOT")
-        if root and b"/../" not in path_info + b"/":  # else it would name what lies outside of the root
+        if root := params.get(b"DOCUMENT_ROOT"):
             made[b"PATH_TRANSLATED"] = root.rstrip(b"/") + path_info
+
+
+def _split_url(params: Mapping[bytes, bytes], script: bytes, path_info: bytes) -> tuple[bytes, bytes]:
+    """SCRIPT_NAME and PATH_INFO (RFC 3875 sections 4.1.13 and 4.1.5): the URL's path, cut before `path_info`.
+
+    nginx may send all of it as SCRIPT_NAME, Caddy all of it as PATH_INFO, and Apache's ProxyPass names the script
+    percent-encoded: then what was left over is decoded if the URL says so.
+    """
+    sent, extra = params.get(b"SCRIPT_NAME", b""), params.get(b"PATH_INFO", b"")
+    urls = (sent + extra, sent) if sent else (_url_path(params), extra)
+    file = script[script.rfind(b"/") :]
+    tails = (path_info, unquote_to_bytes(path_info)) if b"%" in path_info else (path_info,)
+    for tail in tails:
+        names = [url.removesuffix(tail) for url in urls if url.endswith(tail)]
+        if names:
+            return next((name for name in names if name.endswith(file)), names[0]), tail
+    # The web server changed the URL on its way to the script: merged slashes, a rewrite.
+    head, found, _ = urls[0].partition(file + b"/")
+    return head + file if found else urls[0], path_info
 
 
 def _add_body_and_user(made: dict[bytes, bytes], request: Request) -> None:
@@ -228,10 +278,6 @@ def _add_body_and_user(made: dict[bytes, bytes], request: Request) -> None:
             made[b"AUTH_TYPE"] = kind
 
 
-def _may_pass(name: bytes) -> bool:
-    return name not in _COMPUTED and not _is_unpassable(name)
-
-
 def check_passed_names(names: Iterable[str]) -> None:
     """StartRefused when a param to be passed to scripts by name has no name of a variable, or a dangerous one."""
     for name in names:
@@ -239,8 +285,6 @@ def check_passed_names(names: Iterable[str]) -> None:
         if not _is_name(raw):
             fix = "use upper-case letters, digits and underscores"
             raise StartRefused(f"--pass-param {name!a} is no name of a variable", fix)
-        if raw in _COMPUTED:
-            raise StartRefused(f"selcgi works {name} out itself", f"take {name} out of --pass-param")
-        if not _may_pass(raw):
+        if raw in _UNPASSABLE or raw.startswith(_UNPASSABLE_STARTS):
             reason = f"--pass-param {name} would let the web server's configuration decide what scripts run or as whom"
             raise StartRefused(reason, f"take {name} out of --pass-param")

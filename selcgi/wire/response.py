@@ -20,15 +20,21 @@ _NPH = re.compile(rb"HTTP/[0-9.]+ +(.*)")
 _HOP_BY_HOP = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"te", b"trailer", b"upgrade")
 )  # RFC 9110 section 7.6.1
+_NOT_SENT = _HOP_BY_HOP | {b"status"}  # Status is written anew
 # With these a script has nginx, Apache, lighttpd or perlbal read what its own domain may not.
 _SENDFILE = (b"x-accel-", b"x-sendfile", b"x-lighttpd-send-", b"x-reproxy-url")
 _MOST = 100  # headers
+_ONE_RECORD = 65528  # bytes of the written head: the content of one record, see wire/records.py
+_NO_BODY = frozenset((204, 304))  # RFC 9110 section 8.6: what a 304 says of the length is not of its own body
 _FIX = "the script must print its headers and an empty line before anything else"
 
 
 @dataclass(frozen=True, slots=True)
 class ResponseHead:
-    """`headers` are those that go out, in their order; `removed` names those among them that only sendfile=yes lets out."""
+    """What goes out. `removed` names the `headers` that only encode(keep_sendfile=True) writes.
+
+    `content_length` is how many bytes of body the head promises, None when it promises nothing.
+    """
 
     status: int
     reason: str
@@ -50,7 +56,7 @@ class HeadReader:
     """The script's output in by feed() until the head is whole; what followed it is then in `rest`."""
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit  # bytes of the head
+        self._limit = limit  # bytes of the head with its empty line, as the script writes it
         self._kept = bytearray()
         self.rest = b""
 
@@ -59,9 +65,9 @@ class HeadReader:
         start = max(0, len(self._kept) - 3)  # an end may have begun before
         self._kept += data
         end = _END.search(self._kept, start)
-        if end is None or end.start() > self._limit:
-            if len(self._kept) > self._limit:
-                raise BadResponse(f"the head is longer than {self._limit} bytes", _FIX)
+        if (len(self._kept) if end is None else end.end()) > self._limit:
+            raise BadResponse(f"the head is longer than {self._limit} bytes", _FIX)
+        if end is None:
             return None
         self.rest = bytes(self._kept[end.end() :])
         return parse_head(bytes(self._kept[: end.start()]))
@@ -75,23 +81,18 @@ class HeadReader:
 
 def parse_head(block: bytes) -> ResponseHead:
     """A head without its empty line. BadResponse when it is malformed."""
-    status = None
-    headers: list[tuple[bytes, bytes]] = []
-    for number, line in enumerate(block.split(b"\n")):
-        line = line.removesuffix(b"\r")
-        if number == 0 and (nph := _NPH.fullmatch(line)):
-            status = _status(nph[1], line)
-            continue
-        name, value = _header(line)
-        if name.lower() == b"status":
-            status = _status(value, line)
-        elif name.lower() not in _HOP_BY_HOP:
-            headers.append((name, value))
-    if not headers and status is None:
-        raise BadResponse("the head is empty", _FIX)
+    first, *others = (line.removesuffix(b"\r") for line in block.split(b"\n"))
+    nph = _NPH.fullmatch(first)
+    pairs = [_header(line) for line in (others if nph else (first, *others))]
+    said = [_status(value) for name, value in pairs if name.lower() == b"status"]
+    headers = [pair for pair in pairs if pair[0].lower() not in _NOT_SENT]
+    if nph:
+        said.append(_status(nph[1]))
+    if len({status for status, _ in said}) > 1:
+        raise BadResponse(f"two statuses: {said[0][0]} and {said[-1][0]}", "print one Status")
     if len(headers) > _MOST:
         raise BadResponse(f"more than {_MOST} headers")
-    return _head(status, headers)
+    return _head(said[0] if said else None, headers)
 
 
 def _head(status: tuple[int, str] | None, headers: list[tuple[bytes, bytes]]) -> ResponseHead:
@@ -99,14 +100,17 @@ def _head(status: tuple[int, str] | None, headers: list[tuple[bytes, bytes]]) ->
     if len(lengths) > 1 or any(not value.isdigit() or len(value) > 18 for value in lengths):
         raise BadResponse(f"Content-Length is {b', '.join(sorted(lengths))[:80]!a}")
     if status is None:
-        # RFC 3875 section 6.2.3 and 6.2.2; no web server redirects internally for FastCGI.
+        # RFC 3875 sections 6.2.2 and 6.2.3; no web server redirects internally for FastCGI.
         status = (302, "Found") if any(name.lower() == b"location" for name, _ in headers) else (200, "OK")
-    return ResponseHead(
+    head = ResponseHead(
         *status,
         tuple(_once(headers, b"content-length")),
-        int(lengths.pop()) if lengths else None,
+        int(lengths.pop()) if lengths and status[0] not in _NO_BODY else None,
         tuple(dict.fromkeys(name.decode("ascii") for name, _ in headers if _reads_files(name))),
     )
+    if len(head.encode(keep_sendfile=True)) > _ONE_RECORD:
+        raise BadResponse(f"the head is longer than {_ONE_RECORD} bytes", "print fewer headers")
+    return head
 
 
 def _once(headers: list[tuple[bytes, bytes]], name: bytes) -> list[tuple[bytes, bytes]]:
@@ -127,10 +131,11 @@ def _header(line: bytes) -> tuple[bytes, bytes]:
     return name, value
 
 
-def _status(value: bytes, line: bytes) -> tuple[int, str]:
-    found = _STATUS.fullmatch(value.strip(b" "))
+def _status(value: bytes) -> tuple[int, str]:
+    """1xx is refused: no final answer would follow (RFC 9110 section 15.2)."""
+    found = _STATUS.fullmatch(value.strip(b" \t"))
     if found is None or not _VALUE.fullmatch(value):
-        raise BadResponse(f"no status from 200 to 599: {_quoted(line)}")
+        raise BadResponse(f"no status from 200 to 599: {_quoted(value)}")
     return int(found[1]), (found[2] or b"").decode("latin-1").strip() or _phrase(int(found[1]))
 
 

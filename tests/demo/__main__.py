@@ -35,7 +35,9 @@ def install() -> None:
         site.script(name, (SCRIPTS / name).read_text())
     site.run("tcc", "-o", site.CGI / "probe.c", SCRIPTS / "probe.c")
     site.run("restorecon", "-F", site.CGI / "probe.c")
-    site.script("victim.cgi", "#!/bin/sh\nprintf 'Content-Type: text/plain\\n\\n'\necho $$ > $QUERY_STRING\nexec sleep 600\n")
+    site.script(
+        "victim.cgi", "#!/bin/sh\nprintf 'Content-Type: text/plain\\n\\n'\necho $$ > $QUERY_STRING\nexec sleep 600\n"
+    )
 
 
 @contextlib.contextmanager
@@ -109,7 +111,9 @@ def main() -> int:
 
 def keep() -> None:
     """Everything stays up while the user looks around."""
-    print("All of it is still running: try ps -eZ, curl -u alice http://127.0.0.1/cgi-bin/probe.py, ls -Z /srv/data/user")
+    print(
+        "All of it is still running: try ps -eZ, curl -u alice http://127.0.0.1/cgi-bin/probe.py, ls -Z /srv/data/user"
+    )
     sys.stdout.flush()
     subprocess.run(["bash", "-i"], env={**os.environ, "PS1": "demo# "}, check=False)
 

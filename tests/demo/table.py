@@ -49,7 +49,11 @@ def _mistakes(row: Row) -> list[str]:
     if row.user not in site.CONTEXTS:
         started = [f"a process was started, status {row.status}"] if row.started or row.status != 403 else []
         return started + [f"{cell} was tried" for cell in row.seen]
-    wrong = [f"{cell} is {row.seen.get(cell)!r}, not {want!r}" for cell, want in PROMISED.items() if row.seen.get(cell) != want]
+    wrong = [
+        f"{cell} is {row.seen.get(cell)!r}, not {want!r}"
+        for cell, want in PROMISED.items()
+        if row.seen.get(cell) != want
+    ]
     if row.status != 200 or row.context != site.context_of(row.user):
         wrong.append(f"status {row.status} in context {row.context}, not 200 in {site.context_of(row.user)}")
     uncited = [cell for cell in CELLS if row.seen.get(cell) == "no" and cell not in row.cited]

@@ -63,6 +63,6 @@ def prepared() -> None:
 
 
 @pytest.fixture
-def selcgi(prepared: None) -> Iterator[Selcgi]:
+def selcgi() -> Iterator[Selcgi]:
     with site.serving() as running:
         yield running

@@ -4,7 +4,6 @@ Decides only what contrib/ leaves to the administrator: accounts, and the proof 
 and by tests/demo.
 """
 
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -25,7 +24,9 @@ class WebServer:
 
     def __enter__(self) -> "WebServer":
         line = _nginx() if self.name == "nginx" else _apache()
-        self._process = subprocess.Popen(line, cwd="/", env={"PATH": os.defpath}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self._process = subprocess.Popen(
+            line, cwd="/", env={"PATH": "/usr/sbin:/usr/bin"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         wait_until(f"{self.name} on port 80", self._listens)
         return self
 
@@ -66,6 +67,7 @@ def _nginx() -> list[str]:
     contrib = site.TREE / "contrib" / "nginx"
     (etc / "sites-enabled" / "default").unlink(missing_ok=True)
     site.write(etc / "conf.d" / "selcgi.conf", (contrib / "selcgi.conf").read_text())
+    site.write(etc / "selcgi.d" / "git.conf", (contrib / "git.conf").read_text())
     site.write(etc / "selcgi-params.conf", (contrib / "selcgi-params.conf").read_text())
     site.write(etc / "selcgi-proof.conf", f'fastcgi_param SELCGI_PROOF "{site.make_proof()}";\n', 0o600)
     _passwords(etc / "selcgi-passwords")
@@ -82,4 +84,4 @@ def _apache() -> list[str]:
     for folder in ("/run/apache2", "/run/lock/apache2", "/var/log/apache2"):
         Path(folder).mkdir(parents=True, exist_ok=True)
     site.run("restorecon", "-RF", "/run/apache2", "/run/lock")
-    return ["apachectl", "-D", "FOREGROUND"]
+    return ["bash", "-c", ". /etc/apache2/envvars; exec apache2 -D FOREGROUND"]

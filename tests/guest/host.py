@@ -31,7 +31,9 @@ def install_packages(packages: list[str]) -> None:
     with no_service_starts(), tempfile.TemporaryFile() as output:
         environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         for words in (["apt-get", "update", "-q"], line):
-            done = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environ, check=False)
+            done = subprocess.run(
+                words, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environ, check=False
+            )
         if done.returncode != 0:
             output.seek(0)
             raise GuestFailed(f"{' '.join(line)} failed:\n{output.read().decode(errors='replace')[-2000:]}")

@@ -99,7 +99,7 @@ def _boot(folder: Path, work: Path, words: Mapping[str, str], job: Job) -> str:
     """Run the kernel until it ends or the time is over. What the command printed."""
     line = [*_kernel(folder, work, words.get("JOB") == "label", job.shell), *(f"{k}={v}" for k, v in words.items())]
     with open(work / "console", "wb") as console, open(work / "output", "wb") as output, _processor() as number:
-        process = subprocess.Popen(  # noqa: S603
+        process = subprocess.Popen(
             line,
             stdin=None if job.shell else subprocess.DEVNULL,
             stdout=None if job.shell or job.live else output,
@@ -148,14 +148,16 @@ def _end(process: subprocess.Popen[bytes], shell: bool) -> None:
 
 def _console(work: Path) -> str:
     lines = (work / "console").read_text(errors="replace").splitlines()
-    return "\n".join(f"  | {line}" for line in lines[-_CONSOLE_LINES:])
+    panic = next((number for number, line in enumerate(lines) if "Kernel panic" in line), len(lines))
+    first = min(panic, max(0, len(lines) - _CONSOLE_LINES))
+    return "\n".join(f"  | {line}" for line in lines[first : first + _CONSOLE_LINES])
 
 
 def _memory_folder() -> str:
     """Where the guest's memory file lies, unlinked from the start: RAM where it is roomy and executable."""
-    shm = os.statvfs("/dev/shm")  # noqa: S108
+    shm = os.statvfs("/dev/shm")
     roomy = shm.f_bavail * shm.f_frsize > 1 << 30 and not shm.f_flag & os.ST_NOEXEC
-    return "/dev/shm" if roomy else tempfile.gettempdir()  # noqa: S108
+    return "/dev/shm" if roomy else tempfile.gettempdir()
 
 
 @contextlib.contextmanager
@@ -206,6 +208,9 @@ def demo_job(words: str, suite: str, seconds: float, *, installed: bool, shell: 
 def _tree() -> bytes:
     """The tracked files of the working tree, as they are now."""
     names = command(["git", "-C", str(image.TREE), "ls-files", "-z"])
-    return subprocess.run(  # noqa: S603
-        ["tar", "-c", "-C", str(image.TREE), "--null", "-T", "-"], input=names.encode(), stdout=subprocess.PIPE, check=True
+    return subprocess.run(
+        ["tar", "-c", "-C", str(image.TREE), "--null", "-T", "-"],
+        input=names.encode(),
+        stdout=subprocess.PIPE,
+        check=True,
     ).stdout

@@ -1,0 +1,122 @@
+"""The guest itself: enforcing, faithful, bounded, and without a trace. Each test boots it for real."""
+
+import hashlib
+import os
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.guest import audit, image, machine
+from tests.guest.fetch import GuestFailed
+from tests.guest.machine import Job, run
+
+pytestmark = pytest.mark.guest
+
+
+def leftovers() -> list[str]:
+    """Guests that run, and their folders."""
+    processes = []
+    for entry in Path("/proc").glob("[0-9]*/exe"):
+        try:
+            processes += [str(entry)] if Path(os.readlink(entry)).name.startswith("linux.uml") else []
+        except OSError:
+            continue
+    return processes + [str(path) for path in Path(tempfile.gettempdir()).glob("selcgi-guest-*")]
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_behind() -> object:
+    before = leftovers()
+    yield
+    assert leftovers() == before
+
+
+def test_a_command_runs_in_enforcing_mode_and_its_exit_code_and_output_come_back() -> None:
+    outcome = run(Job("getenforce; id -Z; ls /mnt/src/setup.cfg; printf 'a\\tb\\n'; exit 7"))
+    expected = "Enforcing\nsystem_u:system_r:initrc_t:s0\n/mnt/src/setup.cfg\na\tb\n"
+    assert (outcome.code, outcome.output) == (7, expected)
+
+
+def test_a_run_chooses_its_domain() -> None:
+    assert run(Job("id -Z", context="system_u:system_r:initrc_t:s0:c5")).output == "system_u:system_r:initrc_t:s0:c5\n"
+
+
+def test_the_tree_is_read_only_and_results_come_back_as_files() -> None:
+    outcome = run(Job("touch /mnt/src/x; echo result > /mnt/out/result"))
+    assert outcome.files["result"] == b"result\n"
+    assert "Read-only file system" in outcome.output
+    assert not (image.TREE / "x").exists()
+
+
+def test_a_run_cannot_see_the_host() -> None:
+    outcome = run(Job("mkdir /h; mount -t hostfs -o /../../etc none /h; ls /h; mount -t hostfs none /h; ls /h"))
+    assert "hostname" not in outcome.output.split()
+
+
+def test_a_denial_is_reported() -> None:
+    denials = run(Job("runcon -t httpd_t true")).denials
+    assert ("httpd_t", "bin_t", "file", ("entrypoint",)) in {
+        (one.source_type, one.target_type, one.tclass, one.permissions) for one in denials
+    }
+
+
+def test_a_denial_that_a_test_did_not_expect_fails_it() -> None:
+    line = "import subprocess; subprocess.run([\\\"runcon\\\", \\\"-t\\\", \\\"httpd_t\\\", \\\"true\\\"])"
+    test = f"from tests.enforcing.conftest import *; exec('def test_it() -> None: {line}')"
+    job = Job(
+        f"mkdir /run/t && cd /run/t && echo \"{test}\" > test_it.py && PYTHONPATH=/mnt/src "
+        f"{machine.PYTHON} -m pytest -q -p no:cacheprovider test_it.py"
+    )
+    outcome = run(job)
+    assert outcome.code == 1
+    assert "denials that no test expected" in outcome.output
+
+
+def test_a_hang_is_a_failure_that_shows_the_console() -> None:
+    with pytest.raises(GuestFailed, match=r"did not end within 6 s; its console:\n  \| "):
+        run(Job("echo so far > /dev/console; sleep 600", seconds=6))
+
+
+def test_a_panic_is_a_failure_that_shows_the_console() -> None:
+    with pytest.raises(GuestFailed, match="sysrq triggered crash"):
+        run(Job("echo 1 > /proc/sys/kernel/sysrq; echo c > /proc/sysrq-trigger"))
+
+
+def test_a_kernel_that_does_not_start_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_MEMORY", "4M")
+    with pytest.raises(GuestFailed, match="ended without an exit code"):
+        run(Job("true"))
+
+
+def test_two_runs_at_once_do_not_disturb_each_other_or_the_image() -> None:
+    disk = image.build() / "disk"
+    before = (disk.stat().st_mtime_ns, _hash(disk))
+    jobs = [Job(f"echo {name} > /root/name; sleep 2; cat /root/name; ls /root | wc -l") for name in ("one", "two")]
+    with ThreadPoolExecutor(2) as pool:
+        outcomes = list(pool.map(run, jobs))
+    assert [outcome.output for outcome in outcomes] == ["one\n1\n", "two\n1\n"]
+    assert (disk.stat().st_mtime_ns, _hash(disk)) == before
+
+
+def _hash(disk: Path) -> str:
+    with open(disk, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+LINE = (
+    'audit: type=1400 audit(1.2:3): avc:  denied  { read open } for  pid=7 comm="sh" name="a.txt" dev="x" ino=1 '
+    "scontext=system_u:system_r:a_t:s0:c1 tcontext=system_u:object_r:b_t:s0 tclass=file permissive=1"
+)
+
+
+def test_an_avc_record_is_read_field_by_field() -> None:
+    avc = audit.parse(LINE)
+    assert avc is not None
+    assert (avc.permissions, avc.source_type, avc.target_type, avc.tclass) == (("read", "open"), "a_t", "b_t", "file")
+    assert (avc.pid, avc.comm, avc.what, avc.permissive, avc.source) == (7, "sh", "a.txt", True, "system_u:system_r:a_t:s0:c1")
+
+
+def test_other_lines_are_no_denials() -> None:
+    assert audit.denials("avc: granted\naudit: type=1403\n") == ()
