@@ -93,11 +93,13 @@ def test_worker_that_is_killed_ends_the_request(bench: Bench) -> None:
             signal.pause()
         os._exit(1)
     os.close(tell)
-    assert os.read(told, 1) == b"x"
-    os.close(told)
-    assert bench.alive()
-    os.kill(worker, signal.SIGKILL)
-    os.waitpid(worker, 0)
+    try:
+        assert os.read(told, 1) == b"x"
+        assert bench.alive()
+    finally:
+        os.close(told)
+        os.kill(worker, signal.SIGKILL)
+        os.waitpid(worker, 0)
     until_dead(bench)
 
 
