@@ -1,0 +1,159 @@
+"""What can't be launched safely is not launched: the status, one line in the log that says why, and no process."""
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.enforcing import site
+from tests.enforcing.attempts import run_as
+from tests.enforcing.conftest import Claims
+from tests.stack import Selcgi
+
+pytestmark = pytest.mark.enforcing
+
+MARKER = Path("/tmp/it-ran")
+SCRIPT = f"#!/bin/sh\ntouch {MARKER}\nprintf 'Content-Type: text/plain\\n\\nran\\n'\n"
+
+
+@contextmanager
+def mapped(context: str) -> Iterator[Selcgi]:
+    """selcgi with one rule: alice gets this context."""
+    path = site.write(site.MAP.with_name("other.map"), f"alice {context}\n")
+    with site.serving(f"--map={path}") as running:
+        yield running
+
+
+def refused(selcgi: Selcgi, script: Path, status: int) -> dict[str, Any]:
+    """Ask, and return the one line of the log; nothing ran."""
+    MARKER.unlink(missing_ok=True)
+    assert run_as(selcgi, script, "alice").status == status
+    entry = selcgi.entry()
+    assert len(selcgi.entries()) == 1
+    assert entry["exit"] == ""
+    assert entry["reason"]
+    assert entry["fix"]
+    assert not MARKER.exists()
+    return entry
+
+
+@pytest.mark.parametrize(
+    ("context", "step", "words"),
+    [
+        ("nosuch_webapp_t:s0", "context", "nosuch_webapp_t"),
+        ("user_webapp_t:s0:c1024", "context", "c1024"),
+        ("selcgi_t:s0", "context", "selcgi_t"),
+        ("selcgi_t:s0:c1", "context", "selcgi_t"),
+    ],
+)
+def test_a_context_that_cannot_be_used(context: str, step: str, words: str) -> None:
+    script = site.script("marker.cgi", SCRIPT)
+    with mapped(context) as selcgi:
+        entry = refused(selcgi, script, 500)
+        assert entry["step"] == step
+        assert words in entry["reason"]
+        assert "other.map:1" in selcgi.log().split("is ready")[0], "a doubt at the start names the rule"
+
+
+def test_a_context_that_the_policy_does_not_let_selcgi_enter(avcs: Claims) -> None:
+    script = site.script("marker.cgi", SCRIPT)
+    with mapped("httpd_t:s0") as selcgi:
+        entry = refused(selcgi, script, 500)
+    assert entry["step"] == "exec"
+    assert "selcgi_t -> httpd_t : process { transition }" in entry["reason"]
+    avcs.expect("selcgi_t", "httpd_t", "process", "transition")
+
+
+def test_a_script_whose_label_is_no_entrypoint(selcgi: Selcgi, avcs: Claims) -> None:
+    script = site.script("marker.cgi", SCRIPT, "shell_exec_t:s0")
+    entry = refused(selcgi, script, 500)
+    site.run("restorecon", "-F", script)
+    assert entry["step"] == "exec"
+    assert "user_webapp_t -> shell_exec_t : file { entrypoint }" in entry["reason"]
+    avcs.expect("user_webapp_t", "shell_exec_t", "file", "entrypoint")
+
+
+def test_a_script_that_selcgi_may_not_read(selcgi: Selcgi, avcs: Claims) -> None:
+    script = site.script("marker.cgi", SCRIPT, "user_webapp_rw_t:s0")
+    entry = refused(selcgi, script, 403)
+    site.run("restorecon", "-F", script)
+    assert entry["step"] == "script"
+    assert entry["reason"] == f"{script} can't be opened: Permission denied"
+    avcs.expect("selcgi_t", "user_webapp_rw_t", "file", "getattr")
+
+
+def test_a_mistake_in_the_mapping_stops_the_load() -> None:
+    path = site.write(site.MAP.with_name("other.map"), "alice user_webapp_t:s0:c1\nbob user_webapp_t timout=3\n")
+    words = [*site.as_service(), "serve", "--listen=unix:/run/selcgi/x.sock", f"--map={path}", "--cgroup=none"]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 3
+    assert f"{path}:2: " in done.stderr
+    assert "timeout" in done.stderr
+
+
+def test_a_domain_made_permissive_is_refused_while_it_is(selcgi: Selcgi) -> None:
+    script = site.script("marker.cgi", SCRIPT)
+    module = site.write(Path("/run/permissive.cil"), "(typepermissive user_webapp_t)")
+    site.run("semodule", "-i", module)
+    try:
+        entry = refused(selcgi, script, 500)
+    finally:
+        site.run("semodule", "-r", "permissive")
+    assert entry["step"] == "context"
+    assert "permissive" in entry["reason"]
+    assert run_as(selcgi, script, "alice").status == 200
+    MARKER.unlink(missing_ok=True)
+
+
+LOST = '''#!/opt/selcgi/bin/python
+"""A launcher in selcgi_t that does not set the exec context, or sets its own."""
+import contextlib, os, sys
+from pathlib import Path
+from selcgi.errors import SelcgiError
+from selcgi.launch.cold import Launcher
+from selcgi.plan import Limits, Plan
+from selcgi.system.scripts import open_roots, open_script
+from selcgi.system.selinux import KernelLabels, open_labels
+
+labels = open_labels("required")
+own = labels.own
+if sys.argv[2] == "nothing":
+    KernelLabels.exec_context = lambda self, context: contextlib.nullcontext()
+else:
+    real = KernelLabels.exec_context
+    KernelLabels.exec_context = lambda self, context: real(self, own)
+located = open_script((os.fsencode(sys.argv[1]),), open_roots([Path("/srv/cgi")]), labels.file_label)
+plan = Plan(located.script, (located.script.path,), {}, own, Limits(), empty_body=True)
+running = Launcher(labels, None).launch(plan)
+try:
+    while not running.confirmed:
+        os.read  # the guard tells by poll() what became of the launch
+        running.poll()
+    print("LAUNCHED")
+except SelcgiError as error:
+    print(type(error).__name__, error.step, error.reason)
+'''
+
+
+@pytest.mark.parametrize("left_out", ["nothing", "own"])
+@pytest.mark.parametrize("binary", [False, True])
+def test_a_launch_that_loses_its_exec_context_runs_nothing(avcs: Claims, left_out: str, binary: bool) -> None:
+    """The policy alone refuses: selcgi_t may execute no script in its own domain."""
+    program = site.write(Path("/opt/selcgi/bin/lost"), LOST, 0o755, "selcgi_exec_t:s0")
+    script = site.script("marker.cgi", SCRIPT)
+    if binary:
+        script = site.CGI / "marker.bin"
+        script.write_bytes(Path("/usr/bin/touch").read_bytes())
+        script.chmod(0o755)
+        site.run("restorecon", "-F", script)
+    MARKER.unlink(missing_ok=True)
+    service = site.as_service()[:-1]
+    python_path = [] if Path("/opt/tree").exists() else ["PYTHONPATH=/mnt/src"]
+    done = subprocess.run([*service, *python_path, str(program), str(script), left_out], capture_output=True, text=True)
+    program.unlink()
+    assert done.stdout.startswith("LaunchFailed exec "), done.stdout + done.stderr
+    assert not MARKER.exists()
+    avcs.expect("selcgi_t", "selcgi_script_exec_t", "file", "execute_no_trans")
