@@ -119,7 +119,8 @@ async def run(site: Site, exchange: Exchange, decision: Decision) -> None:
         if not answer.sent:
             raise
         exchange.entry.blame(error)
-        exchange.break_off()
+        if not isinstance(error, ClientGone):  # an aborted request is ended in order (FastCGI 1.0 section 5.4)
+            exchange.break_off()
     finally:
         running.close()
         _note_answer(exchange.entry, answer, decision)

@@ -1,0 +1,178 @@
+"""When a request ends, by whatever cause, nothing that it started is left: with a cgroup, and with a guard."""
+
+import asyncio
+import os
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+
+from selcgi.wire.records import Kind, encode_pairs, encode_record, encode_stream
+from tests.e2e.conftest import Place, Serve
+from tests.family import SOURCE, alive, new_tag, wait_dead, wait_started
+from tests.stack import Ask, Selcgi, ask, ask_all, ask_async, wait_until
+
+SHORT = ("--kill-grace=0.5",)
+
+
+@pytest.fixture
+def family(place: Place) -> str:
+    return place.script("family.cgi", SOURCE)
+
+
+def descriptors(pid: int) -> list[str]:
+    return sorted(path.name for path in Path(f"/proc/{pid}/fd").iterdir())
+
+
+def test_the_response_ends(serve: Serve, way: str, family: str) -> None:
+    with serve(way) as selcgi:
+        tag = new_tag()
+        answer = ask(selcgi.socket, Ask(family, "alice", f"end={tag}"))
+        assert (answer.status, answer.text, answer.complete) == (200, "started\n", True)
+        assert alive(tag) == [], "nothing runs any more when the response has ended"
+        assert selcgi.entry()["exit"] == "0"
+
+
+@pytest.mark.parametrize("after", ["hang", "stubborn"])
+def test_the_client_leaves(serve: Serve, way: str, family: str, after: str) -> None:
+    with serve(way, *SHORT) as selcgi:
+        tag = new_tag()
+        with begin(selcgi, Ask(family, "alice", f"{after}={tag}")) as sock:
+            wait_started(tag)
+            assert b"started" in sock.recv(65536)
+        wait_dead(tag)
+        wait_until("the line", selcgi.entries)
+        assert (selcgi.entry()["killed_by"], selcgi.entry()["status"]) == ("client", 200)
+
+
+def begin(selcgi: Selcgi, asked: Ask, keep: bool = False) -> socket.socket:
+    """A connection with one request on it, complete but for its answer."""
+    sock = socket.socket(socket.AF_UNIX)
+    sock.settimeout(20)
+    sock.connect(str(selcgi.socket))
+    body = bytes((0, 1, int(keep), 0, 0, 0, 0, 0))
+    sock.sendall(encode_record(Kind.BEGIN_REQUEST, 1, body) + encode_stream(Kind.PARAMS, 1, encode_pairs(asked.pairs())))
+    sock.sendall(encode_record(Kind.PARAMS, 1, b"") + encode_record(Kind.STDIN, 1, b""))
+    return sock
+
+
+def test_the_web_server_aborts_on_a_kept_connection(serve: Serve, way: str, family: str) -> None:
+    with serve(way, *SHORT) as selcgi:
+        tag = new_tag()
+        with begin(selcgi, Ask(family, "alice", f"hang={tag}"), keep=True) as sock:
+            wait_started(tag)
+            sock.sendall(encode_record(Kind.ABORT_REQUEST, 1, b""))
+            received = b""
+            while encode_record(Kind.END_REQUEST, 1, bytes(8)) not in received:
+                data = sock.recv(65536)
+                assert data, f"closed after {received!r}"
+                received += data
+            assert alive(tag) == [], "the request has ended for the web server, and in fact"
+
+
+@pytest.mark.parametrize(
+    ("option", "after", "step"),
+    [
+        ("--timeout=1", "hang", "total"),
+        ("--timeout=1", "stubborn", "total"),
+        ("--idle-timeout=1", "hang", "idle"),
+        ("--idle-timeout=1", "silent", "idle"),
+    ],
+)
+def test_it_runs_out_of_time(serve: Serve, way: str, family: str, option: str, after: str, step: str) -> None:
+    with serve(way, *SHORT, option) as selcgi:
+        tag = new_tag()
+        answer = ask(selcgi.socket, Ask(family, "alice", f"{after}={tag}"))
+        assert alive(tag) == []
+        assert (answer.status, answer.complete) == (200, False), "the head was out: the answer must look broken"
+        entry = selcgi.entry()
+        assert (entry["step"], entry["killed_by"]) == (step, step)
+        assert "--" in entry["fix"]
+
+
+def test_no_head_in_time_gives_504(serve: Serve, way: str, place: Place) -> None:
+    path = place.script("slow.cgi", "#!/bin/sh\nexec sleep 1000\n")
+    with serve(way, *SHORT, "--first-byte-timeout=0.5") as selcgi:
+        assert ask(selcgi.socket, Ask(path, "alice")).status == 504
+        assert (selcgi.entry()["step"], selcgi.entry()["exit"]) == ("first-byte", "signal 15")
+
+
+def test_a_script_that_heeds_sigterm_may_tidy_up(serve: Serve, way: str, family: str, place: Place) -> None:
+    with serve(way, "--kill-grace=10", "--timeout=1") as selcgi:
+        tag = new_tag()
+        ask(selcgi.socket, Ask(family, "alice", f"term={tag}"))
+        assert (place.marks / tag).read_text() == "ended\n"
+        assert alive(tag) == []
+        assert selcgi.entry()["exit"] == "0"
+
+
+def test_twenty_overlapping_requests_end_each_on_its_own(serve: Serve, way: str, family: str) -> None:
+    with serve(way, *SHORT) as selcgi:
+        staying, leaving = [[new_tag() for _ in range(10)] for _ in range(2)]
+        held = [begin(selcgi, Ask(family, "alice", f"hang={tag}")) for tag in staying]
+        for tag in staying:
+            wait_started(tag)
+        answers = ask_all(selcgi.socket, [Ask(family, "bob", f"end={tag}") for tag in leaving])
+        assert [answer.text for answer in answers] == ["started\n"] * 10
+        assert [tag for tag in leaving if alive(tag)] == []
+        assert all(len(alive(tag)) >= 5 for tag in staying), "the others are untouched"
+        for sock in held:
+            sock.close()
+        for tag in staying:
+            wait_dead(tag)
+
+
+def test_output_held_open_by_a_background_job_does_not_hold_the_response(
+    serve: Serve, way: str, place: Place
+) -> None:
+    text = "#!/bin/sh\nprintf 'Content-Type: text/plain\\n\\n'\n(sleep 600; echo late) &\necho early\n"
+    path = place.script("background.cgi", text)
+    with serve(way) as selcgi:
+        answer = ask(selcgi.socket, Ask(path, "alice"))
+        assert (answer.text, answer.complete) == ("early\n", True)
+
+
+def test_output_that_is_still_in_the_pipe_is_not_lost(serve: Serve, way: str, place: Place) -> None:
+    text = "#!/usr/bin/python3\nimport os\nos.write(1, b'Content-Type: text/plain\\n\\n' + b'x' * 60000)\n"
+    path = place.script("burst.cgi", text)
+    with serve(way) as selcgi:
+
+        async def slowly() -> int:
+            return len((await ask_async(selcgi.socket, Ask(path, "alice"))).body)
+
+        assert asyncio.run(slowly()) == 60000
+
+
+def test_a_fork_bomb_is_ended(serve: Serve, way: str, place: Place) -> None:
+    """Every member replaces itself as long as it can; none outlives the request."""
+    tag = new_tag()
+    text = f"#!/bin/bash\nf() {{ sleep 0.0{tag} & sleep 1000.{tag} & }}\nfor i in $(seq 50); do f; done; wait\n"
+    path = place.script("bomb.cgi", text)
+    with serve(way, *SHORT, "--timeout=2") as selcgi:
+        assert ask(selcgi.socket, Ask(path, "alice")).status == 504
+        assert alive(tag) == []
+
+
+def test_nothing_is_left_of_many_requests(serve: Serve, way: str, family: str) -> None:
+    with serve(way, *SHORT) as selcgi:
+        (worker,) = selcgi.workers()
+        ask(selcgi.socket, Ask(family, "alice", f"end={new_tag()}"))
+        before = descriptors(worker)
+        for _ in range(20):
+            ask(selcgi.socket, Ask(family, "alice", f"end={new_tag()}"))
+        assert descriptors(worker) == before
+        wait_until("no child of the worker", lambda: not Path(f"/proc/{worker}/task/{worker}/children").read_text())
+
+
+def test_a_killed_worker_takes_its_scripts_along_and_is_replaced(serve: Serve, way: str, family: str) -> None:
+    with serve(way, *SHORT) as selcgi:
+        (worker,) = selcgi.workers()
+        tag = new_tag()
+        with begin(selcgi, Ask(family, "alice", f"hang={tag}")):
+            wait_started(tag)
+            os.kill(worker, signal.SIGKILL)
+            wait_dead(tag)
+        wait_until("another worker", lambda: [pid for pid in selcgi.workers() if pid != worker])
+        assert ask(selcgi.socket, Ask(family, "alice", f"end={new_tag()}")).status == 200
+        assert "killed by signal 9" in selcgi.log()

@@ -1,0 +1,85 @@
+"""In enforcing mode too nothing outlives its request, with a delegated cgroup and without."""
+
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.test_ending import begin
+from tests.enforcing import site
+from tests.family import SOURCE, alive, new_tag, wait_dead, wait_started
+from tests.stack import Ask, Selcgi, ask, ask_all
+
+pytestmark = pytest.mark.enforcing
+
+CGROUP = Path("/sys/fs/cgroup/selcgi")
+
+
+def delegate() -> None:
+    """What systemd does for Delegate=yes: a cgroup that belongs to the service's user, with the service in it."""
+    start = CGROUP / "start"
+    start.mkdir(parents=True, exist_ok=True)
+    for path in (CGROUP, start):
+        for name in (path, path / "cgroup.procs", path / "cgroup.subtree_control", path / "cgroup.threads"):
+            shutil.chown(name, "selcgi", "selcgi")
+    (start / "cgroup.procs").write_text(str(os.getpid()))
+
+
+@pytest.fixture(params=["guard", "cgroup"])
+def ended_by(request: pytest.FixtureRequest) -> Iterator[Selcgi]:
+    options = ["--kill-grace=0.5", "--timeout=20"]
+    if request.param == "cgroup":
+        delegate()
+        options.append(f"--cgroup={CGROUP}")
+    with site.serving(*options) as running:
+        assert (request.param == "cgroup") == (str(CGROUP) in running.log())
+        yield running
+    if request.param == "cgroup":
+        Path("/sys/fs/cgroup/cgroup.procs").write_text(str(os.getpid()))
+
+
+def family() -> str:
+    return str(site.script("family.cgi", SOURCE))
+
+
+def test_the_response_ends(ended_by: Selcgi) -> None:
+    tag = new_tag()
+    answer = ask(ended_by.socket, Ask(family(), "alice", f"end={tag}"))
+    assert (answer.status, answer.text) == (200, "started\n")
+    assert alive(tag) == []
+
+
+def test_the_client_leaves(ended_by: Selcgi) -> None:
+    tag = new_tag()
+    with begin(ended_by, Ask(family(), "alice", f"stubborn={tag}")):
+        wait_started(tag)
+    wait_dead(tag)
+
+
+def test_it_runs_out_of_time() -> None:
+    with site.serving("--kill-grace=0.5", "--timeout=2") as running:
+        tag = new_tag()
+        answer = ask(running.socket, Ask(family(), "bob", f"stubborn={tag}"))
+        assert (answer.status, answer.complete) == (200, False)
+        assert alive(tag) == []
+        assert running.entry()["killed_by"] == "total"
+
+
+def test_twenty_overlapping_requests_end_each_on_its_own(ended_by: Selcgi) -> None:
+    path = family()
+    staying, leaving = [[new_tag() for _ in range(10)] for _ in range(2)]
+    held: list[socket.socket] = []
+    for tag, user in zip(staying, ["alice", "bob"] * 5, strict=True):
+        held.append(begin(ended_by, Ask(path, user, f"hang={tag}")))
+        wait_started(tag)
+    answers = ask_all(ended_by.socket, [Ask(path, "alice", f"end={tag}") for tag in leaving])
+    assert [answer.text for answer in answers] == ["started\n"] * 10
+    assert [tag for tag in leaving if alive(tag)] == []
+    assert all(alive(tag) for tag in staying)
+    for sock in held:
+        sock.close()
+    for tag in staying:
+        wait_dead(tag)
