@@ -1,0 +1,137 @@
+"""What a bad day brings: many at once, much at once, many in a row, and a worker that is killed.
+
+The volume is small, or full with SELCGI_TEST_LONG=1 (bin/test --long). Figures go to stdout; none is judged but bounds
+on memory, descriptors and processes.
+"""
+
+import hashlib
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import Place, Serve, cgroup, place, serve, way  # noqa: F401 - fixtures
+from tests.family import SOURCE, new_tag, wait_dead, wait_started
+from tests.stack import Ask, Selcgi, ask, ask_all, wait_until
+
+pytestmark = pytest.mark.long
+
+LONG = os.environ.get("SELCGI_TEST_LONG") == "1"
+MIB = 1 << 20
+HASH = """#!/usr/bin/python3
+import hashlib, sys
+digest = hashlib.sha256()
+sys.stdout.write("Content-Type: application/octet-stream\\n\\n")
+sys.stdout.flush()
+while piece := sys.stdin.buffer.read(65536):
+    digest.update(piece)
+    sys.stdout.buffer.write(piece)
+sys.stdout.buffer.write(digest.hexdigest().encode())
+"""
+HELLO = "#!/bin/sh\nprintf 'Content-Type: text/plain\\n\\nhello\\n'\n"
+
+
+@pytest.fixture
+def selcgi(place: Place, serve: Serve, cgroup: Path) -> Iterator[Selcgi]:  # noqa: F811
+    with serve(f"--cgroup={cgroup}", "--timeout=300") as running:
+        yield running
+
+
+def memory(pid: int, field: str = "VmRSS") -> int:
+    """Bytes, of /proc/PID/status."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
+
+
+def descriptors(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def children(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+def test_two_hundred_sleepers_at_once(selcgi: Selcgi, place: Place) -> None:  # noqa: F811
+    path = place.script("sleep.cgi", "#!/bin/sh\nsleep 2\nprintf 'Content-Type: text/plain\\n\\nslept\\n'\n")
+    answers = ask_all(selcgi.socket, [Ask(path, "alice")] * 200)
+    assert [answer.text for answer in answers] == ["slept\n"] * 200
+
+
+def test_much_up_and_down_in_flat_memory(selcgi: Selcgi, place: Place) -> None:  # noqa: F811
+    size = 100 * MIB if LONG else 16 * MIB
+    path = place.script("hash.cgi", HASH)
+    (worker,) = selcgi.workers()
+    ask(selcgi.socket, Ask(path, "alice", body=b"warm"))
+    before = memory(worker, "VmHWM")
+    body = os.urandom(MIB) * (size // MIB)
+    answer = ask(selcgi.socket, Ask(path, "alice", body=body))
+    grown = memory(worker, "VmHWM") - before
+    print(f"\n{size // MIB} MiB up and down: the worker's peak grew by {grown // 1024} KiB")
+    assert answer.body == body + hashlib.sha256(body).hexdigest().encode()
+    assert grown < 4 * MIB
+
+
+def test_a_script_that_writes_before_it_reads(selcgi: Selcgi, place: Place) -> None:  # noqa: F811
+    text = (
+        "#!/usr/bin/python3\nimport sys\nout = sys.stdout.buffer\n"
+        "out.write(b'Content-Type: text/plain\\n\\n' + b'w' * 1048576)\nout.flush()\n"
+        "out.write(b'%d' % len(sys.stdin.buffer.read()))\n"
+    )
+    answer = ask(selcgi.socket, Ask(place.script("eager.cgi", text), "alice", body=b"r" * MIB))
+    assert answer.body == b"w" * MIB + b"1048576"
+
+
+def test_many_in_a_row_leave_nothing(selcgi: Selcgi, place: Place) -> None:  # noqa: F811
+    count, first = (20_000, 1_000) if LONG else (1_500, 500)
+    path = place.script("hello.cgi", HELLO)
+    (worker,) = selcgi.workers()
+
+    def run(number: int) -> None:
+        for _ in range(number // 50):
+            assert all(answer.text == "hello\n" for answer in ask_all(selcgi.socket, [Ask(path, "alice")] * 50))
+
+    run(first)
+    before = (memory(worker), descriptors(worker), children(worker))
+    run(count - first)
+    wait_until("the same descriptors", lambda: descriptors(worker) <= before[1])
+    grown = memory(worker) - before[0]
+    print(f"\n{count} requests in a row: the worker's memory grew by {grown // 1024} KiB after the first {first}")
+    assert grown <= 2 * MIB
+    assert children(worker) == before[2]
+    assert selcgi.workers() == [worker]
+
+
+def test_a_killed_worker_fails_its_own_requests_only(place: Place, serve: Serve, cgroup: Path) -> None:  # noqa: F811
+    path = place.script("family.cgi", SOURCE)
+    slow = place.script("slow.cgi", "#!/bin/sh\nsleep 3\nprintf 'Content-Type: text/plain\\n\\nslow\\n'\n")
+    with serve(f"--cgroup={cgroup}", "--workers=2") as selcgi:
+        tag = new_tag()
+        pid = os.fork()
+        if pid == 0:
+            ask(selcgi.socket, Ask(path, "alice", f"hang={tag}"))
+            os._exit(0)
+        wait_started(tag)
+        victim = worker_of(selcgi, tag)
+        other = os.fork()
+        if other == 0:
+            good = [answer.text for answer in ask_all(selcgi.socket, [Ask(slow, "bob")] * 20)].count("slow\n")
+            os._exit(good)
+        wait_until("slow scripts", lambda: len(children(next(w for w in selcgi.workers() if w != victim))) > 2)
+        shared = len(children(victim)) - 1
+        os.kill(victim, signal.SIGKILL)
+        wait_dead(tag)
+        os.waitpid(pid, 0)
+        good = os.waitstatus_to_exitcode(os.waitpid(other, 0)[1])
+        assert good >= 20 - shared, "requests of the other worker were all answered"
+        assert ask(selcgi.socket, Ask(slow, "bob")).text == "slow\n"
+
+
+def worker_of(selcgi: Selcgi, tag: str) -> int:
+    """The worker whose child runs the family."""
+    for worker in selcgi.workers():
+        for child in children(worker):
+            if tag.encode() in Path(f"/proc/{child}/environ").read_bytes():
+                return worker
+    raise AssertionError("no worker has it")
