@@ -49,7 +49,7 @@ async def serve_request(site: Site, exchange: Exchange) -> None:
     loop = asyncio.get_running_loop()
     began = loop.time()
     entry = exchange.entry
-    entry.id, entry.selinux = secrets.token_hex(6), site.labels.note
+    entry.id, entry.selinux = secrets.token_hex(6), site.labels.note.removeprefix("selinux=")
     try:
         with closing(decide(site, exchange)) as decision:
             await run(site, exchange, decision)
