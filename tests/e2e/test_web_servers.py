@@ -1,0 +1,169 @@
+"""Five real web servers: what a script sees, what a client gets, and what nobody may forge."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import Place, Serve
+from tests.servers import PROOF, SERVERS, Apache, HAProxy, Nginx, Server
+from tests.stack import Selcgi, wait_until
+
+pytestmark = pytest.mark.web
+
+SHOW = """#!/usr/bin/python3
+import json, os, sys
+body = sys.stdin.buffer.read()
+print("Content-Type: application/json\\n")
+print(json.dumps({"environ": dict(os.environ), "body": len(body)}))
+"""
+ANSWERS = """#!/bin/sh
+case $QUERY_STRING in
+  location) printf 'Location: http://example.org/\\n\\n' ;;
+  accel) printf 'Content-Type: text/plain\\nX-Accel-Redirect: /secret/file\\n\\nmine\\n' ;;
+  nothing) ;;
+  early) printf 'Content-Type: text/plain\\n\\nearly\\n' ;;
+  big) printf 'Content-Type: text/plain\\n\\n'; head -c 8388608 /dev/zero ;;
+  slow) echo $$ > $CGI_MARKS/pid; sleep 600 ;;
+esac
+"""
+ROUND_TRIP = 8 << 20
+
+
+@pytest.fixture
+def selcgi(place: Place, serve: Serve) -> Iterator[Selcgi]:
+    """Behind nginx and Apache a name needs the proof; the others can't send one."""
+    proof = place.folder / "proof"
+    proof.write_text(PROOF)
+    proof.chmod(0o600)
+    place.script("show.cgi", SHOW)
+    place.script("answers.cgi", ANSWERS)
+    with serve("--cgroup=none", identity=f"proof:{proof}") as running:
+        yield running
+
+
+@pytest.fixture
+def trusting(place: Place, serve: Serve) -> Iterator[Selcgi]:
+    place.script("show.cgi", SHOW)
+    place.script("answers.cgi", ANSWERS)
+    with serve("--cgroup=none") as running:
+        yield running
+
+
+@pytest.fixture(params=SERVERS, ids=lambda kind: kind.name)
+def server(request: pytest.FixtureRequest, place: Place) -> Iterator[Server]:
+    kind = request.param
+    running = request.getfixturevalue("selcgi" if kind in (Nginx, Apache) else "trusting")
+    with kind(place.folder, place.cgi, running.socket) as started:
+        yield started
+
+
+def shown(answer: tuple[int, str]) -> dict[str, str]:
+    status, text = answer
+    assert status == 200, text
+    environ: dict[str, str] = json.loads(text)["environ"]
+    return environ
+
+
+def test_what_a_script_sees(server: Server, place: Place) -> None:
+    headers = ("-H", "Proxy: evil", "-H", "X-Ordinary: yes")
+    seen = shown(server.ask("show.cgi/a%20b/c?x=1&y=%20", "alice", *headers))
+    assert seen["SCRIPT_FILENAME"] == str(place.cgi / "show.cgi")
+    assert seen["SCRIPT_NAME"].endswith("/show.cgi")
+    assert seen["PATH_INFO"] == "/a b/c"
+    assert seen["QUERY_STRING"] == "x=1&y=%20"
+    assert seen["REMOTE_USER"] == "alice"
+    assert seen["REQUEST_METHOD"] == "GET"
+    assert seen["SERVER_NAME"] in ("127.0.0.1", "localhost", "_")
+    assert seen["GATEWAY_INTERFACE"] == "CGI/1.1"
+    assert seen["HTTP_X_ORDINARY"] == "yes"
+    assert not {"HTTP_PROXY", "HTTP_AUTHORIZATION", "SELCGI_PROOF", "LD_LIBRARY_PATH"} & set(seen)
+    assert PROOF not in str(seen)
+    assert "CONTENT_LENGTH" not in seen
+
+
+def test_nobody_known_is_anonymous(server: Server) -> None:
+    assert "REMOTE_USER" not in shown(server.ask("show.cgi"))
+
+
+@pytest.mark.parametrize("size", [0, 10, 200_000])
+@pytest.mark.parametrize("chunked", [False, True])
+def test_bodies_arrive_whole(server: Server, size: int, chunked: bool) -> None:
+    if chunked and size > 10 and server.name == "haproxy":
+        # HAProxy 2.6 itself answers 400: it needs a length for what does not fit its buffer.
+        assert server.ask("show.cgi", "", "-H", "Transfer-Encoding: chunked", "--data-binary", "x" * 100)[0] in (200, 400)
+        return
+    options = ["-H", "Transfer-Encoding: chunked"] if chunked else []
+    status, text = server.ask("show.cgi", "", *options, "--data-binary", "@-", input=os.urandom(size))
+    assert status == 200, text
+    assert json.loads(text)["body"] == size
+
+
+def test_a_long_upload_that_the_script_answers_early_or_ignores(server: Server, tmp_path: Path) -> None:
+    upload = tmp_path / "upload"
+    upload.write_bytes(bytes(ROUND_TRIP))
+    assert server.ask("answers.cgi?early", "", "--data-binary", f"@{upload}") == (200, "early\n")
+    status, text = server.ask("show.cgi", "", "--data-binary", f"@{upload}")
+    assert (status, json.loads(text)["body"]) == (200, ROUND_TRIP)
+
+
+def test_a_long_answer(server: Server) -> None:
+    status, text = server.ask("answers.cgi?big")
+    assert (status, len(text)) == (200, ROUND_TRIP)
+
+
+def test_answers_and_refusals(server: Server) -> None:
+    assert server.ask("answers.cgi?location")[0] == 302
+    assert server.ask("answers.cgi?nothing")[0] == 502
+    assert server.ask("missing.cgi")[0] == 404
+    status, text = server.ask("show.cgi", "carol")
+    assert (status, "Request " in text, "carol" in text) == (403, True, False)
+
+
+@pytest.mark.parametrize("server", [kind for kind in SERVERS if kind.authenticates], indirect=True)
+def test_a_wrong_password_gets_nowhere(server: Server) -> None:
+    options = ["-o", "/dev/null", "-w", "%{http_code}", "-u", "alice:wrong"]
+    done = server.curl("show.cgi", "bob", *options)
+    assert done.stdout.endswith(b"401")
+
+
+def test_a_name_without_its_proof_is_refused(selcgi: Selcgi, place: Place) -> None:
+    """HAProxy sends the name and AUTH_TYPE=Basic of anybody; Debian's fastcgi_params make nginx do nearly the same."""
+    with HAProxy(place.folder, place.cgi, selcgi.socket) as server:
+        assert server.ask("show.cgi", "alice")[0] == 403
+    Nginx.extra = (
+        f"location ~ ^/debian/(.+)$ {{ include /etc/nginx/fastcgi_params;"
+        f" fastcgi_param SCRIPT_FILENAME {place.cgi}/$1; fastcgi_pass unix:{selcgi.socket}; }}"
+    )
+    try:
+        with Nginx(place.folder, place.cgi, selcgi.socket) as server:
+            url = f"http://127.0.0.1:{server.port}/debian/show.cgi"
+            done = server.curl("show.cgi", "", "-u", "alice:forged", url)
+            assert b"403" in done.stdout
+    finally:
+        Nginx.extra = ""
+    assert {entry["step"] for entry in selcgi.entries() if entry["user"]} == {"identity"}
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_nginx_reads_no_file_for_a_script(place: Place, serve: Serve, allowed: bool) -> None:
+    (place.folder / "file").write_text("secret\n")
+    place.rules(f"__anonymous__ anon_webapp_t:s0 {'sendfile=yes' if allowed else ''}")
+    place.script("answers.cgi", ANSWERS)
+    Nginx.extra = f"location /secret/ {{ internal; alias {place.folder}/; }}"
+    try:
+        with serve() as running, Nginx(place.folder, place.cgi, running.socket) as server:
+            assert server.ask("answers.cgi?accel") == (200, "secret\n" if allowed else "mine\n")
+            wait_until("the line", running.entries)
+            assert ("X-Accel-Redirect" in running.log()) == (not allowed)
+    finally:
+        Nginx.extra = ""
+
+
+def test_a_client_that_leaves_nginx_ends_the_script(trusting: Selcgi, place: Place) -> None:
+    with Nginx(place.folder, place.cgi, trusting.socket) as server:
+        server.curl("answers.cgi?slow", "", "--max-time", "1")
+        pid = int((place.marks / "pid").read_text())
+        wait_until("the end of the script", lambda: not Path(f"/proc/{pid}").exists())

@@ -1,0 +1,232 @@
+"""Real web servers on this machine, each on a free loopback port, in front of one selcgi socket.
+
+Decides as little as it can: nginx and Apache run the files of contrib/ with other paths; the others have the shortest
+configuration that serves a folder of scripts. They run in the foreground as children and are stopped by pid.
+"""
+
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from tests.stack import TREE, wait_until
+
+CONTRIB = TREE / "contrib"
+PASSWORD = "secret"
+PROOF = "0123456789abcdef0123456789abcdef"
+MODULES = "mpm_event authn_core authn_file authz_core authz_user auth_basic alias proxy proxy_fcgi setenvif"
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+class Server:
+    """A context manager. `cgi` is the folder of scripts, `folder` takes configuration and logs."""
+
+    name = ""
+    authenticates = True  # checks a password itself
+
+    def __init__(self, folder: Path, cgi: Path, selcgi: Path) -> None:
+        self.folder = folder / self.name
+        self.folder.mkdir()
+        self.folder.chmod(0o755)
+        self.cgi, self.selcgi = cgi, selcgi
+        self.port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def line(self) -> list[str]:
+        """Write the configuration; the words of the command."""
+        raise NotImplementedError
+
+    def url(self, path: str, user: str = "") -> str:
+        return f"http://127.0.0.1:{self.port}/{'cgi-bin' if user else 'open'}/{path}"
+
+    def curl(self, path: str, user: str = "", *options: str, **more: Any) -> subprocess.CompletedProcess[bytes]:
+        account = ["-u", f"{user}:{PASSWORD}"] if user else []
+        words = ["curl", "-sS", "--max-time", "30", "-w", "\n%{http_code}", *account, *options, self.url(path, user)]
+        return subprocess.run(words, capture_output=True, check=False, **more)
+
+    def ask(self, path: str, user: str = "", *options: str, **more: Any) -> tuple[int, str]:
+        """Status and body."""
+        body, _, status = self.curl(path, user, *options, **more).stdout.rpartition(b"\n")
+        return int(status), body.decode(errors="replace")
+
+    def write(self, name: str, text: str) -> Path:
+        path = self.folder / name
+        path.write_text(text)
+        return path
+
+    def __enter__(self) -> "Server":
+        with open(self.folder / "output", "wb") as output:
+            self._process = subprocess.Popen(self.line(), stdout=output, stderr=output, cwd="/")
+        try:
+            wait_until(f"{self.name} on port {self.port}", self._listens)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process is not None
+        self._process.terminate()
+        self._process.wait()
+
+    def _listens(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, f"{self.name} did not start:\n{(self.folder / 'output').read_text()}"
+        with socket.socket() as sock:
+            return sock.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def _localized(self, text: str) -> str:
+        """A file of contrib/ with this place's paths."""
+        text = text.replace("/run/selcgi/selcgi.sock", str(self.selcgi)).replace("/srv/cgi", str(self.cgi))
+        return text.replace("/etc/nginx", str(self.folder)).replace("/etc/apache2", str(self.folder))
+
+    def _passwords(self) -> Path:
+        path = self.folder / "selcgi-passwords"
+        crypted = subprocess.run(
+            ["openssl", "passwd", "-apr1", PASSWORD], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        path.write_text("".join(f"{name}:{crypted}\n" for name in ("alice", "bob", "carol")))
+        path.chmod(0o644)
+        return path
+
+
+class Nginx(Server):
+    name = "nginx"
+    extra = ""  # of the server block
+
+    def line(self) -> list[str]:
+        self._passwords()
+        (self.folder / "selcgi.d").mkdir()
+        self.write("selcgi.d/extra.conf", self.extra)
+        self.write("selcgi-params.conf", (CONTRIB / "nginx" / "selcgi-params.conf").read_text())
+        self.write("selcgi-proof.conf", f'fastcgi_param SELCGI_PROOF "{PROOF}";\n')
+        site = self._localized((CONTRIB / "nginx" / "selcgi.conf").read_text())
+        site = site.replace("listen 80;", f"listen 127.0.0.1:{self.port};")
+        temporary = " ".join(
+            f"{kind}_temp_path {self.folder}/{kind};" for kind in ("client_body", "fastcgi", "proxy", "uwsgi", "scgi")
+        )
+        head = f"pid {self.folder}/pid; error_log {self.folder}/error.log;\nevents {{}}\n"
+        path = self.write("nginx.conf", f"{head}http {{ access_log off; {temporary}\n{site}\n}}\n")
+        return ["/usr/sbin/nginx", "-c", str(path), "-e", f"{self.folder}/error.log", "-g", "daemon off;"]
+
+
+class Apache(Server):
+    name = "apache"
+
+    def line(self) -> list[str]:
+        self._passwords()
+        modules = Path("/usr/lib/apache2/modules")
+        loads = [f"LoadModule {name}_module {modules}/mod_{name}.so" for name in MODULES.split()]
+        loads.insert(-2, f"LoadModule authz_host_module {modules}/mod_authz_host.so")
+        self.write("selcgi-proof.conf", f"Define SELCGI_PROOF {PROOF}\n")
+        site = self._localized((CONTRIB / "apache" / "selcgi.conf").read_text())
+        site = site.replace("<VirtualHost *:80>", f"<VirtualHost 127.0.0.1:{self.port}>")
+        head = [f"ServerRoot {self.folder}", "ServerName localhost", f"PidFile {self.folder}/pid"]
+        head += [f"Listen 127.0.0.1:{self.port}", f"ErrorLog {self.folder}/error.log", "User www-data", "Group www-data"]
+        path = self.write("apache.conf", "\n".join([*head, *loads, "Mutex posixsem", site]))
+        return ["/usr/sbin/apache2", "-f", str(path), "-D", "FOREGROUND"]
+
+
+class Lighttpd(Server):
+    name = "lighttpd"
+
+    def line(self) -> list[str]:
+        self._passwords()
+        path = self.write(
+            "lighttpd.conf",
+            f"""server.modules = ("mod_alias", "mod_auth", "mod_authn_file", "mod_fastcgi")
+server.port = {self.port}
+server.bind = "127.0.0.1"
+server.document-root = "{self.folder}"
+server.errorlog = "{self.folder}/error.log"
+server.upload-dirs = ("{self.folder}")
+alias.url = ("/cgi-bin/" => "{self.cgi}/", "/open/" => "{self.cgi}/")
+auth.backend = "htpasswd"
+auth.backend.htpasswd.userfile = "{self.folder}/selcgi-passwords"
+auth.require = ("/cgi-bin/" => ("method" => "basic", "realm" => "selcgi", "require" => "valid-user"))
+fastcgi.server = (".cgi" => (("socket" => "{self.selcgi}", "check-local" => "disable")))
+""",
+        )
+        return ["/usr/sbin/lighttpd", "-D", "-f", str(path)]
+
+
+class HAProxy(Server):
+    name = "haproxy"
+    authenticates = False  # REMOTE_USER is what the client says, AUTH_TYPE too
+
+    def line(self) -> list[str]:
+        path = self.write(
+            "haproxy.cfg",
+            f"""defaults
+  mode http
+  timeout client 30s
+  timeout server 30s
+  timeout connect 5s
+  option http-buffer-request
+frontend web
+  bind 127.0.0.1:{self.port}
+  http-request replace-path ^/(cgi-bin|open)(/.*)$ \\2
+  default_backend scripts
+backend scripts
+  use-fcgi-app selcgi
+  server selcgi unix@{self.selcgi} proto fcgi
+fcgi-app selcgi
+  option get-values
+  log-stderr stdout format raw daemon
+  docroot {self.cgi}
+  path-info ^(/.+\\.cgi)(/.*)?$
+""",
+        )
+        return ["/usr/sbin/haproxy", "-db", "-f", str(path)]
+
+
+class Caddy(Server):
+    name = "caddy"
+
+    def line(self) -> list[str]:
+        hashed = subprocess.run(
+            ["caddy", "hash-password", "--plaintext", PASSWORD], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        path = self.write(
+            "Caddyfile",
+            f"""{{
+  admin off
+  auto_https off
+}}
+http://127.0.0.1:{self.port} {{
+  handle_path /cgi-bin/* {{
+    basicauth {{
+      alice {hashed}
+      bob {hashed}
+      carol {hashed}
+    }}
+    reverse_proxy unix/{self.selcgi} {{
+      transport fastcgi {{
+        root {self.cgi}
+        split .cgi
+        env REMOTE_USER {{http.auth.user.id}}
+      }}
+    }}
+  }}
+  handle_path /open/* {{
+    reverse_proxy unix/{self.selcgi} {{
+      transport fastcgi {{
+        root {self.cgi}
+        split .cgi
+      }}
+    }}
+  }}
+}}
+""",
+        )
+        environ = shutil.which("env") or "env"
+        return [environ, f"HOME={self.folder}", "caddy", "run", "--adapter", "caddyfile", "--config", str(path)]
+
+
+SERVERS: tuple[type[Server], ...] = (Nginx, Apache, Lighttpd, HAProxy, Caddy)
