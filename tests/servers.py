@@ -128,7 +128,12 @@ class Apache(Server):
         site = self._localized((CONTRIB / "apache" / "selcgi.conf").read_text())
         site = site.replace("<VirtualHost *:80>", f"<VirtualHost 127.0.0.1:{self.port}>")
         head = [f"ServerRoot {self.folder}", "ServerName localhost", f"PidFile {self.folder}/pid"]
-        head += [f"Listen 127.0.0.1:{self.port}", f"ErrorLog {self.folder}/error.log", "User www-data", "Group www-data"]
+        head += [
+            f"Listen 127.0.0.1:{self.port}",
+            f"ErrorLog {self.folder}/error.log",
+            "User www-data",
+            "Group www-data",
+        ]
         path = self.write("apache.conf", "\n".join([*head, *loads, "Mutex posixsem", site]))
         return ["/usr/sbin/apache2", "-f", str(path), "-D", "FOREGROUND"]
 

@@ -66,7 +66,7 @@ class Selcgi:
         listen = f"unix:{self.socket},identity={identity},mode=0666"
         shared = ["serve", f"--listen={listen}", "--log-format=json", "--cgroup=none"]
         self._line = [*program, *shared, *options]
-        self._environ = {**os.environ, "PYTHONPATH": str(TREE), **(environ or {})}
+        self._environ = {**os.environ, "PYTHONPATH": os.environ.get("PYTHONPATH", str(TREE)), **(environ or {})}
         self.process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "Selcgi":

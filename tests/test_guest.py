@@ -1,7 +1,6 @@
 """The guest itself: enforcing, faithful, bounded, and without a trace. Each test boots it for real."""
 
 import hashlib
-import os
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,7 +19,7 @@ def leftovers() -> list[str]:
     processes = []
     for entry in Path("/proc").glob("[0-9]*/exe"):
         try:
-            processes += [str(entry)] if Path(os.readlink(entry)).name.startswith("linux.uml") else []
+            processes += [str(entry)] if entry.readlink().name.startswith("linux.uml") else []
         except OSError:
             continue
     return processes + [str(path) for path in Path(tempfile.gettempdir()).glob("selcgi-guest-*")]
@@ -63,10 +62,10 @@ def test_a_denial_is_reported() -> None:
 
 
 def test_a_denial_that_a_test_did_not_expect_fails_it() -> None:
-    line = "import subprocess; subprocess.run([\\\"runcon\\\", \\\"-t\\\", \\\"httpd_t\\\", \\\"true\\\"])"
+    line = 'import subprocess; subprocess.run([\\"runcon\\", \\"-t\\", \\"httpd_t\\", \\"true\\"])'
     test = f"from tests.enforcing.conftest import *; exec('def test_it() -> None: {line}')"
     job = Job(
-        f"mkdir /run/t && cd /run/t && echo \"{test}\" > test_it.py && PYTHONPATH=/mnt/src "
+        f'mkdir /run/t && cd /run/t && echo "{test}" > test_it.py && PYTHONPATH=/mnt/src '
         f"{machine.PYTHON} -m pytest -q -p no:cacheprovider test_it.py"
     )
     outcome = run(job)
@@ -115,7 +114,13 @@ def test_an_avc_record_is_read_field_by_field() -> None:
     avc = audit.parse(LINE)
     assert avc is not None
     assert (avc.permissions, avc.source_type, avc.target_type, avc.tclass) == (("read", "open"), "a_t", "b_t", "file")
-    assert (avc.pid, avc.comm, avc.what, avc.permissive, avc.source) == (7, "sh", "a.txt", True, "system_u:system_r:a_t:s0:c1")
+    assert (avc.pid, avc.comm, avc.what, avc.permissive, avc.source) == (
+        7,
+        "sh",
+        "a.txt",
+        True,
+        "system_u:system_r:a_t:s0:c1",
+    )
 
 
 def test_other_lines_are_no_denials() -> None:

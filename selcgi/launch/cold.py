@@ -27,7 +27,7 @@ class Launcher:
     """Starts scripts from the main thread of a process that has no other. `leaves` is None where none are delegated."""
 
     def __init__(self, labels: Labels, leaves: Leaves | None) -> None:
-        """Sets what holds for the process from here on: no core files, and no descriptor but 0 to 2 for its children."""
+        """From here on this process leaves no core files, and its children get no descriptor but 0 to 2."""
         self._labels = labels
         self._leaves = leaves
         occupy_standard_streams()

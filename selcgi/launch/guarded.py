@@ -21,7 +21,9 @@ from selcgi.system.selinux import Labels
 def start_guard(plan: Plan, streams: Streams, labels: Labels) -> "GuardedRunning":
     """Fork the guard of one request. LaunchFailed("guard"): there is none, and no descriptor is left open."""
     if not lists_children():
-        raise LaunchFailed("guard", "the kernel lists no children (CONFIG_PROC_CHILDREN)", "delegate a cgroup to selcgi")
+        raise LaunchFailed(
+            "guard", "the kernel lists no children (CONFIG_PROC_CHILDREN)", "delegate a cgroup to selcgi"
+        )
     with step("guard"):
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs, contextlib.ExitStack() as on_failure:

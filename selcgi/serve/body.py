@@ -62,10 +62,14 @@ class Body:
         return self.arrived and not self._memory and self._read_at == self._write_at
 
     def expect(self, length: int | None, limit: int) -> None:
-        """What the params say: BodyTooLarge when that is more than `limit` bytes."""
+        """What the params say. BodyTooLarge or BadRequest when that, or what is here already, can't be right."""
         self.expected, self.limit = length, limit
+        if self.error is not None:
+            raise self.error
         if max(length or 0, self.received) > limit:
             raise BodyTooLarge(f"a body of {max(length or 0, self.received)} bytes, {limit} are allowed", _RAISE_LIMIT)
+        self._check_length()
+        self._check_end()
 
     def feed(self, data: bytes) -> None:
         """More of it. An excess is kept in `error`, for the request to find."""
@@ -82,8 +86,10 @@ class Body:
     def end(self) -> None:
         """No more will come; less than was declared is an error, never a complete body."""
         self.ended = True
-        if self.expected is not None and self.received < self.expected and not self.unwanted:
-            self.error = BadRequest(f"the body ended after {self.received} of {self.expected} bytes")
+        try:
+            self._check_end()
+        except BadRequest as error:
+            self.error = error
 
     def peek(self) -> bytes | memoryview:
         """The next bytes without taking them; empty when there are none yet."""
@@ -119,6 +125,10 @@ class Body:
             raise BodyTooLarge(f"the body is longer than the {self.limit} bytes that are allowed", _RAISE_LIMIT)
         if self.expected is not None and self.received > self.expected:
             raise BadRequest(f"the body is longer than its CONTENT_LENGTH of {self.expected} bytes")
+
+    def _check_end(self) -> None:
+        if self.ended and not self.unwanted and self.expected is not None and self.received < self.expected:
+            raise BadRequest(f"the body ended after {self.received} of {self.expected} bytes")
 
     def _keep(self, data: bytes) -> None:
         if self._write_at == 0 and len(self._memory) + len(data) <= self._settings.body_memory_bytes:

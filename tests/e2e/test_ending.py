@@ -52,7 +52,9 @@ def begin(selcgi: Selcgi, asked: Ask, keep: bool = False) -> socket.socket:
     sock.settimeout(20)
     sock.connect(str(selcgi.socket))
     body = bytes((0, 1, int(keep), 0, 0, 0, 0, 0))
-    sock.sendall(encode_record(Kind.BEGIN_REQUEST, 1, body) + encode_stream(Kind.PARAMS, 1, encode_pairs(asked.pairs())))
+    sock.sendall(
+        encode_record(Kind.BEGIN_REQUEST, 1, body) + encode_stream(Kind.PARAMS, 1, encode_pairs(asked.pairs()))
+    )
     sock.sendall(encode_record(Kind.PARAMS, 1, b"") + encode_record(Kind.STDIN, 1, b""))
     return sock
 
@@ -123,9 +125,7 @@ def test_twenty_overlapping_requests_end_each_on_its_own(serve: Serve, way: str,
             wait_dead(tag)
 
 
-def test_output_held_open_by_a_background_job_does_not_hold_the_response(
-    serve: Serve, way: str, place: Place
-) -> None:
+def test_output_held_open_by_a_background_job_does_not_hold_the_response(serve: Serve, way: str, place: Place) -> None:
     text = "#!/bin/sh\nprintf 'Content-Type: text/plain\\n\\n'\n(sleep 600; echo late) &\necho early\n"
     path = place.script("background.cgi", text)
     with serve(way) as selcgi:

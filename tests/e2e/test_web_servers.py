@@ -93,7 +93,10 @@ def test_nobody_known_is_anonymous(server: Server) -> None:
 def test_bodies_arrive_whole(server: Server, size: int, chunked: bool) -> None:
     if chunked and size > 10 and server.name == "haproxy":
         # HAProxy 2.6 itself answers 400: it needs a length for what does not fit its buffer.
-        assert server.ask("show.cgi", "", "-H", "Transfer-Encoding: chunked", "--data-binary", "x" * 100)[0] in (200, 400)
+        assert server.ask("show.cgi", "", "-H", "Transfer-Encoding: chunked", "--data-binary", "x" * 100)[0] in (
+            200,
+            400,
+        )
         return
     options = ["-H", "Transfer-Encoding: chunked"] if chunked else []
     status, text = server.ask("show.cgi", "", *options, "--data-binary", "@-", input=os.urandom(size))

@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.enforcing import site
 from tests.stack import Answer, Ask, Selcgi, ask
 
-SOURCE = '''#!/usr/bin/python3
+SOURCE = """#!/usr/bin/python3
 import errno, os, signal, socket, subprocess, sys
 from pathlib import Path
 
@@ -28,7 +28,7 @@ for line in sys.stdin.read().splitlines():
         print(errno.errorcode[error.errno])
     else:
         print("ok")
-'''
+"""
 
 
 def attempt(selcgi: Selcgi, user: str, *expressions: str) -> list[str]:

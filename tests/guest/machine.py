@@ -184,7 +184,7 @@ def _processor() -> Iterator[int]:
     yield processors[os.getpid() % len(processors)]
 
 
-def pytest_job(marks: str, selection: str, suite: str, seconds: float = 600.0) -> Job:
+def pytest_job(marks: str, selection: str, suite: str, seconds: float = 300.0) -> Job:
     """A job that runs a pytest selection in the guest, with selcgi's own Python; results in junit.xml."""
     options = f"-p no:cacheprovider -m '{marks}' --junitxml=/mnt/out/junit.xml"
     # Hypothesis keeps its examples beside the tests, which are not writable there.

@@ -122,7 +122,10 @@ def test_descriptors_are_kept_from_programs() -> None:
     os.close(descriptor)
 
 
-TREE = "import os, signal, sys\nfor _ in range(3):\n    if not os.fork():\n        os.setsid()\n        os.fork()\n        signal.pause()\n"
+TREE = (
+    "import os, signal, sys\nfor _ in range(3):\n"
+    "    if not os.fork():\n        os.setsid()\n        os.fork()\n        signal.pause()\n"
+)
 
 
 def test_end_children_ends_whole_trees_but_spares_a_child() -> None:
