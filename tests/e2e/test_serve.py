@@ -84,7 +84,8 @@ def test_requests_share_a_kept_connection(serve: Serve, place: Place) -> None:
             sock.sendall(encode_record(Kind.PARAMS, number, b""))
         for number, one in enumerate(asked, 2):
             sock.sendall(encode_stream(Kind.STDIN, number, one.body or b"") + encode_record(Kind.STDIN, number, b""))
-        reader, output, ended = RecordReader(), dict.fromkeys((1, 2, 3), b""), []
+        reader, output = RecordReader(), dict.fromkeys((1, 2, 3), b"")
+        ended: list[int] = []
         while len(ended) < 3:
             for record in reader.feed(sock.recv(65536)):
                 if record.kind == Kind.STDOUT:

@@ -43,7 +43,7 @@ def test_each_reads_and_writes_its_own_and_reads_what_is_public(selcgi: Selcgi, 
     assert tried == ["ok", "ok", "ok"]
 
 
-@pytest.mark.parametrize(("user", "other"), itertools.permutations(USERS, 2))
+@pytest.mark.parametrize(("user", "other"), list(itertools.permutations(USERS, 2)))
 def test_the_kernel_refuses_the_data_of_others(selcgi: Selcgi, avcs: Claims, user: str, other: str) -> None:
     """By type between domains, by categories within one. All files are of mode 0666."""
     path, label = site.OWN[other]
