@@ -67,13 +67,6 @@ class ScriptNotFound(SelcgiError):
     step = "script"
 
 
-class LengthRequired(SelcgiError):
-    """A body came whose length must be known beforehand and is not."""
-
-    status = 411
-    step = "body"
-
-
 class BodyTooLarge(SelcgiError):
     """The request body is longer than the limit."""
 

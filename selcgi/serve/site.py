@@ -22,7 +22,7 @@ from selcgi.system.identity import load_secret
 from selcgi.system.mapfile import read_mapfile
 from selcgi.system.scripts import Roots, open_roots
 from selcgi.system.selinux import Labels
-from selcgi.wire.environ import check_passed_names
+from selcgi.wire.passing import check_passed_names
 
 
 @dataclass(frozen=True, slots=True)

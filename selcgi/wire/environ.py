@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes
 
-from selcgi.errors import BadRequest, StartRefused
+from selcgi.errors import BadRequest
 from selcgi.settings import EnvironRules
 
 PATH_BYTES = 4096  # of a script's path with its PATH_INFO: PATH_MAX
@@ -21,7 +21,8 @@ _LENGTH_DIGITS = 18  # always within 63 bits
 
 _is_name = re.compile(rb"[A-Z_][A-Z0-9_]*").fullmatch
 _is_method = re.compile(rb"[A-Z][A-Z0-9_-]{0,31}").fullmatch  # the tokens (RFC 9110 section 9.1) in use
-_is_unprintable = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029]").search
+_is_auth_type = re.compile(rb"[A-Za-z0-9_./+-]{1,64}").fullmatch
+_is_unprintable = re.compile("[\0-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]").search
 _proxied = re.compile(rb"proxy:(?:fcgi|balancer)://[^/]*").match
 _origin = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://[^/?]*").match
 
@@ -42,14 +43,9 @@ _COMPUTED = frozenset(
 # A script's HTTP library takes HTTP_PROXY for its own proxy (CVE-2016-5385); credentials are the web server's business
 # (RFC 3875 section 4.1.18); lengths and types come once, without HTTP_.
 _WITHHELD = frozenset(
-    b"HTTP_ HTTP_PROXY HTTP_AUTHORIZATION HTTP_PROXY_AUTHORIZATION HTTP_CONTENT_LENGTH HTTP_CONTENT_TYPE".split()
+    b"HTTP_ HTTP_PROXY HTTP_AUTHORIZATION HTTP_PROXY_AUTHORIZATION HTTP_CONTENT_LENGTH HTTP_CONTENT_TYPE "
+    b"HTTP_TRANSFER_ENCODING HTTP_SELCGI_PROOF".split()
 )
-# Whoever chooses the value of one of these, an .htaccess author for one, runs code or becomes someone.
-_UNPASSABLE = frozenset(
-    b"PATH HOME IFS ENV PS4 BASH_ENV BASHOPTS SHELLOPTS GCONV_PATH GLIBC_TUNABLES LOCPATH NODE_OPTIONS LUA_INIT PHPRC "
-    b"JAVA_TOOL_OPTIONS HTTP_PROXY REMOTE_USER AUTH_TYPE REMOTE_PASSWD".split()
-)
-_UNPASSABLE_STARTS = (b"LD_", b"BASH_FUNC", b"PERL", b"PYTHON", b"RUBY", b"SELCGI_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +71,9 @@ def read_request(pairs: Iterable[tuple[bytes, bytes]]) -> Request:
     return Request(
         method=_method(get(b"REQUEST_METHOD", b"")),
         user=_user(get(b"REMOTE_USER", b"")),
-        auth_type=get(b"AUTH_TYPE", b"").decode("ascii", "backslashreplace"),
+        auth_type=_auth_type(get(b"AUTH_TYPE", b"")),
         content_length=_length(get(b"CONTENT_LENGTH", b"")),
-        host=_host(get(b"HTTP_HOST") or get(b"SERVER_NAME", b"")),
+        host=_host(_site_name(params)),
         query=get(b"QUERY_STRING", b"").decode("utf-8", "surrogateescape"),
         script_paths=_script_paths(params),
         proof=proof,
@@ -132,6 +128,12 @@ def _user(value: bytes) -> str | None:
     return user
 
 
+def _auth_type(value: bytes) -> str:
+    if value and not _is_auth_type(value):
+        raise BadRequest("AUTH_TYPE is no token", "the web server should send Basic, Digest and the like")
+    return value.decode()
+
+
 def _length(value: bytes) -> int | None:
     """CONTENT_LENGTH; nginx sends an empty one and Caddy -1 when there is a body of unknown length."""
     if value in (b"", b"-1"):
@@ -139,6 +141,12 @@ def _length(value: bytes) -> int | None:
     if not value.isdigit() or len(value) > _LENGTH_DIGITS:
         raise BadRequest(f"CONTENT_LENGTH is no number of at most {_LENGTH_DIGITS} digits")
     return int(value)
+
+
+def _site_name(params: Mapping[bytes, bytes]) -> bytes:
+    """The web server's own name for the site; the client's word only where it has none (nginx says _ for that)."""
+    name = params.get(b"SERVER_NAME", b"")
+    return name if name not in (b"", b"_") else params.get(b"HTTP_HOST", b"")
 
 
 def _host(value: bytes) -> str:
@@ -166,7 +174,9 @@ def _script_paths(params: Mapping[bytes, bytes]) -> tuple[bytes, ...]:
                 found[each] = None
         else:
             found[path] = None
-    paths = tuple(path for path in found if len(path) <= PATH_BYTES and b"\0" not in path)
+    if any(len(path) > PATH_BYTES for path in found):
+        raise BadRequest(f"the path of the script with its PATH_INFO is longer than {PATH_BYTES} bytes")
+    paths = tuple(path for path in found if b"\0" not in path)
     if not paths:
         fix = "nginx: fastcgi_param SCRIPT_FILENAME $document_root$fastcgi_script_name;"
         raise BadRequest("the web server named no script", fix)
@@ -276,15 +286,3 @@ def _add_body_and_user(made: dict[bytes, bytes], request: Request) -> None:
         made[b"REMOTE_USER"] = request.user.encode()
         if kind := request.params.get(b"AUTH_TYPE"):
             made[b"AUTH_TYPE"] = kind
-
-
-def check_passed_names(names: Iterable[str]) -> None:
-    """StartRefused when a param to be passed to scripts by name has no name of a variable, or a dangerous one."""
-    for name in names:
-        raw = os.fsencode(name)
-        if not _is_name(raw):
-            fix = "use upper-case letters, digits and underscores"
-            raise StartRefused(f"--pass-param {name!a} is no name of a variable", fix)
-        if raw in _UNPASSABLE or raw.startswith(_UNPASSABLE_STARTS):
-            reason = f"--pass-param {name} would let the web server's configuration decide what scripts run or as whom"
-            raise StartRefused(reason, f"take {name} out of --pass-param")

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from selcgi.errors import BadRequest, StartRefused
 from selcgi.settings import EnvironRules
-from selcgi.wire.environ import Request, check_passed_names, environ, read_request
+from selcgi.wire.environ import Request, environ, read_request
+from selcgi.wire.passing import check_passed_names
 
 Pairs = list[tuple[bytes, bytes]]
 RULES = EnvironRules()
@@ -112,7 +113,7 @@ NOT_ABSOLUTE = (None, "", "srv/x.cgi", "proxy:fcgi://localhost", "proxy:http://l
 
 @pytest.mark.parametrize("named", [*NOT_ABSOLUTE, "/" + "x" * 4096])
 def test_no_script_is_a_bad_request_that_says_what_to_send(named: str | None) -> None:
-    with pytest.raises(BadRequest, match=r"named no script; .*fastcgi_param SCRIPT_FILENAME"):
+    with pytest.raises(BadRequest, match=r"named no script; .*fastcgi_param SCRIPT_FILENAME|longer than 4096 bytes"):
         read(SCRIPT_FILENAME=named, DOCUMENT_ROOT="srv")
 
 
@@ -181,11 +182,9 @@ def test_method() -> None:
 
 
 def test_host() -> None:
-    for name in ("a.example", "A.Example", "a.example:8080", "a.example.:80", "a.example:", "", None):
-        assert read(HTTP_HOST=name).host == "a.example"
-    for address in ("[::1]", "::1", "a:b"):
-        assert read(HTTP_HOST=address).host == address
-    assert read(HTTP_HOST="[::1]:80").host == "[::1]"
+    for name in ("a.example", "A.Example", "a.example:8080", "a.example.:80", "a.example:"):
+        assert read(SERVER_NAME=name, HTTP_HOST="forged").host == "a.example"
+    assert [read(SERVER_NAME="_", HTTP_HOST=each).host for each in ("::1", "[::1]:80")] == ["::1", "[::1]"]
 
 
 def test_server_name_has_no_port_and_is_never_empty() -> None:
