@@ -14,6 +14,7 @@ from selcgi.launch.running import Running
 from selcgi.system.cgroups import Leaves
 from selcgi.system.processes import children, end_children, set_child_subreaper
 from tests.launch.conftest import Bench, Outcome, conclude, wait
+from tests.stack import wait_until
 
 
 @pytest.fixture
@@ -95,7 +96,7 @@ def test_worker_that_is_killed_ends_the_request(bench: Bench) -> None:
     os.close(tell)
     try:
         assert os.read(told, 1) == b"x"
-        assert bench.alive()
+        wait_until("a process of the request", bench.alive)
     finally:
         os.close(told)
         os.kill(worker, signal.SIGKILL)
