@@ -89,9 +89,10 @@ def test_worker_that_is_killed_ends_the_request(bench: Bench) -> None:
     worker = os.fork()
     if worker == 0:
         with contextlib.suppress(BaseException):
-            started(bench, "setsid sleep 1000 &")
+            kept = started(bench, "setsid sleep 1000 &")  # unreferenced, it would end its guard
             os.write(tell, b"x")
             signal.pause()
+            del kept
         os._exit(1)
     os.close(tell)
     try:
