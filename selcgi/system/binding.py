@@ -71,14 +71,15 @@ def _load(directory: Path) -> ModuleType:
 
 def _load_extension(directory: Path) -> None:
     """Older packages import `_selinux` from beside the package; newer ones from inside it, which needs no help."""
-    for suffix in EXTENSION_SUFFIXES:
-        path = directory / f"_selinux{suffix}"
-        if path.exists():
-            spec = spec_from_file_location("_selinux", path, loader=ExtensionFileLoader("_selinux", str(path)))
-            if spec is not None and spec.loader is not None:
-                sys.modules["_selinux"] = module_from_spec(spec)
-                spec.loader.exec_module(sys.modules["_selinux"])
-            return
+    inside, beside = ([parent / f"_selinux{end}" for end in EXTENSION_SUFFIXES] for parent in (directory / "selinux", directory))
+    if any(path.exists() for path in inside):
+        return
+    for path in filter(Path.exists, beside):
+        spec = spec_from_file_location("_selinux", path, loader=ExtensionFileLoader("_selinux", str(path)))
+        if spec is not None and spec.loader is not None:
+            sys.modules["_selinux"] = module_from_spec(spec)
+            spec.loader.exec_module(sys.modules["_selinux"])
+        return
 
 
 def _restore(before: dict[str, ModuleType | None]) -> None:
