@@ -71,7 +71,9 @@ def _load(directory: Path) -> ModuleType:
 
 def _load_extension(directory: Path) -> None:
     """Older packages import `_selinux` from beside the package; newer ones from inside it, which needs no help."""
-    inside, beside = ([parent / f"_selinux{end}" for end in EXTENSION_SUFFIXES] for parent in (directory / "selinux", directory))
+    inside, beside = (
+        [parent / f"_selinux{end}" for end in EXTENSION_SUFFIXES] for parent in (directory / "selinux", directory)
+    )
     if any(path.exists() for path in inside):
         return
     for path in filter(Path.exists, beside):

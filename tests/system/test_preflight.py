@@ -1,0 +1,97 @@
+"""The permission that an exec lacked is named, one at a time, with one thing to do about it."""
+
+from dataclasses import replace
+
+import pytest
+
+from selcgi.context import Context
+from selcgi.system.preflight import Attempt, Missing, first_missing, fix, questions
+
+OWN = Context("system_u", "system_r", "selcgi_t", "s0")
+TARGET = Context("system_u", "system_r", "user_webapp_t", "s0:c1")
+SCRIPT = "system_u:object_r:selcgi_script_exec_t:s0"
+SHELL = "system_u:object_r:shell_exec_t:s0"
+ATTEMPT = Attempt(OWN, TARGET, "/srv/a.cgi", SCRIPT, "/bin/sh", SHELL, no_new_privileges=True, nosuid=True)
+
+
+def all_but(*missing: Missing) -> set[tuple[str, str, str, str]]:
+    return {vector(each) for each in questions(ATTEMPT)} - {vector(each) for each in missing}
+
+
+def vector(each: Missing) -> tuple[str, str, str, str]:
+    return each.source, each.target, each.classname, each.permission
+
+
+def ask(granted: set[tuple[str, str, str, str]], attempt: Attempt = ATTEMPT) -> Missing | None:
+    return first_missing(attempt, lambda *question: question in granted)
+
+
+def test_nothing_is_missing_when_all_is_granted() -> None:
+    assert ask(all_but()) is None
+
+
+@pytest.mark.parametrize("each", list(questions(ATTEMPT)), ids=str)
+def test_each_permission_is_missed(each: Missing) -> None:
+    found = ask(all_but(each))
+    assert found == each
+
+
+def test_it_is_named_as_the_policy_names_it() -> None:
+    found = ask(all_but(Missing(str(OWN), str(TARGET), "process", "transition")))
+    assert str(found) == "selcgi_t -> user_webapp_t : process { transition }"
+    assert found is not None
+    assert found.rule == "(allow selcgi_t user_webapp_t (process (transition)))"
+
+
+def test_the_first_that_the_kernel_asks_is_named_first() -> None:
+    found = ask(set())
+    assert str(found) == "selcgi_t -> selcgi_t : process { setexec }"
+
+
+@pytest.mark.parametrize(
+    ("attempt", "absent"),
+    [
+        (replace(ATTEMPT, no_new_privileges=False), "nnp_transition"),
+        (replace(ATTEMPT, nosuid=False), "nosuid_transition"),
+        (replace(ATTEMPT, interpreter="", interpreter_label=""), "shell_exec_t"),
+    ],
+)
+def test_what_does_not_apply_is_not_asked(attempt: Attempt, absent: str) -> None:
+    assert absent not in " ".join(map(str, questions(attempt)))
+    assert absent in " ".join(map(str, questions(ATTEMPT)))
+
+
+def test_a_binary_is_mapped_itself() -> None:
+    asked = [str(each) for each in questions(replace(ATTEMPT, interpreter="", interpreter_label=""))]
+    assert "user_webapp_t -> selcgi_script_exec_t : file { map } (/srv/a.cgi)" in asked
+
+
+def test_a_file_without_label_is_missed_and_shown() -> None:
+    found = ask(all_but(), replace(ATTEMPT, label=""))
+    assert str(found) == "selcgi_t -> (no label) : file { execute } (/srv/a.cgi)"
+
+
+@pytest.mark.parametrize(
+    ("missing", "words"),
+    [
+        (
+            Missing(str(TARGET), SCRIPT, "file", "entrypoint", "/srv/a.cgi"),
+            "semanage fcontext -a -t selcgi_script_exec_t",
+        ),
+        (Missing(str(TARGET), SHELL, "file", "map", "/bin/sh"), "restorecon -nv /bin/sh"),
+        (
+            Missing(str(OWN), str(TARGET), "process", "transition"),
+            "(allow selcgi_t user_webapp_t (process (transition)))",
+        ),
+    ],
+)
+def test_fix_says_what_to_do(missing: Missing, words: str) -> None:
+    assert words in fix(ATTEMPT, missing, lambda *_: False)
+
+
+def test_a_range_that_a_constraint_refuses_is_not_answered_with_an_allow() -> None:
+    missing = Missing(str(OWN), str(TARGET), "process", "transition")
+    lower = (str(OWN), str(replace(TARGET, range="s0")), "process", "transition")
+    found = fix(ATTEMPT, missing, lambda *question: question == lower)
+    assert "s0:c1" in found
+    assert "allow" not in found
