@@ -7,6 +7,7 @@ into the import path. Must not ask SELinux anything. Called by system/selinux.py
 
 import importlib
 import sys
+import warnings
 from collections.abc import Iterable
 from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader
 from importlib.util import module_from_spec, spec_from_file_location
@@ -32,6 +33,14 @@ def system_directories() -> tuple[Path, ...]:
 
 def find_binding(directories: Iterable[Path] | None = None) -> ModuleType:
     """The module `selinux` with all of libselinux in it. StartRefused says what was found instead."""
+    # From Python 3.12 on SWIG's types warn that they lack __module__. Where warnings are errors such a type stays half
+    # made, and the first av_decision() ends the process by SIGSEGV.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return _find(system_directories() if directories is None else directories)
+
+
+def _find(directories: Iterable[Path]) -> ModuleType:
     found = []
     try:
         module = importlib.import_module("selinux")
@@ -40,7 +49,7 @@ def find_binding(directories: Iterable[Path] | None = None) -> ModuleType:
         found.append(f"{module.__file__} is a stub without {_PROOF}")
     except ImportError as error:
         found.append(str(error))
-    for directory in system_directories() if directories is None else directories:
+    for directory in directories:
         if (directory / "selinux" / "__init__.py").exists():
             try:
                 return _load(directory)

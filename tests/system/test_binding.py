@@ -1,6 +1,7 @@
 """The real binding is found behind a stub, from a virtual environment, and nothing else comes with it."""
 
 import sys
+import warnings
 from collections.abc import Iterator
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
@@ -19,6 +20,7 @@ else:
 setexeccon_raw = _selinux.setexeccon_raw
 """
 BESIDE = "import _selinux\nsetexeccon_raw = _selinux.setexeccon_raw\n"
+WARNING = "import warnings\nwarnings.warn('swigvarlink has no __module__ attribute', DeprecationWarning)\n"
 EXTENSION = "def setexeccon_raw(context):\n    return 0\n"
 
 
@@ -76,6 +78,22 @@ def test_binding_in_the_import_path_is_taken_as_it_is(tmp_path: Path, monkeypatc
     monkeypatch.syspath_prepend(package(tmp_path, EXTENSION))
     del sys.modules["selinux"]
     assert binding.find_binding([]).__file__ == str(tmp_path / "selinux" / "__init__.py")
+
+
+@pytest.mark.parametrize("in_the_import_path", [True, False])
+def test_binding_that_warns_is_found_where_warnings_are_errors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_the_import_path: bool
+) -> None:
+    package(tmp_path, WARNING + EXTENSION)
+    if in_the_import_path:
+        monkeypatch.syspath_prepend(tmp_path)
+        del sys.modules["selinux"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = binding.find_binding([] if in_the_import_path else [tmp_path])
+        with pytest.raises(DeprecationWarning):
+            warnings.warn("the filter of the program is as it was", DeprecationWarning, stacklevel=1)
+    assert found.setexeccon_raw("x") == 0
 
 
 def test_missing_binding_names_the_package_to_install() -> None:

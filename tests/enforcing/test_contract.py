@@ -1,0 +1,37 @@
+"""What launch/ relies on, asked of the kernel: the kernel's half of tests/system/test_labels_contract.py, in selcgi_t.
+
+The contract asks who selcgi is, so pytest itself has to run in selcgi_t: it is started by a program with selcgi's
+label. Elsewhere that half is left out, and nothing else would run it.
+"""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.enforcing import site
+
+pytestmark = pytest.mark.enforcing
+
+PROGRAM = """#!/opt/selcgi/bin/python
+import sys
+import pytest
+
+plugins = ["-p", "no:cacheprovider", "-p", "no:hypothesispytest"]
+sys.exit(pytest.main([*plugins, "-s", "-q", "-k", "kernel", "tests/system/test_labels_contract.py"]))
+"""
+
+
+def test_the_kernel_keeps_the_contract() -> None:
+    program = site.write(Path("/opt/selcgi/bin/contract"), PROGRAM, 0o755, "selcgi_exec_t:s0")
+    words = [*site.as_service()[:-1], f"PYTHONPATH={site.TREE}", str(program)]
+    try:
+        done = subprocess.run(words, cwd=site.TREE, capture_output=True, text=True, timeout=120)
+    finally:
+        program.unlink()
+    assert done.returncode == 0, done.stdout + done.stderr
+    counts = re.search(r"^(\d+) passed, (\d+) deselected", done.stdout, re.MULTILINE)
+    assert counts, done.stdout
+    kernel, fake = map(int, counts.groups())
+    assert kernel == fake > 0, "each case has two halves"
