@@ -8,14 +8,13 @@ or decide what is launched. Called by serve/request.py.
 import contextlib
 import os
 import signal
-from contextlib import ExitStack
 from functools import partial
 
 from selcgi.launch.guarded import start_guard
 from selcgi.launch.leafed import LeafRunning
 from selcgi.launch.running import Running
 from selcgi.launch.spawn import spawn
-from selcgi.launch.steps import step
+from selcgi.launch.steps import failed
 from selcgi.launch.streams import Streams, make_streams
 from selcgi.plan import Plan
 from selcgi.system.cgroups import Leaf, Leaves
@@ -39,27 +38,29 @@ class Launcher:
 
         LaunchFailed or ContextLost: nothing of it runs, nothing is open.
         """
-        with ExitStack() as always, ExitStack() as on_failure:
-            streams = make_streams(plan.empty_body, always, on_failure)
-            running: Running
+        streams = make_streams(plan.empty_body)
+        try:
             if self._leaves is None:
-                running = start_guard(plan, streams, self._labels)
-            else:
-                running = self._launch_in_leaf(plan, streams, self._leaves)
-            on_failure.pop_all()
-        return running
+                return start_guard(plan, streams, self._labels)
+            return self._launch_in_leaf(plan, streams, self._leaves)
+        except BaseException:
+            streams.close_ours()
+            raise
+        finally:
+            streams.close_theirs()
 
     def _launch_in_leaf(self, plan: Plan, streams: Streams, leaves: Leaves) -> Running:
         leaf = leaves.lease()
-        with ExitStack() as on_failure:
-            on_failure.callback(leaves.give_back, leaf)
-            destroy = partial(_destroy, leaf)
-            pid = spawn(plan, streams.theirs, self._labels, leaf.inside(), destroy)
-            on_failure.callback(destroy, pid)
-            with step("wait"):
-                running = LeafRunning(pid, streams, leaves, leaf)
-            on_failure.pop_all()
-        return running
+        try:
+            pid = spawn(plan, streams.theirs, self._labels, leaf.inside(), partial(_destroy, leaf))
+            try:
+                return LeafRunning(pid, streams, leaves, leaf)
+            except OSError as error:
+                _destroy(leaf, pid)
+                raise failed("wait", error) from error
+        except BaseException:
+            leaves.give_back(leaf)
+            raise
 
 
 def _destroy(leaf: Leaf, pid: int) -> None:

@@ -6,12 +6,12 @@ on the main thread only, in the worker or in a guard. Must not end requests. Use
 
 import errno
 import os
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from selcgi.errors import LaunchFailed
 from selcgi.launch.child import Image, fork_and_exec, to_rlimits
-from selcgi.launch.steps import step
+from selcgi.launch.steps import failed
 from selcgi.plan import Plan, Script
 from selcgi.system.processes import RESETTABLE
 from selcgi.system.selinux import Labels
@@ -29,13 +29,16 @@ def spawn(
     `place` is entered around the spawn alone. LaunchFailed or ContextLost otherwise; a process that was started by
     then has been given to `destroy`.
     """
-    with ExitStack() as on_failure:
-        check_unchanged(plan.script)
-        with place, _inside(plan.script.directory), labels.exec_context(plan.context):
+    check_unchanged(plan.script)
+    pid = 0
+    try:
+        with place, _Inside(plan.script.directory), labels.exec_context(plan.context):
             pid = _execute(plan, streams, labels)
-            on_failure.callback(destroy, pid)
         labels.confirm(pid, plan.context)
-        on_failure.pop_all()
+    except BaseException:
+        if pid:
+            destroy(pid)
+        raise
     return pid
 
 
@@ -56,19 +59,31 @@ def _changed(script: Script, what: str) -> LaunchFailed:
     return LaunchFailed("check_script", reason, "ask again; install scripts by rename(2)")
 
 
-@contextmanager
-def _inside(directory: int) -> Iterator[None]:
+class _Inside:
     """The script starts in its own directory; posix_spawn inherits it, so the worker goes there and back."""
-    with ExitStack() as back:
-        with step("enter_directory"):
-            before = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-            back.callback(os.close, before)
-            os.fchdir(directory)
+
+    def __init__(self, directory: int) -> None:
+        self._directory = directory
+        self._before = -1
+
+    def __enter__(self) -> None:
         try:
-            yield
+            self._before = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fchdir(self._directory)
+            except OSError:
+                os.close(self._before)
+                raise
+        except OSError as error:
+            raise failed("enter_directory", error) from error
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            os.fchdir(self._before)
+        except OSError as error:
+            raise failed("enter_directory", error) from error
         finally:
-            with step("enter_directory"):
-                os.fchdir(before)
+            os.close(self._before)
 
 
 def _execute(plan: Plan, streams: tuple[int, int, int], labels: Labels) -> int:

@@ -5,10 +5,10 @@ anything. Used by launch/cold.py.
 """
 
 import os
-from contextlib import ExitStack
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from selcgi.launch.steps import step
+from selcgi.launch.steps import failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,27 +20,31 @@ class Streams:
     stdout: int
     stderr: int
 
+    def close_theirs(self) -> None:
+        _close(self.theirs)
 
-def make_streams(empty_body: bool, always: ExitStack, on_failure: ExitStack) -> Streams:
-    """Pipes, or /dev/null for no body. `always` closes theirs, `on_failure` ours. LaunchFailed("make_streams")."""
-    with step("make_streams"):
-        their_stdin, stdin = (_null(always), -1) if empty_body else _pipe(always, on_failure)
-        stdout, their_stdout = _pipe(on_failure, always)
-        stderr, their_stderr = _pipe(on_failure, always)
+    def close_ours(self) -> None:
+        _close((self.stdin, self.stdout, self.stderr))
+
+
+def make_streams(empty_body: bool) -> Streams:
+    """Pipes, or /dev/null for no body. LaunchFailed("make_streams"): none is open then."""
+    opened: list[int] = []
+    try:
+        opened += (os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC), -1) if empty_body else os.pipe2(os.O_CLOEXEC)
+        opened += os.pipe2(os.O_CLOEXEC)
+        opened += os.pipe2(os.O_CLOEXEC)
+        their_stdin, stdin, stdout, their_stdout, stderr, their_stderr = opened
         for ours in (stdin, stdout, stderr):
             if ours >= 0:
                 os.set_blocking(ours, False)
-        return Streams((their_stdin, their_stdout, their_stderr), stdin, stdout, stderr)
+    except OSError as error:
+        _close(opened)
+        raise failed("make_streams", error) from error
+    return Streams((their_stdin, their_stdout, their_stderr), stdin, stdout, stderr)
 
 
-def _null(owner: ExitStack) -> int:
-    descriptor = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-    owner.callback(os.close, descriptor)
-    return descriptor
-
-
-def _pipe(read_owner: ExitStack, write_owner: ExitStack) -> tuple[int, int]:
-    read_end, write_end = os.pipe2(os.O_CLOEXEC)
-    read_owner.callback(os.close, read_end)
-    write_owner.callback(os.close, write_end)
-    return read_end, write_end
+def _close(descriptors: Iterable[int]) -> None:
+    for descriptor in descriptors:
+        if descriptor >= 0:
+            os.close(descriptor)

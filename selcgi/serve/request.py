@@ -93,7 +93,7 @@ def identify(site: Site, exchange: Exchange) -> Request:
     entry.method, entry.auth, entry.user = request.method, request.auth_type, request.user or ""
     secret = site.secrets.get(listener.address)
     user = prove(listener, secret, request.user, request.auth_type, request.proof, exchange.tcp)
-    return replace(request, user=user)
+    return request if user == request.user else replace(request, user=user)
 
 
 def _ask(site: Site, request: Request, script: bytes, entry: Entry) -> Verdict:

@@ -6,6 +6,7 @@ Must not read the mapping file or its own command line: the Site came with the f
 """
 
 import asyncio
+import gc
 import logging
 import signal
 import socket
@@ -26,6 +27,7 @@ from selcgi.system.identity import check_peer
 
 LOG = logging.getLogger("selcgi")
 _SWEEP_SECONDS = 5.0
+_GARBAGE = 20_000  # objects made and not freed by then, until cycles among them are looked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +191,10 @@ def run_loop(make: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 def run_worker(site: Site, listeners: tuple[Listener, ...], leaves: Leaves | None, lifeline: int) -> None:
     """Serve in this process until drained."""
+
+    # What the fork brought stays; requests leave few cycles, so looking for them seldom saves a tenth of their cost.
+    gc.freeze()
+    gc.set_threshold(_GARBAGE, 20, 20)
 
     async def serve() -> None:
         await Worker(site, listeners, leaves, lifeline).serve()

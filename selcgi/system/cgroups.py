@@ -14,8 +14,6 @@ import contextlib
 import os
 import select
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from selcgi.errors import LaunchFailed, StartRefused
@@ -40,23 +38,21 @@ class Leaf:
             on_failure.pop_all()
         self.wake = self._epoll.fileno()
 
-    @contextmanager
-    def inside(self) -> Iterator[None]:
-        """The caller is a member of the leaf, and so is every process that it starts meanwhile.
+    def inside(self) -> "Leaf":
+        """A context manager: the caller is a member of the leaf, and so is every process that it starts meanwhile.
 
         LaunchFailed("enter_leaf") or LaunchFailed("leave_leaf"). A worker that can't leave is killed with the
         script by the kill() that follows; its supervisor starts another.
         """
+        return self
+
+    def __enter__(self) -> None:
         try:
             os.write(self._procs, b"0")
         except OSError as error:
             raise LaunchFailed("enter_leaf", f"cannot enter {self.path}: {error.strerror}", _FIX) from error
-        try:
-            yield
-        finally:
-            self._leave()
 
-    def _leave(self) -> None:
+    def __exit__(self, *_: object) -> None:
         try:
             os.write(self._home, b"0")
         except OSError as error:
