@@ -98,7 +98,7 @@ def _open_root(path: Path) -> Root:
         os.close(_open_beneath(descriptor, b".", os.fsencode(path))[0])
     except SelcgiError as error:
         os.close(descriptor)
-        raise StartRefused(error.reason, "selcgi needs openat2(2): Linux 5.6, no seccomp filter against it") from None
+        raise StartRefused(error.reason, "openat2(2) is needed: Linux 5.6, no RestrictSUIDSGID= of systemd") from None
     return Root(tuple(map(os.fsencode, path.parts[1:])), descriptor, owners)
 
 

@@ -8,6 +8,7 @@ succeed, and the exit code is 1, since the mapping promised otherwise.
 import argparse
 import contextlib
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -33,7 +34,7 @@ def install() -> None:
     """The four probes, and one that stays until it is ended."""
     for name in ("probe.sh", "probe.pl", "probe.py"):
         site.script(name, (SCRIPTS / name).read_text())
-    site.run("tcc", "-o", site.CGI / "probe.c", SCRIPTS / "probe.c")
+    site.run(shutil.which("tcc") or "gcc", "-o", site.CGI / "probe.c", SCRIPTS / "probe.c")
     site.run("restorecon", "-F", site.CGI / "probe.c")
     site.script(
         "victim.cgi", "#!/bin/sh\nprintf 'Content-Type: text/plain\\n\\n'\necho $$ > $QUERY_STRING\nexec sleep 600\n"

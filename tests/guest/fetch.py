@@ -17,8 +17,9 @@ KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 HOST_PROGRAMS = {"mmdebstrap": "mmdebstrap", "patchelf": "patchelf", "mkfs.ext4": "e2fsprogs", "dpkg-deb": "dpkg"}
 PACKAGES = (
     "selinux-policy-default,selinux-utils,policycoreutils,semodule-utils,python3,python3-venv,python3-selinux,"
-    "nginx-light,apache2,apache2-utils,perl,git,curl,procps,iproute2,mount,passwd,util-linux,tcc,libc6-dev"
+    "nginx-light,apache2,apache2-utils,perl,git,curl,procps,iproute2,mount,passwd,util-linux,libc6-dev,systemd"
 )
+COMPILERS = {"bookworm": "tcc", "trixie": "tcc", "forky": "gcc"}  # forky has no tcc, which is a tenth of gcc's size
 WHEELS = ("flup", "click", "uvloop", "pytest", "hypothesis", "setuptools", "wheel")
 PYTHONS = {"bookworm": "3.11", "trixie": "3.13", "forky": "3.14"}
 _KERNEL_FILES = ("linux.uml", "libc.so.6", "ld-linux-x86-64.so.2")
@@ -90,7 +91,7 @@ def userland(folder: Path, suite: str, archive_uri: str) -> None:
             "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",
             *(f"--aptopt={option}" for option in options),
             *(f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("man", "doc", "locale")),
-            f"--include={PACKAGES}",
+            f"--include={PACKAGES},{COMPILERS[suite]}",
             suite,
             str(folder),
             f"deb [signed-by={KEYRING}] {archive_uri} {suite} main",

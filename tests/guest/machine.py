@@ -27,6 +27,7 @@ INITRC = "system_u:system_r:initrc_t:s0"
 _CONSOLE_LINES = 25
 _MEMORY = "512M"  # of the guest; with more, this kernel was seen to corrupt its own memory
 _PR_SET_PDEATHSIG = 1
+_NOT_NEEDED = ("systemd-udevd.service", "systemd-udev-trigger.service", "ldconfig.service", "apt-daily.timer")
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Job:
     files: Mapping[str, bytes] = field(default_factory=dict)
     live: bool = False  # show the output while it comes
     shell: bool = False  # give the user's terminal to a shell
+    systemd: bool = False  # as PID 1, for what only it can show; bookworm's is too old for mount-extra
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,23 @@ def _words(job: Job) -> dict[str, str]:
     return {**words, "HOSTFS_TREE": "yes"} if job.share_tree else words
 
 
+def _init(words: Mapping[str, str], job: Job) -> list[str]:
+    """The kernel's words that say who is PID 1, what it mounts of the host, and what it starts: kernel-command-line(7),
+    systemd-run-generator(8)."""
+    if not job.systemd:
+        return ["init=/usr/local/lib/guest/init", *(f"{name}={value}" for name, value in words.items())]
+    return [
+        *("init=/usr/lib/systemd/systemd", "enforcing=1"),
+        *("systemd.show_status=no", "systemd.condition_needs_update=no"),
+        "systemd.mount-extra=out:/mnt/out:hostfs:hostfs=/out",
+        *(["systemd.mount-extra=src:/mnt/src:hostfs:ro,hostfs=/src"] if job.share_tree else []),
+        *(f"systemd.setenv={name}={value}" for name, value in words.items()),
+        *(f"systemd.mask={name}" for name in _NOT_NEEDED),
+        'systemd.run="/bin/bash /usr/local/lib/guest/job"',
+        "sysctl.kernel.printk_ratelimit=0",
+    ]
+
+
 def _prepare(work: Path, job: Job) -> Path:
     """`shared` is all that the guest sees of the host: hostfs=DIR on the kernel's command line confines it."""
     out = work / "shared" / "out"
@@ -97,7 +116,7 @@ def _prepare(work: Path, job: Job) -> Path:
 
 def _boot(folder: Path, work: Path, words: Mapping[str, str], job: Job) -> str:
     """Run the kernel until it ends or the time is over. What the command printed."""
-    line = [*_kernel(folder, work, words.get("JOB") == "label", job.shell), *(f"{k}={v}" for k, v in words.items())]
+    line = [*_kernel(folder, work, words.get("JOB") == "label", job.shell), *_init(words, job)]
     with open(work / "console", "wb") as console, open(work / "output", "wb") as output, _processor() as number:
         process = subprocess.Popen(
             line,
@@ -126,7 +145,7 @@ def _kernel(folder: Path, work: Path, writable: bool, shell: bool) -> list[str]:
     return [
         str(folder / "linux.uml"),
         f"ubd0={disk}" if writable else f"ubd0={work}/changes,{disk}",
-        *("root=/dev/ubda", "rw", "init=/usr/local/lib/guest/init", f"mem={_MEMORY}"),
+        *("root=/dev/ubda", "rw", f"mem={_MEMORY}"),
         *("con=null", "con0=null,fd:2", terminal, "quiet", "loglevel=1"),
         *("noreboot", "panic=-1", "seccomp=on", "log_buf_len=4M", "audit_backlog_limit=8192"),
         *(f"uml_dir={work}/", "umid=guest", f"hostfs={work}/shared"),
@@ -184,12 +203,12 @@ def _processor() -> Iterator[int]:
     yield processors[os.getpid() % len(processors)]
 
 
-def pytest_job(marks: str, selection: str, suite: str, seconds: float = 300.0) -> Job:
+def pytest_job(marks: str, selection: str, suite: str, seconds: float = 300.0, *, systemd: bool = False) -> Job:
     """A job that runs a pytest selection in the guest, with selcgi's own Python; results in junit.xml."""
     options = f"-p no:cacheprovider -m '{marks}' --junitxml=/mnt/out/junit.xml"
     # Hypothesis keeps its examples beside the tests, which are not writable there.
     environ = "HYPOTHESIS_STORAGE_DIRECTORY=/run/hypothesis"
-    return Job(f"cd /mnt/src && {environ} {PYTHON} -m pytest -q {options} {selection}", suite, seconds)
+    return Job(f"cd /mnt/src && {environ} {PYTHON} -m pytest -q {options} {selection}", suite, seconds, systemd=systemd)
 
 
 def demo_job(words: str, suite: str, seconds: float, *, installed: bool, shell: bool) -> Job:

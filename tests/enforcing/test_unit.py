@@ -1,0 +1,99 @@
+"""contrib/systemd/selcgi.service as it stands, under a real systemd: confined, delegated, reloaded, drained.
+
+Needs systemd as PID 1, so bin/test boots a guest of its own kind for this file.
+"""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.enforcing import site, web
+from tests.stack import wait_until
+
+pytestmark = pytest.mark.enforcing
+
+UNITS = Path("/etc/systemd/system")
+SHOW = "#!/bin/sh\nprintf 'Content-Type: text/plain\\n\\n'\ncat /proc/self/attr/current /proc/self/cgroup\n"
+
+
+def prop(name: str) -> str:
+    return site.run("systemctl", "show", "-P", name, "selcgi").strip()
+
+
+def main_pid() -> int:
+    return int(prop("MainPID"))
+
+
+def workers() -> list[int]:
+    return [int(pid) for pid in Path(f"/proc/{main_pid()}/task/{main_pid()}/children").read_text().split()]
+
+
+@pytest.fixture
+def nginx() -> Iterator[web.WebServer]:
+    """In front of the unit, started as an administrator would."""
+    site.make_proof()
+    for name in ("selcgi.service", "selcgi.socket"):
+        site.write(UNITS / name, (site.TREE / "contrib" / "systemd" / name).read_text())
+    site.script("show.cgi", SHOW)
+    site.run("systemctl", "daemon-reload")
+    site.run("systemctl", "start", "selcgi")
+    with web.WebServer("nginx") as server:
+        yield server
+    site.run("systemctl", "stop", "selcgi.socket", "selcgi")
+
+
+def test_service_runs_confined_without_capabilities(nginx: web.WebServer) -> None:  # noqa: ARG001
+    assert prop("ActiveState") == "active"
+    assert len(workers()) == os.cpu_count()
+    for pid in (main_pid(), *workers()):
+        assert Path(f"/proc/{pid}/attr/current").read_text().rstrip("\0\n") == "system_u:system_r:selcgi_t:s0"
+        status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+        assert status["CapBnd"] == f"{0:016x}"
+        assert status["NoNewPrivs"] == "1"
+
+
+def test_request_is_answered_in_its_context_and_cgroup(nginx: web.WebServer) -> None:
+    status, body = nginx.ask("show.cgi", "alice")
+    assert status == 200, body
+    context, cgroup = body.replace("\0", "\n").split()
+    assert context == site.context_of("alice")
+    assert "/selcgi.service/worker-" in cgroup
+    assert nginx.ask("show.cgi", "carol")[0] == 403
+
+
+def test_reload_takes_the_new_mapping(nginx: web.WebServer) -> None:
+    before = main_pid()
+    site.write(site.MAP, site.rules() + "carol staff_webapp_t:s0\n")
+    try:
+        site.run("systemctl", "reload", "selcgi")
+        wait_until("carol has a rule", lambda: nginx.ask("show.cgi", "carol")[0] == 200)
+    finally:
+        site.write(site.MAP, site.rules())
+    assert main_pid() == before
+
+
+def test_killed_worker_is_replaced(nginx: web.WebServer) -> None:
+    killed = workers()[0]
+    os.kill(killed, signal.SIGKILL)
+    wait_until("another worker", lambda: killed not in workers() and len(workers()) == os.cpu_count())
+    assert nginx.ask("show.cgi", "alice")[0] == 200
+
+
+def test_killed_supervisor_takes_all_along_and_comes_back(nginx: web.WebServer) -> None:
+    before = [main_pid(), *workers()]
+    os.kill(before[0], signal.SIGKILL)
+    wait_until("another supervisor", lambda: main_pid() not in (0, before[0]) and prop("ActiveState") == "active")
+    assert not [pid for pid in before if Path(f"/proc/{pid}").exists()]
+    assert nginx.ask("show.cgi", "alice")[0] == 200
+
+
+def test_stop_leaves_no_process(nginx: web.WebServer) -> None:
+    before = [main_pid(), *workers()]
+    assert nginx.ask("show.cgi", "alice")[0] == 200
+    site.run("systemctl", "stop", "selcgi")
+    assert prop("Result") == "success"
+    assert not [pid for pid in before if Path(f"/proc/{pid}").exists()]
+    assert not Path("/sys/fs/cgroup/system.slice/selcgi.service").exists()
