@@ -31,7 +31,7 @@ LOG = logging.getLogger("selcgi")
 _SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0  # seconds before a worker that died is replaced
 _HEALTHY_SECONDS = 60.0  # a worker that lived so long starts the pauses anew
-_FILES_PER_REQUEST = 8  # socket, three streams, pidfd, script, folder, spool
+_FILES_PER_REQUEST = 12  # socket, three streams, pidfd, script, folder, spool, and the four of a cgroup leaf
 
 
 @dataclass(slots=True)
