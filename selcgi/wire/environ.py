@@ -1,30 +1,29 @@
 """What a web server says of a request, and what of it a script is told: params -> Request -> CGI environment.
 
-Decides which params are believed, where the script may lie, and every variable that a script sees: an allow-list, so
-that a param which nobody thought of stays here. Five web servers spell the same request in five ways; SCRIPT_NAME and
-PATH_INFO are worked out anew from where the script was found. Must not look at files, nor decide who the user is:
-`Request.user` is a claim until its proof is checked. Called by serve/request.py, and by serve/site.py for names.
+Decides which params are believed, and every variable that a script sees: an allow-list, so that a param which nobody
+thought of stays here. What RFC 3875 says must be there is there, whatever the web server left out. Must not look at
+files, nor decide who the user is: `Request.user` is a claim until its proof is checked. Where the script may lie is
+wire/paths.py's. Called by serve/request.py.
 """
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from urllib.parse import unquote_to_bytes
 
+from selcgi import VERSION
 from selcgi.errors import BadRequest
 from selcgi.settings import EnvironRules
+from selcgi.wire.paths import script_paths, split_url
 
-PATH_BYTES = 4096  # of a script's path with its PATH_INFO: PATH_MAX
 USER_BYTES = 256
+VARIABLE_BYTES = 128 * 1024 - 1  # NAME=value without its NUL; execve(2) takes no longer one (MAX_ARG_STRLEN: 32 pages)
 _LENGTH_DIGITS = 18  # always within 63 bits
 
 _is_name = re.compile(rb"[A-Z_][A-Z0-9_]*").fullmatch
 _is_method = re.compile(rb"[A-Z][A-Z0-9_-]{0,31}").fullmatch  # the tokens (RFC 9110 section 9.1) in use
 _is_auth_type = re.compile(rb"[A-Za-z0-9_./+-]{1,64}").fullmatch
 _is_unprintable = re.compile("[\0-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]").search
-_proxied = re.compile(rb"proxy:(?:fcgi|balancer)://[^/]*").match
-_origin = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://[^/?]*").match
 
 # Two of these that differ are two readings of one request, and somebody gains by the difference. One Host: RFC 9112
 # section 3.2.
@@ -40,6 +39,15 @@ _COPIED = frozenset(
 _COMPUTED = frozenset(
     b"SCRIPT_FILENAME SCRIPT_NAME PATH_INFO PATH_TRANSLATED CONTENT_LENGTH HTTPS REMOTE_USER AUTH_TYPE".split()
 )
+# What "MUST be set" (RFC 3875 section 4.1) and a web server may leave out. Each claims no more than is known: the port
+# is that of the scheme (4.1.15), HTTP/1.0 is what every client understands (4.1.16), and selcgi is the program that
+# runs the gateway (4.1.17). REMOTE_ADDR (4.1.8) has no honest value of that kind, so a script may lack it.
+_DEFAULTS = {
+    b"GATEWAY_INTERFACE": b"CGI/1.1",
+    b"SERVER_PORT": b"80",
+    b"SERVER_PROTOCOL": b"HTTP/1.0",
+    b"SERVER_SOFTWARE": f"selcgi/{VERSION}".encode(),
+}
 # A script's HTTP library takes HTTP_PROXY for its own proxy (CVE-2016-5385); credentials are the web server's business
 # (RFC 3875 section 4.1.18); lengths and types come once, without HTTP_.
 _WITHHELD = frozenset(
@@ -75,7 +83,7 @@ def read_request(pairs: Iterable[tuple[bytes, bytes]]) -> Request:
         content_length=_length(get(b"CONTENT_LENGTH", b"")),
         host=_host(_site_name(params)),
         query=get(b"QUERY_STRING", b"").decode("utf-8", "surrogateescape"),
-        script_paths=_script_paths(params),
+        script_paths=script_paths(params),
         proof=proof,
         params=params,
     )
@@ -162,127 +170,59 @@ def _without_port(value: bytes) -> bytes:
     return value if b":" in name and not name.endswith(b"]") else name
 
 
-def _script_paths(params: Mapping[bytes, bytes]) -> tuple[bytes, ...]:
-    """Where the script may be. BadRequest when the params name none."""
-    extra = params.get(b"PATH_INFO", b"")
-    found: dict[bytes, None] = {}
-    for spelling in _spellings(params):
-        path = b"/" + spelling.lstrip(b"/")
-        if extra.startswith(b"/"):
-            both = path + extra, path
-            for each in both if _is_apart(path, extra, params) else reversed(both):
-                found[each] = None
-        else:
-            found[path] = None
-    if any(len(path) > PATH_BYTES for path in found):
-        raise BadRequest(f"the path of the script with its PATH_INFO is longer than {PATH_BYTES} bytes")
-    paths = tuple(path for path in found if b"\0" not in path)
-    if not paths:
-        fix = "nginx: fastcgi_param SCRIPT_FILENAME $document_root$fastcgi_script_name;"
-        raise BadRequest("the web server named no script", fix)
-    return paths
-
-
-def _spellings(params: Mapping[bytes, bytes]) -> Iterator[bytes]:
-    """Absolute paths that SCRIPT_FILENAME, or else DOCUMENT_ROOT and SCRIPT_NAME, may mean; best first."""
-    named = params.get(b"SCRIPT_FILENAME", b"")
-    query = b"?" + params.get(b"QUERY_STRING", b"")
-    if proxied := _proxied(named):  # Apache, which percent-encodes for ProxyPass and not for SetHandler
-        path = named[proxied.end() :].removesuffix(query)
-        if path:
-            yield path
-            yield unquote_to_bytes(path)
-    elif named.startswith(b"/"):
-        yield named
-        if named.endswith(query):
-            yield named.removesuffix(query)
-    elif not named:
-        folder, name = params.get(b"DOCUMENT_ROOT", b""), params.get(b"SCRIPT_NAME", b"")
-        if folder.startswith(b"/") and (name or params.get(b"PATH_INFO", b"")).startswith(b"/"):
-            yield folder.rstrip(b"/") + name
-
-
-def _is_apart(path: bytes, extra: bytes, params: Mapping[bytes, bytes]) -> bool:
-    """Whether PATH_INFO still has to be added to the path.
-
-    /x.cgi/x.cgi ends with its PATH_INFO in both cases: the URL tells them apart.
-    """
-    if not path.endswith(extra):
-        return True
-    name = params.get(b"SCRIPT_NAME", b"")
-    if not name or path.endswith(name[name.rfind(b"/") :] + extra):
-        return False
-    return _url_path(params).endswith(name + extra)
-
-
-def _url_path(params: Mapping[bytes, bytes]) -> bytes:
-    """The path of REQUEST_URI, decoded as SCRIPT_NAME is; empty when it can't be the value of a variable."""
-    uri = params.get(b"REQUEST_URI", b"")
-    if origin := _origin(uri):
-        uri = uri[origin.end() :]
-    path = unquote_to_bytes(uri.partition(b"?")[0])
-    return path if b"\0" not in path else b""
-
-
 def environ(request: Request, script: bytes, path_info: bytes, rules: EnvironRules, home: str) -> dict[bytes, bytes]:
     """The whole environment of a script (RFC 3875 section 4.1), the variables in `rules` included.
 
     `script` and `path_info` are where it was found and what of its candidate was left over; neither has a NUL in it.
     """
     params = request.params
-    passed = frozenset(map(os.fsencode, rules.passed)) - _COMPUTED
-    made: dict[bytes, bytes] = {name: params[name] for name in passed if name in params}
-    for name, value in params.items():
-        if (name in _COPIED and value) or (name.startswith(b"HTTP_") and name not in _WITHHELD):
-            made[name] = value
-    made[b"GATEWAY_INTERFACE"] = b"CGI/1.1"
-    made[b"REQUEST_METHOD"] = request.method.encode()
-    made[b"QUERY_STRING"] = params.get(b"QUERY_STRING", b"")
-    made[b"SERVER_NAME"] = _without_port(params.get(b"SERVER_NAME", b"")) or request.host.encode()
-    if params.get(b"HTTPS", b"").lower() in (b"on", b"1", b"https"):
-        made[b"HTTPS"] = b"on"
+    made = _DEFAULTS.copy()
+    for name in rules.passed:
+        if (key := os.fsencode(name)) in params and key not in _COMPUTED and key not in _DEFAULTS:
+            made[key] = params[key]
+    for key, value in params.items():
+        if (key in _COPIED and value) or (key[:5] == b"HTTP_" and key not in _WITHHELD):
+            made[key] = value
+    _add_request(made, request)
     _add_script(made, params, script, path_info)
-    _add_body_and_user(made, request)
     made[b"PATH"] = os.fsencode(rules.path)
     made[b"HOME"] = os.fsencode(home)
     for fixed, text in rules.fixed:
         made[os.fsencode(fixed)] = os.fsencode(text)
+    if len(b"".join(made.values())) + len(b"".join(made)) >= VARIABLE_BYTES:
+        _refuse_long(made)
     return made
 
 
-def _add_script(made: dict[bytes, bytes], params: Mapping[bytes, bytes], script: bytes, path_info: bytes) -> None:
-    made[b"SCRIPT_FILENAME"] = script
-    made[b"SCRIPT_NAME"], path_info = _split_url(params, script, path_info)
-    if path_info:
-        made[b"PATH_INFO"] = path_info
-        if root := params.get(b"DOCUMENT_ROOT"):
-            made[b"PATH_TRANSLATED"] = root.rstrip(b"/") + path_info
+def _refuse_long(made: Mapping[bytes, bytes]) -> None:
+    for name, value in made.items():
+        if len(name) + 1 + len(value) > VARIABLE_BYTES:
+            reason = f"{name[:64].decode()} is longer than the {VARIABLE_BYTES} bytes that the kernel passes on"
+            raise BadRequest(reason, "have the web server refuse such requests (nginx: large_client_header_buffers)")
 
 
-def _split_url(params: Mapping[bytes, bytes], script: bytes, path_info: bytes) -> tuple[bytes, bytes]:
-    """SCRIPT_NAME and PATH_INFO (RFC 3875 sections 4.1.13 and 4.1.5): the URL's path, cut before `path_info`.
-
-    nginx may send all of it as SCRIPT_NAME, Caddy all of it as PATH_INFO, and Apache's ProxyPass names the script
-    percent-encoded: then what was left over is decoded if the URL says so.
-    """
-    sent, extra = params.get(b"SCRIPT_NAME", b""), params.get(b"PATH_INFO", b"")
-    urls = (sent + extra, sent) if sent else (_url_path(params), extra)
-    file = script[script.rfind(b"/") :]
-    tails = (path_info, unquote_to_bytes(path_info)) if b"%" in path_info else (path_info,)
-    for tail in tails:
-        names = [url.removesuffix(tail) for url in urls if url.endswith(tail)]
-        if names:
-            return next((name for name in names if name.endswith(file)), names[0]), tail
-    # The web server changed the URL on its way to the script: merged slashes, a rewrite.
-    head, found, _ = urls[0].partition(file + b"/")
-    return head + file if found else urls[0], path_info
-
-
-def _add_body_and_user(made: dict[bytes, bytes], request: Request) -> None:
+def _add_request(made: dict[bytes, bytes], request: Request) -> None:
+    params = request.params
+    made[b"REQUEST_METHOD"] = request.method.encode()
+    made[b"QUERY_STRING"] = params.get(b"QUERY_STRING", b"")
+    made[b"SERVER_NAME"] = _without_port(_site_name(params)) or params.get(b"SERVER_ADDR") or b"localhost"
+    if params.get(b"HTTPS", b"").lower() in (b"on", b"1", b"https"):
+        made[b"HTTPS"] = b"on"
+        if not params.get(b"SERVER_PORT"):
+            made[b"SERVER_PORT"] = b"443"
     length = request.content_length
     if length or (length == 0 and request.method not in ("GET", "HEAD")):
         made[b"CONTENT_LENGTH"] = b"%d" % length
     if request.user is not None:
         made[b"REMOTE_USER"] = request.user.encode()
-        if kind := request.params.get(b"AUTH_TYPE"):
+        if kind := params.get(b"AUTH_TYPE"):
             made[b"AUTH_TYPE"] = kind
+
+
+def _add_script(made: dict[bytes, bytes], params: Mapping[bytes, bytes], script: bytes, path_info: bytes) -> None:
+    made[b"SCRIPT_FILENAME"] = script
+    made[b"SCRIPT_NAME"], path_info = split_url(params, script, path_info)
+    if path_info:
+        made[b"PATH_INFO"] = path_info
+        if root := params.get(b"DOCUMENT_ROOT"):
+            made[b"PATH_TRANSLATED"] = root.rstrip(b"/") + path_info

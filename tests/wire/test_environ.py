@@ -1,22 +1,20 @@
-"""Params of five web servers as they send them, and what a script is told of them; then contradictions and garbage.
+"""What a script is told of a request; contradictions and garbage. Where its script lies is test_paths.py's.
 
 `found` plays the part of the script opener: it cuts the first candidate in which a known script lies.
 """
 
-import json
 import os
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from selcgi import VERSION
 from selcgi.errors import BadRequest, StartRefused
 from selcgi.settings import EnvironRules
-from selcgi.wire.environ import Request, environ, read_request
+from selcgi.wire.environ import VARIABLE_BYTES, Request, environ, read_request
 from selcgi.wire.passing import check_passed_names
 
 Pairs = list[tuple[bytes, bytes]]
@@ -72,53 +70,6 @@ def found(candidates: Iterable[bytes], scripts: set[bytes]) -> tuple[bytes, byte
             if candidate == script or candidate.startswith(script + b"/"):
                 return script, candidate.removeprefix(script)
     raise AssertionError(f"no script in {candidates!r}")
-
-
-# What each web server sends, beside PLAIN; the candidate that must come first; what the script must be told.
-SERVERS = json.loads((Path(__file__).parent.parent / "data/wire/servers.json").read_text())
-
-
-@pytest.mark.parametrize("case", SERVERS.values(), ids=SERVERS)
-def test_script_of_each_web_server(case: dict[str, Any]) -> None:
-    request = read(**case["sent"])
-    assert request.script_paths[0] == case["first"].encode()
-    told = environ(request, *found(request.script_paths, {SCRIPT}), RULES, "/")
-    path_info = case["path_info"].encode()
-    assert told[b"SCRIPT_FILENAME"] == SCRIPT
-    assert (told[b"SCRIPT_NAME"], told.get(b"PATH_INFO", b"")) == (case["script_name"].encode(), path_info)
-    assert told.get(b"PATH_TRANSLATED", b"") == (b"/srv/cgi" + path_info if path_info else b"")
-
-
-def test_proxied_script_with_a_blank_is_tried_literally_then_decoded() -> None:
-    request = read(
-        SCRIPT_FILENAME="proxy:fcgi://localhost:9000/srv/cgi/my%20x.cgi/100%2525", SCRIPT_NAME="/my x.cgi/100%25"
-    )
-    assert request.script_paths == (b"/srv/cgi/my%20x.cgi/100%2525", b"/srv/cgi/my x.cgi/100%25")
-    told = environ(request, *found(request.script_paths, {b"/srv/cgi/my x.cgi"}), RULES, "/")
-    assert (told[b"SCRIPT_NAME"], told[b"PATH_INFO"]) == (b"/my x.cgi", b"/100%25")
-
-
-def test_percent_signs_are_decoded_for_the_proxy_form_alone() -> None:
-    assert read(SCRIPT_FILENAME="/srv/cgi/x%2ecgi").script_paths == (b"/srv/cgi/x%2ecgi",)
-    assert read(SCRIPT_FILENAME="proxy:fcgi://h/srv/x%00").script_paths == (b"/srv/x%00",)
-
-
-def test_query_behind_a_plain_file_name_is_the_second_guess() -> None:
-    request = read(SCRIPT_FILENAME="/srv/cgi/x.cgi?a=b", QUERY_STRING="a=b")
-    assert request.script_paths == (b"/srv/cgi/x.cgi?a=b", b"/srv/cgi/x.cgi")
-
-
-NOT_ABSOLUTE = (None, "", "srv/x.cgi", "proxy:fcgi://localhost", "proxy:http://localhost/srv/x.cgi")
-
-
-@pytest.mark.parametrize("named", [*NOT_ABSOLUTE, "/" + "x" * 4096])
-def test_no_script_is_a_bad_request_that_says_what_to_send(named: str | None) -> None:
-    with pytest.raises(BadRequest, match=r"named no script; .*fastcgi_param SCRIPT_FILENAME|longer than 4096 bytes"):
-        read(SCRIPT_FILENAME=named, DOCUMENT_ROOT="srv")
-
-
-def test_path_info_without_a_slash_never_changes_the_name_of_the_script() -> None:
-    assert read(PATH_INFO=".bak").script_paths == (b"/srv/cgi/x.cgi",)
 
 
 @pytest.mark.parametrize("name", SINGLE)
@@ -189,7 +140,10 @@ def test_host() -> None:
 
 def test_server_name_has_no_port_and_is_never_empty() -> None:
     assert made(SERVER_NAME="[::1]:8080")[b"SERVER_NAME"] == b"[::1]"
-    assert made(SERVER_NAME="", HTTP_HOST="b.example:80")[b"SERVER_NAME"] == b"b.example"
+    for none in ("", "_"):  # nginx says _ for none
+        assert made(SERVER_NAME=none, HTTP_HOST="b.example:80")[b"SERVER_NAME"] == b"b.example"
+    assert made(SERVER_NAME="", SERVER_ADDR="192.0.2.1")[b"SERVER_NAME"] == b"192.0.2.1"
+    assert made(SERVER_NAME=None)[b"SERVER_NAME"] == b"localhost"
 
 
 def test_what_a_script_never_sees() -> None:
@@ -249,6 +203,35 @@ def test_variables_that_are_always_there() -> None:
     told = made(QUERY_STRING=None, CONTENT_TYPE="")
     assert (told[b"GATEWAY_INTERFACE"], told[b"QUERY_STRING"], told[b"REQUEST_METHOD"]) == (b"CGI/1.1", b"", b"GET")
     assert b"CONTENT_TYPE" not in told
+    assert (told[b"SERVER_PROTOCOL"], told[b"SERVER_SOFTWARE"]) == (b"HTTP/1.0", f"selcgi/{VERSION}".encode())
+
+
+@pytest.mark.parametrize(("https", "port", "told"), [("", None, b"80"), ("on", "", b"443"), ("on", "8443", b"8443")])
+def test_port_is_that_of_the_scheme_where_the_web_server_says_none(https: str, port: str | None, told: bytes) -> None:
+    assert made(HTTPS=https, SERVER_PORT=port)[b"SERVER_PORT"] == told
+    rules = EnvironRules(passed=("SERVER_PORT",))
+    assert made(rules, HTTPS=https, SERVER_PORT=port)[b"SERVER_PORT"] == told
+
+
+def test_what_the_web_server_says_of_itself_is_told() -> None:
+    told = made(SERVER_PROTOCOL="HTTP/2.0", SERVER_SOFTWARE="nginx/1.26", GATEWAY_INTERFACE="CGI/9.9")
+    assert (told[b"SERVER_PROTOCOL"], told[b"SERVER_SOFTWARE"]) == (b"HTTP/2.0", b"nginx/1.26")
+    assert told[b"GATEWAY_INTERFACE"] == b"CGI/1.1"
+
+
+def test_variable_that_the_kernel_would_not_pass_on_is_refused_by_name() -> None:
+    """The kernel itself says where the limit is; two long variables are none of its business."""
+    room = VARIABLE_BYTES - len("HTTP_COOKIE=")
+    longest = made(HTTP_COOKIE="x" * room, HTTP_ACCEPT="y" * 1000)
+    assert os.waitstatus_to_exitcode(os.waitpid(os.posix_spawn("/bin/true", ["true"], longest), 0)[1]) == 0
+    with pytest.raises(OSError, match="Argument list too long"):
+        os.posix_spawn("/bin/true", ["true"], longest | {b"HTTP_COOKIE": b"x" * (room + 1)})
+    with pytest.raises(BadRequest, match=r"^HTTP_COOKIE is longer than the 131071 bytes"):
+        made(HTTP_COOKIE="x" * (room + 1))
+    halves = [(b"HTTP_COOKIE", b"x" * (room // 2 + 1))] * 2
+    with pytest.raises(BadRequest, match=r"^HTTP_COOKIE is longer"):
+        environ(read_request([*pairs(), *halves]), SCRIPT, b"", RULES, "/")
+    made(REMOTE_IDENT="x" * (VARIABLE_BYTES + 1))  # no script sees it
 
 
 @pytest.mark.parametrize("name", [*DANGEROUS, "", "a", "A-B", "A=B", "A\n", "\u00c4"])

@@ -1,0 +1,119 @@
+"""Where a script may lie, and which part of the URL is its name: SCRIPT_FILENAME and its kin, of five web servers.
+
+Each spells the same request in its own way. Decides the candidates and their order; which of them exists is seen by
+system/scripts.py, and with that SCRIPT_NAME and PATH_INFO are worked out anew. Must not look at files. Called by
+wire/environ.py.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from urllib.parse import unquote_to_bytes
+
+from selcgi.errors import BadRequest
+
+PATH_BYTES = 4096  # of a script's path with its PATH_INFO: PATH_MAX
+
+_proxied = re.compile(rb"proxy:(?:fcgi|balancer)://[^/]*").match
+_origin = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://[^/?]*").match
+
+
+def script_paths(params: Mapping[bytes, bytes]) -> tuple[bytes, ...]:
+    """Where the script may be. BadRequest when the params name none."""
+    extra = params.get(b"PATH_INFO", b"")
+    found: dict[bytes, None] = {}
+    for spelling in _spellings(params):
+        path = b"/" + spelling.lstrip(b"/")
+        if extra.startswith(b"/"):
+            both = path + extra, path
+            for each in both if _is_apart(path, extra, params) else reversed(both):
+                found[each] = None
+        else:
+            found[path] = None
+    if any(len(path) > PATH_BYTES for path in found):
+        raise BadRequest(f"the path of the script with its PATH_INFO is longer than {PATH_BYTES} bytes")
+    if not found:
+        fix = "nginx: fastcgi_param SCRIPT_FILENAME $document_root$fastcgi_script_name;"
+        raise BadRequest("the web server named no script", fix)
+    return tuple(found)
+
+
+def _spellings(params: Mapping[bytes, bytes]) -> Iterator[bytes]:
+    """Absolute paths that SCRIPT_FILENAME, or else DOCUMENT_ROOT and SCRIPT_NAME, may mean; best first."""
+    named = params.get(b"SCRIPT_FILENAME", b"")
+    query = b"?" + params.get(b"QUERY_STRING", b"")
+    if proxied := _proxied(named):
+        named = named[proxied.end() :].removesuffix(query)
+    if named.startswith(b"/"):
+        yield named
+        if named.endswith(query):
+            yield named.removesuffix(query)
+        if b"%" in named and _is_encoded(named.removesuffix(query), params):
+            yield unquote_to_bytes(named.removesuffix(query))
+    elif not named and not proxied:
+        folder, name = params.get(b"DOCUMENT_ROOT", b""), params.get(b"SCRIPT_NAME", b"")
+        if folder.startswith(b"/") and (name or params.get(b"PATH_INFO", b"")).startswith(b"/"):
+            yield folder.rstrip(b"/") + name
+
+
+def _is_encoded(path: bytes, params: Mapping[bytes, bytes]) -> bool:
+    """Whether `path` is percent-encoded, as Apache's is for ProxyPass, and is not for SetHandler.
+
+    The URL as the web server decoded it, and by which it let the request in, says so: it must end with the end of the
+    path decoded, and must not have it as it stands. Else this would be the second time: /%61dmin/ became /admin/.
+    """
+    sent, extra = params.get(b"SCRIPT_NAME", b""), params.get(b"PATH_INFO", b"")
+    end = path[path.rfind(b"/", 0, path.index(b"%")) :]
+    decoded = unquote_to_bytes(end)
+    return end not in sent + extra and (sent.endswith(decoded) or (sent + extra).endswith(decoded))
+
+
+def _is_apart(path: bytes, extra: bytes, params: Mapping[bytes, bytes]) -> bool:
+    """Whether PATH_INFO still has to be added to the path.
+
+    /x.cgi/x.cgi ends with its PATH_INFO in both cases: the URL tells them apart.
+    """
+    if not path.endswith(extra):
+        return True
+    name = params.get(b"SCRIPT_NAME", b"")
+    if not name or path.endswith(name[name.rfind(b"/") :] + extra):
+        return False
+    return _url_path(params).endswith(name + extra)
+
+
+def _url_path(params: Mapping[bytes, bytes]) -> bytes:
+    """The path of REQUEST_URI, decoded as SCRIPT_NAME is; empty when it can't be the value of a variable."""
+    uri = params.get(b"REQUEST_URI", b"")
+    if origin := _origin(uri):
+        uri = uri[origin.end() :]
+    path = unquote_to_bytes(uri.partition(b"?")[0])
+    return path if b"\0" not in path else b""
+
+
+def split_url(params: Mapping[bytes, bytes], script: bytes, path_info: bytes) -> tuple[bytes, bytes]:
+    """SCRIPT_NAME and PATH_INFO (RFC 3875 sections 4.1.13 and 4.1.5): the URL's path, cut before `path_info`.
+
+    nginx may send all of it as SCRIPT_NAME, Caddy all of it as PATH_INFO, and Apache's ProxyPass names the script
+    percent-encoded: then what was left over is decoded if the URL says so.
+    """
+    sent, extra = params.get(b"SCRIPT_NAME", b""), params.get(b"PATH_INFO", b"")
+    urls = (sent + extra, sent) if sent else (_url_path(params), extra)
+    file = script[script.rfind(b"/") :]
+    tails = (path_info, unquote_to_bytes(path_info)) if b"%" in path_info else (path_info,)
+    for tail in tails:
+        names = [url.removesuffix(tail) for url in urls if url.endswith(tail)]
+        if names:
+            return _likeliest(names, file, tail, params), tail
+    # The web server changed the URL on its way to the script: merged slashes, a rewrite.
+    head, found, _ = urls[0].partition(file + b"/")
+    return head + file if found else urls[0], path_info
+
+
+def _likeliest(names: list[bytes], file: bytes, tail: bytes, params: Mapping[bytes, bytes]) -> bytes:
+    """The one that ends with the script; or else, as for git's program, the one that makes the URL with `tail`."""
+    for name in names:
+        if name.endswith(file):
+            return name
+    if len(names) > 1:
+        url = _url_path(params)
+        return next((name for name in names if name + tail == url), names[0])
+    return names[0]
