@@ -2,6 +2,7 @@
 
 import hashlib
 import tempfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,22 +15,23 @@ from tests.guest.machine import Job, run
 pytestmark = pytest.mark.guest
 
 
-def leftovers() -> list[str]:
-    """Guests that run, and their folders."""
+def leftovers(folder: Path) -> list[str]:
+    """Guests of this test that run, and what lies in its folder; other guests of the machine are no business of it."""
     processes = []
-    for entry in Path("/proc").glob("[0-9]*/exe"):
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            processes += [str(entry)] if entry.readlink().name.startswith("linux.uml") else []
+            processes += [str(entry)] if f"uml_dir={folder}/".encode() in entry.read_bytes() else []
         except OSError:
             continue
-    return processes + [str(path) for path in Path(tempfile.gettempdir()).glob("selcgi-guest-*")]
+    return processes + [str(path) for path in folder.iterdir()]
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_left_behind() -> object:
-    before = leftovers()
-    yield
-    assert leftovers() == before
+def nothing_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with tempfile.TemporaryDirectory(prefix="guests-") as folder:
+        monkeypatch.setattr(tempfile, "tempdir", folder)
+        yield
+        assert leftovers(Path(folder)) == []
 
 
 def test_a_command_runs_in_enforcing_mode_and_its_exit_code_and_output_come_back() -> None:
