@@ -148,6 +148,8 @@ def _kernel(folder: Path, work: Path, writable: bool, shell: bool) -> list[str]:
         *("root=/dev/ubda", "rw", f"mem={_MEMORY}"),
         *("con=null", "con0=null,fd:2", terminal, "quiet", "loglevel=1"),
         *("noreboot", "panic=-1", "seccomp=on", "log_buf_len=4M", "audit_backlog_limit=8192"),
+        # A ring of io_uring that is mapped while a process ends corrupts this kernel's memory; libuv makes one.
+        "sysctl.kernel.io_uring_disabled=2",
         *(f"uml_dir={work}/", "umid=guest", f"hostfs={work}/shared"),
     ]
 
