@@ -219,6 +219,14 @@ def test_what_forks_all_the_time_is_gone_after_kill(bench: Bench) -> None:
     assert bench.alive() == []
 
 
+def test_what_forks_into_a_new_session_each_time_is_gone_after_kill(bench: Bench, probe: Path) -> None:
+    running = bench.launcher().launch(bench.plan(f"exec {probe} sessions"))
+    outcome = Outcome()
+    wait(running, lambda: b"ready" in outcome.stdout and running.exit is not None, outcome)
+    conclude(running, outcome)
+    assert bench.alive() == []
+
+
 def test_terminate_lets_a_script_end_itself(bench: Bench) -> None:
     running = bench.launcher().launch(bench.plan("trap 'exit 7' TERM; echo ready; while :; do sleep 0.01; done"))
     outcome = Outcome()
