@@ -6,38 +6,25 @@ failed. Must not touch what it shares with its parent, the event loop above all.
 
 import os
 import resource
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import NoReturn
 
 from selcgi.errors import LaunchFailed
 from selcgi.plan import Account, Limits
+from selcgi.system.posixspawn import Image
 from selcgi.system.processes import quiet_fork
 
 _REPORT_BYTES = 64
 Rlimits = tuple[tuple[int, tuple[int, int]], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Image:
-    """What execve(2) takes, and what the process is given before it."""
-
-    path: bytes
-    argv: tuple[bytes, ...]
-    environ: Mapping[bytes, bytes]
-    streams: tuple[int, int, int]
-    rlimits: Rlimits
-    account: Account | None
-
-
-def fork_and_exec(image: Image) -> int:
+def fork_and_exec(image: Image, rlimits: Rlimits, account: Account | None) -> int:
     """Pid of the child, which has executed `image`. OSError from the exec itself, LaunchFailed from a step before."""
     read_end, write_end = os.pipe2(os.O_CLOEXEC)
     try:
         try:
             pid = quiet_fork()
             if pid == 0:
-                _become(image, write_end)
+                _become(image, rlimits, account, write_end)
         finally:
             os.close(write_end)
         report = os.read(read_end, _REPORT_BYTES)  # end of file: the exec has closed the child's end
@@ -49,18 +36,20 @@ def fork_and_exec(image: Image) -> int:
     return pid
 
 
-def _become(image: Image, report: int) -> NoReturn:
+def _become(image: Image, rlimits: Rlimits, account: Account | None, report: int) -> NoReturn:
     step, number = "exec", 0
     try:
         os.setsid()
         for target, source in enumerate(image.streams):
             os.dup2(source, target)
+        step = "enter_directory"
+        os.fchdir(image.directory)
         step = "set_limits"
-        for which, pair in image.rlimits:
+        for which, pair in rlimits:
             resource.setrlimit(which, pair)
         step = "set_account"
-        if image.account is not None:
-            _switch(image.account)
+        if account is not None:
+            _switch(account)
         step = "exec"
         os.execve(image.path, image.argv, image.environ)  # noqa: S606 - no shell is the point
     except OSError as error:

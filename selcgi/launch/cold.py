@@ -52,7 +52,7 @@ class Launcher:
     def _launch_in_leaf(self, plan: Plan, streams: Streams, leaves: Leaves) -> Running:
         leaf = leaves.lease()
         try:
-            pid = spawn(plan, streams.theirs, self._labels, leaf.inside(), partial(_destroy, leaf))
+            pid = spawn(plan, streams.theirs, self._labels, leaf, partial(_destroy, leaf))
             try:
                 return LeafRunning(pid, streams, leaves, leaf)
             except OSError as error:

@@ -13,7 +13,6 @@ import os
 import select
 import signal
 import socket
-from contextlib import nullcontext
 from typing import NoReturn
 
 from selcgi.errors import ContextLost, LaunchFailed
@@ -104,7 +103,7 @@ class Guard:
                 news.unregister(self._worker)
 
     def _start(self) -> None:
-        pid = spawn(self._plan, self._theirs, self._labels, nullcontext(), lambda _: None)
+        pid = spawn(self._plan, self._theirs, self._labels, None, lambda _: None)
         self._pid = pid
         for descriptor in (*self._theirs, self._plan.script.descriptor, self._plan.script.directory):
             os.close(descriptor)  # the end of the script's output must be seen

@@ -7,13 +7,13 @@ on the main thread only, in the worker or in a guard. Must not end requests. Use
 import errno
 import os
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import nullcontext
 
 from selcgi.errors import LaunchFailed
-from selcgi.launch.child import Image, fork_and_exec, to_rlimits
-from selcgi.launch.steps import failed
+from selcgi.launch.child import fork_and_exec, to_rlimits
 from selcgi.plan import Plan, Script
-from selcgi.system.processes import RESETTABLE
+from selcgi.system.cgroups import Leaf
+from selcgi.system.posixspawn import Image, spawn_process
 from selcgi.system.selinux import Labels
 
 
@@ -21,19 +21,19 @@ def spawn(
     plan: Plan,
     streams: tuple[int, int, int],
     labels: Labels,
-    place: AbstractContextManager[None],
+    leaf: Leaf | None,
     destroy: Callable[[int], None],
 ) -> int:
-    """Pid of the script's process, leader of a session of its own, seen to run in its context.
+    """Pid of the script's process, leader of a session of its own, in `leaf`, seen to run in its context.
 
-    `place` is entered around the spawn alone. LaunchFailed or ContextLost otherwise; a process that was started by
-    then has been given to `destroy`.
+    LaunchFailed or ContextLost otherwise; a process that was started by then has been given to `destroy`.
     """
     check_unchanged(plan.script)
+    cgroup = -1 if leaf is None or _needs_fork(plan) else leaf.directory
     pid = 0
     try:
-        with place, _Inside(plan.script.directory), labels.exec_context(plan.context):
-            pid = _execute(plan, streams, labels)
+        with leaf.inside() if leaf and cgroup < 0 else nullcontext(), labels.exec_context(plan.context):
+            pid = _execute(plan, streams, labels, cgroup)
         labels.confirm(pid, plan.context)
     except BaseException:
         if pid:
@@ -59,58 +59,19 @@ def _changed(script: Script, what: str) -> LaunchFailed:
     return LaunchFailed("check_script", reason, "ask again; install scripts by rename(2)")
 
 
-class _Inside:
-    """The script starts in its own directory; posix_spawn inherits it, so the worker goes there and back."""
-
-    def __init__(self, directory: int) -> None:
-        self._directory = directory
-        self._before = -1
-
-    def __enter__(self) -> None:
-        try:
-            self._before = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fchdir(self._directory)
-            except OSError:
-                os.close(self._before)
-                raise
-        except OSError as error:
-            raise failed("enter_directory", error) from error
-
-    def __exit__(self, *_: object) -> None:
-        try:
-            os.fchdir(self._before)
-        except OSError as error:
-            raise failed("enter_directory", error) from error
-        finally:
-            os.close(self._before)
+def _needs_fork(plan: Plan) -> bool:
+    return plan.account is not None or plan.limits.needs_rlimits
 
 
-def _execute(plan: Plan, streams: tuple[int, int, int], labels: Labels) -> int:
+def _execute(plan: Plan, streams: tuple[int, int, int], labels: Labels, cgroup: int) -> int:
+    image = Image(_path(plan), plan.argv, plan.environ, streams, plan.script.directory)
     try:
-        if plan.account is None and not plan.limits.needs_rlimits:
-            return _posix_spawn(plan, streams)
-        rlimits = to_rlimits(plan.limits)
-        return fork_and_exec(Image(_path(plan), plan.argv, plan.environ, streams, rlimits, plan.account))
+        if _needs_fork(plan):
+            return fork_and_exec(image, to_rlimits(plan.limits), plan.account)
+        return spawn_process(image, cgroup)
     except OSError as error:
         reason, fix = _explain(plan, labels, error)
         raise LaunchFailed("exec", reason, fix) from error
-
-
-def _posix_spawn(plan: Plan, streams: tuple[int, int, int]) -> int:
-    return os.posix_spawn(
-        _path(plan),
-        plan.argv,
-        plan.environ,
-        file_actions=[(os.POSIX_SPAWN_DUP2, source, target) for target, source in enumerate(streams)],
-        setsid=True,
-        setsigmask=(),
-        setsigdef=_DEFAULT,
-    )
-
-
-# Python ignores SIGPIPE and SIGXFSZ, a caller may have ignored others (nohup): a script expects none of it.
-_DEFAULT = sorted(RESETTABLE, key=int)
 
 
 def _path(plan: Plan) -> bytes:

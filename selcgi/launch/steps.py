@@ -14,9 +14,9 @@ STEPS = (
     "guard",  # where no cgroup is delegated: everything below happens in the fork
     "lease_leaf",
     "check_script",  # as late as can be: a `#!` script is opened again, by its path
-    "enter_leaf",  # the child is born inside; there is no moment at which it is outside
-    "enter_directory",  # before the account is changed: the directory was opened and checked by selcgi
+    "enter_leaf",  # the child is born inside; there is no moment at which it is outside (no step with glibc 2.39)
     "set_exec_context",  # the last thing before the spawn, so that it covers no other one
+    "enter_directory",  # in the child, before the account is changed: selcgi has opened and checked it
     "set_limits",  # in the child, before the account is changed: a hard limit may only be lowered after it
     "set_account",  # in the child
     "exec",

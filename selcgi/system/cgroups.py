@@ -17,19 +17,23 @@ import time
 from pathlib import Path
 
 from selcgi.errors import LaunchFailed, StartRefused
+from selcgi.system.posixspawn import takes_newborn
 
 _END_SECONDS = 10.0  # for killed processes to be gone; one that is still there waits in the kernel
 _DELEGATED = ("trusted.delegate", "user.delegate")  # systemd's mark, set to 1 for Delegate=yes (systemd cgroup-setup)
 
 
 class Leaf:
-    """One cgroup for the processes of one request. `wake` is readable when something has become of them."""
+    """One cgroup for the processes of one request. `wake` is readable when something has become of them. A process
+    can be born in `directory`, by O_PATH; -1 where it must be moved here, by inside()."""
 
-    def __init__(self, path: Path, home: int) -> None:
+    def __init__(self, path: Path, home: int, newborn: bool) -> None:
         """`home` is cgroup.procs of the worker's own cgroup, open for writing and owned by the pool. OSError."""
         self.path = path
+        self.spent = False  # some kernels kill at once what is born where a kill ever was (seen with 7.2: kill_seq)
         self._home = home
         with contextlib.ExitStack() as on_failure:
+            self.directory = _open(path, os.O_PATH | os.O_DIRECTORY, on_failure) if newborn else -1
             self._procs = _open(path / "cgroup.procs", os.O_WRONLY, on_failure)
             self._kill = _open(path / "cgroup.kill", os.O_WRONLY, on_failure)
             self._events = _open(path / "cgroup.events", os.O_RDONLY, on_failure)
@@ -64,6 +68,7 @@ class Leaf:
 
     def kill(self) -> None:
         """SIGKILL to every member, those that are being forked included; needs no right to signal them."""
+        self.spent = self.directory >= 0
         os.write(self._kill, b"1")
 
     def populated(self) -> bool:
@@ -72,14 +77,15 @@ class Leaf:
 
     def close(self) -> None:
         self._epoll.close()
-        for descriptor in (self._procs, self._kill, self._events):
-            os.close(descriptor)
+        for descriptor in (self.directory, self._procs, self._kill, self._events):
+            if descriptor >= 0:
+                os.close(descriptor)
 
 
 class Leaves:
     """The leaves of one worker. Made in the worker itself, which it moves into the worker's home.
 
-    As many leaves are made as requests run at once, which the worker bounds; they are used again.
+    As many leaves are there as requests run at once, which the worker bounds; they are used again until spent.
     """
 
     def __init__(self, path: Path) -> None:
@@ -92,20 +98,28 @@ class Leaves:
             (path / "home").mkdir(parents=True, exist_ok=True)
             self._home = os.open(path / "home" / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
             os.write(self._home, b"0")
+            self._newborn = _takes_newborn(path / "home")
         except OSError as error:
             raise StartRefused(f"cannot set up the cgroup {path}: {error.strerror}", _FIX) from error
 
     def lease(self) -> Leaf:
         """An empty leaf. LaunchFailed("lease_leaf")."""
         try:
-            self._free += self._ended()
+            self._sort_ended()
             return self._free.pop() if self._free else self._make()
         except OSError as error:
             raise LaunchFailed("lease_leaf", f"no leaf below {self._path}: {error.strerror}", _FIX) from error
 
     def give_back(self, leaf: Leaf) -> None:
         """For the next request, as soon as it is empty; never before."""
-        (self._ending if leaf.populated() else self._free).append(leaf)
+        if leaf.populated():
+            self._ending.append(leaf)
+        elif leaf.spent:
+            leaf.close()
+            with contextlib.suppress(OSError):  # then it goes with the worker's part of the tree
+                leaf.path.rmdir()
+        else:
+            self._free.append(leaf)
 
     def close(self) -> None:
         """Close the descriptors. The directories go with Tree.kill_worker() or Tree.remove()."""
@@ -114,17 +128,17 @@ class Leaves:
         self._free, self._ending = [], []
         os.close(self._home)
 
-    def _ended(self) -> list[Leaf]:
-        ended = [leaf for leaf in self._ending if not leaf.populated()]
-        self._ending = [leaf for leaf in self._ending if leaf not in ended]
-        return ended
+    def _sort_ended(self) -> None:
+        ending, self._ending = self._ending, []
+        for leaf in ending:
+            self.give_back(leaf)
 
     def _make(self) -> Leaf:
         """A new one; a directory left by an earlier worker is used once its last process is gone."""
         while True:
             path = self._path / f"leaf-{self._made}"
             path.mkdir(exist_ok=True)
-            leaf = Leaf(path, self._home)
+            leaf = Leaf(path, self._home, self._newborn)
             self._made += 1
             if not leaf.populated():
                 return leaf
@@ -240,6 +254,14 @@ def _open(path: Path, flags: int, on_failure: contextlib.ExitStack) -> int:
     descriptor = os.open(path, flags | os.O_CLOEXEC)
     on_failure.callback(os.close, descriptor)
     return descriptor
+
+
+def _takes_newborn(path: Path) -> bool:
+    directory = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return takes_newborn(directory)
+    finally:
+        os.close(directory)
 
 
 def _populated(path: Path) -> bool:

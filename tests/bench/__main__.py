@@ -7,6 +7,7 @@ the middle one of the rounds. Called by tests/bench/compare, as root.
 
 import argparse
 import contextlib
+import http.client
 import os
 import shutil
 import statistics
@@ -27,6 +28,7 @@ SCRIPTS = {
     "python": "#!/usr/bin/python3\nprint('Content-Type: text/plain\\r\\n\\r\\nhello')\n",
 }
 USER = ("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups")
+_LONE = 40  # requests, for a median
 RULES = "__anonymous__ anon_webapp_t:s0\n"
 
 
@@ -118,6 +120,29 @@ def measure(ports: dict[str, int], names: list[str], rounds: int, seconds: int) 
         print(f"{name.removesuffix('.cgi'):<8} {rates}   {ratios[0]:11.2f}  {ratios[1]:19.2f}", flush=True)
 
 
+def lone(port: int, name: str) -> float:
+    """Milliseconds of one request, when there is no other and was none for a while."""
+    time.sleep(0.05)
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    began = time.perf_counter()
+    connection.request("GET", f"/{name}")
+    answer = connection.getresponse()
+    answer.read()
+    took = time.perf_counter() - began
+    connection.close()
+    assert answer.status == 200, answer.status
+    return took * 1000
+
+
+def measure_lone(ports: dict[str, int], names: list[str]) -> None:
+    print(f"\n{'script':<8} {'selcgi ms':>9} {'fcgiwrap ms':>11} {'lighttpd ms':>11}   to fcgiwrap  (a lone request)")
+    for name in names:
+        rows = [{who: lone(port, name) for who, port in ports.items()} for _ in range(_LONE)]
+        middle = {who: statistics.median(row[who] for row in rows) for who in ports}
+        times = f"{middle['selcgi']:9.2f} {middle['fcgiwrap']:11.2f} {middle['lighttpd']:11.2f}"
+        print(f"{name.removesuffix('.cgi'):<8} {times}   {middle['selcgi'] / middle['fcgiwrap']:11.2f}", flush=True)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="compare", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
@@ -143,6 +168,7 @@ def main() -> int:
             (folder / "run" / "fcgiwrap.sock").chmod(0o666)
             time.sleep(1)
             measure(ports, names, values.rounds, values.seconds)
+            measure_lone(ports, names)
     finally:
         subprocess.run(["pkill", "-f", f"{folder}/run/fcgiwrap.sock"], check=False)
         shutil.rmtree(folder)

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import select
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -157,7 +158,7 @@ def probe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A static binary that tells who it is."""
     folder = tmp_path_factory.mktemp("probe")
     (folder / "probe.c").write_text(PROBE)
-    subprocess.run(["gcc", "-static", "-o", folder / "probe", folder / "probe.c"], check=True)
+    subprocess.run([shutil.which("gcc") or "tcc", "-o", folder / "probe", folder / "probe.c"], check=True)
     return folder / "probe"
 
 

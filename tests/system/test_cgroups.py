@@ -194,13 +194,24 @@ def test_leaves_are_used_again(leaves: Leaves) -> None:
         leaves.give_back(leaf)
 
 
+def test_a_leaf_where_a_kill_was_is_not_used_again_to_be_born_in(leaves: Leaves) -> None:
+    leaf = leaves.lease()
+    born_there = leaf.directory >= 0
+    leaf.kill()
+    leaves.give_back(leaf)
+    assert leaf.path.exists() is not born_there
+    other = leaves.lease()
+    assert (other is leaf) is not born_there
+    leaves.give_back(other)
+
+
 def test_a_leaf_with_a_process_is_not_leased(leaves: Leaves) -> None:
     leaf = leaves.lease()
-    with member(leaf):
+    with member(leaf) as pid:
         leaves.give_back(leaf)
         other = leaves.lease()
         assert other is not leaf
-        leaf.kill()
+        os.kill(pid, signal.SIGKILL)
         while leaf.populated():
             wait_woken(leaf)
         assert leaves.lease() is leaf

@@ -1,0 +1,106 @@
+"""posix_spawn(3) with two things that Python's leaves out: the directory to start in, and the cgroup to be born in.
+
+A process that is born in its cgroup (clone3(2), CLONE_INTO_CGROUP) need not be moved there: a move waits until every
+processor has passed a quiet state (cgroup_threadgroup_rwsem, kernel/cgroup/cgroup.c), ten milliseconds for a lone
+request. glibc can do it from 2.39 on, where no seccomp filter is against it. Must not decide what is started. Used by
+launch/spawn.py and system/cgroups.py, on the main thread alone: the attributes are shared.
+"""
+
+import ctypes
+import errno
+import os
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from selcgi.system.processes import RESETTABLE
+
+_LIBC = ctypes.CDLL(None)
+_HAS_CGROUP = hasattr(_LIBC, "posix_spawnattr_setcgroup_np")
+_SETSIGDEF, _SETSIGMASK, _SETSID, _SETCGROUP = 0x04, 0x08, 0x80, 0x100  # spawn.h of glibc
+_Opaque = ctypes.c_long * 128  # more than posix_spawnattr_t, posix_spawn_file_actions_t or sigset_t take (x86_64: 336)
+
+
+class Image(NamedTuple):
+    """What execve(2) takes, and where it begins: `streams` become 0 to 2. Descriptors are above 2 and close-on-exec."""
+
+    path: bytes
+    argv: tuple[bytes, ...]
+    environ: Mapping[bytes, bytes]
+    streams: tuple[int, int, int]
+    directory: int
+
+
+def spawn_process(image: Image, cgroup: int = -1) -> int:
+    """Pid of a child that leads a session of its own, with no signal blocked or ignored, and has executed `image`.
+
+    `cgroup` is a directory of cgroup2, open by O_PATH, for which takes_newborn() is true. OSError, mostly of the
+    exec; ValueError for a NUL.
+    """
+    attributes = _with_cgroup(cgroup) if cgroup >= 0 else _PLAIN
+    pid = ctypes.c_int()
+    actions = _file_actions(image.streams, image.directory)
+    try:
+        words = _strings(list(image.argv))
+        variables = _strings([name + b"=" + value for name, value in image.environ.items()])
+        _check(_LIBC.posix_spawn(ctypes.byref(pid), image.path, actions, attributes, words, variables))
+    finally:
+        _LIBC.posix_spawn_file_actions_destroy(actions)
+    return pid.value
+
+
+def takes_newborn(cgroup: int) -> bool:
+    """True when a process can be born in the directory `cgroup` of cgroup2, which is tried: "/" is no program."""
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        spawn_process(Image(b"/", (), {}, (null, null, null), cgroup), cgroup)
+    except OSError as error:
+        return error.errno == errno.EACCES
+    finally:
+        os.close(null)
+    return False
+
+
+def _check(number: int) -> None:
+    """These functions return the error, and leave errno alone."""
+    if number:
+        raise OSError(number, os.strerror(number))
+
+
+def _strings(values: list[bytes]) -> "ctypes.Array[ctypes.c_char_p]":
+    if b"\0" in b"".join(values):
+        raise ValueError("embedded null byte")
+    return (ctypes.c_char_p * (len(values) + 1))(*values)
+
+
+def _file_actions(streams: tuple[int, int, int], directory: int) -> "ctypes.Array[ctypes.c_long]":
+    actions = _Opaque()
+    _check(_LIBC.posix_spawn_file_actions_init(actions))
+    for target, source in enumerate(streams):
+        _check(_LIBC.posix_spawn_file_actions_adddup2(actions, source, target))
+    _check(_LIBC.posix_spawn_file_actions_addfchdir_np(actions, directory))
+    return actions
+
+
+def _attributes(flags: int) -> "ctypes.Array[ctypes.c_long]":
+    """Python ignores SIGPIPE and SIGXFSZ, a caller may have ignored others (nohup): a script expects none of it."""
+    attributes, default, mask = _Opaque(), _Opaque(), _Opaque()
+    _LIBC.sigemptyset(mask)
+    _LIBC.sigemptyset(default)
+    for signum in RESETTABLE:
+        _LIBC.sigaddset(default, int(signum))
+    _check(_LIBC.posix_spawnattr_init(attributes))
+    _check(_LIBC.posix_spawnattr_setsigdefault(attributes, default))
+    _check(_LIBC.posix_spawnattr_setsigmask(attributes, mask))
+    _check(_LIBC.posix_spawnattr_setflags(attributes, ctypes.c_short(flags)))
+    return attributes
+
+
+def _with_cgroup(cgroup: int) -> "ctypes.Array[ctypes.c_long]":
+    if not _HAS_CGROUP:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    _check(_LIBC.posix_spawnattr_setcgroup_np(_INSIDE, cgroup))
+    return _INSIDE
+
+
+_PLAIN = _attributes(_SETSIGDEF | _SETSIGMASK | _SETSID)
+_INSIDE = _attributes(_SETSIGDEF | _SETSIGMASK | _SETSID | (_SETCGROUP if _HAS_CGROUP else 0))
