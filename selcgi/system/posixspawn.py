@@ -49,12 +49,12 @@ def spawn_process(image: Image, cgroup: int = -1) -> int:
 
 
 def takes_newborn(cgroup: int) -> bool:
-    """True when a process can be born in the directory `cgroup` of cgroup2, which is tried: "/" is no program."""
+    """True when a process can be born in the directory `cgroup` of cgroup2: tried with a path that no program has."""
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     try:
-        spawn_process(Image(b"/", (), {}, (null, null, null), cgroup), cgroup)
+        spawn_process(Image(b"", (), {}, (null, null, null), cgroup), cgroup)
     except OSError as error:
-        return error.errno == errno.EACCES
+        return error.errno == errno.ENOENT
     finally:
         os.close(null)
     return False
