@@ -13,7 +13,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from selcgi import VERSION
@@ -31,7 +31,9 @@ LOG = logging.getLogger("selcgi")
 _SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0  # seconds before a worker that died is replaced
 _HEALTHY_SECONDS = 60.0  # a worker that lived so long starts the pauses anew
-_FILES_PER_REQUEST = 12  # socket, three streams, pidfd, script, folder, spool, and the four of a cgroup leaf
+# Of a request: socket, three streams, pidfd, script, folder, spool, the five of a cgroup leaf; and an idle connection.
+_FILES_PER_REQUEST = 14
+_OTHER_FILES = 64  # of a worker: sockets, roots, event loop, modules, and what one launch has open for a moment
 
 
 @dataclass(slots=True)
@@ -202,7 +204,7 @@ def supervise(settings: Settings) -> None:
     """Serve until SIGTERM. StartRefused or MappingError, before anything runs, when that can't be done safely."""
     os.umask(0o027)
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-    _raise_file_limit(settings)
+    settings = _fit_files(settings)
     set_child_subreaper()
     with ExitStack() as held:
         supervisor = Supervisor(settings, held)
@@ -212,11 +214,19 @@ def supervise(settings: Settings) -> None:
         supervisor.run()
 
 
-def _raise_file_limit(settings: Settings) -> None:
-    """To what the admitted requests need, no further: old scripts close every descriptor up to the limit."""
+def _fit_files(settings: Settings) -> Settings:
+    """As many open files as the admitted requests need, no more: old scripts close every descriptor up to the limit.
+    Where the hard limit is lower, fewer are admitted: the others get 503, not a launch that fails."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = settings.concurrent_requests * _FILES_PER_REQUEST + 256
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(wanted, hard)), hard))
+    most = settings.concurrent_requests
+    files = max(soft, min(most * _FILES_PER_REQUEST + _OTHER_FILES, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
+    fitting = (files - _OTHER_FILES) // _FILES_PER_REQUEST
+    if fitting < 1:
+        raise StartRefused(f"{files} open files do not suffice for one request", "raise LimitNOFILE= (ulimit -n)")
+    if fitting < most:
+        LOG.warning("at most %d requests at once in a worker, not %d: raise LimitNOFILE= for more", fitting, most)
+    return replace(settings, concurrent_requests=min(fitting, most))
 
 
 def _write_pid(path: Path) -> None:

@@ -107,7 +107,9 @@ class Worker:
         """A request is complete up to its body."""
         if len(self._tasks) >= self.settings.concurrent_requests:
             most = self.settings.concurrent_requests
-            exchange.refused = Overloaded(f"{most} requests are in progress in this worker", "see what they wait for")
+            exchange.refused = Overloaded(
+                f"{most} requests are in progress in this worker", "see what they wait for, or add --workers"
+            )
         self._served += 1
         self._start(serve_request(self._site, exchange))
 
