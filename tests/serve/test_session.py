@@ -1,0 +1,160 @@
+"""A connection whose peer stalls, sends half a record or nothing, or is late, by a clock that the test turns."""
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from typing import Any, cast
+
+import pytest
+
+from selcgi.errors import SelcgiError
+from selcgi.serve.body import Body, SpoolSpace
+from selcgi.serve.exchange import Exchange
+from selcgi.serve.session import Session
+from selcgi.settings import ListenerSettings, Settings
+from selcgi.wire.records import Kind, encode_record
+
+SETTINGS = Settings(write_seconds=20, connection_idle_seconds=10, output_bytes=1000)
+BEGIN = encode_record(Kind.BEGIN_REQUEST, 1, bytes((0, 1, 1, 0, 0, 0, 0, 0))) + encode_record(Kind.PARAMS, 1, b"")
+
+
+class Loop:
+    """What a session uses of an event loop; nothing happens by itself."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.writers: dict[socket.socket, Any] = {}
+
+    def time(self) -> float:
+        return self.now
+
+    def add_reader(self, *_: object) -> None: ...
+    def remove_reader(self, *_: object) -> None: ...
+
+    def add_writer(self, sock: socket.socket, call: Any) -> None:
+        self.writers[sock] = call
+
+    def remove_writer(self, sock: socket.socket) -> None:
+        self.writers.pop(sock, None)
+
+    def call_later(self, *_: object) -> Any:
+        return asyncio.Handle(lambda: None, (), cast(Any, self))
+
+    def get_debug(self) -> bool:
+        return False
+
+
+class Owner:
+    """The worker, as far as a session knows it."""
+
+    def __init__(self) -> None:
+        self.turned = Loop()
+        self.loop = cast(asyncio.AbstractEventLoop, cast(Any, self.turned))
+        self.settings = SETTINGS
+        self.exchanges: list[Exchange] = []
+        self.errors: list[SelcgiError] = []
+        self.left: list[Session] = []
+
+    def body(self) -> Body:
+        return Body(SETTINGS, SpoolSpace(0), 0)
+
+    def began(self, exchange: Exchange) -> None:
+        self.exchanges.append(exchange)
+
+    def closed(self, session: Session) -> None:
+        self.left.append(session)
+
+    def protocol_error(self, _: ListenerSettings, error: SelcgiError) -> None:
+        self.errors.append(error)
+
+
+class Line:
+    """A session and its peer, which has sent `data` before the session looked."""
+
+    def __init__(self, data: bytes) -> None:
+        self.owner = Owner()
+        self.peer, ours = socket.socketpair()
+        self.peer.setblocking(False)
+        ours.setblocking(False)
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        self.peer.sendall(data)
+        self.session = Session(self.owner, ours, ListenerSettings("unix:/x"))
+
+    @property
+    def closed(self) -> bool:
+        return self.owner.left == [self.session]
+
+    def sweep_after(self, seconds: float) -> None:
+        self.owner.turned.now += seconds
+        self.session.sweep(self.owner.turned.now)
+
+    def take(self) -> int:
+        """The peer reads; the session may write again."""
+        taken = len(self.peer.recv(1 << 20))
+        for call in list(self.owner.turned.writers.values()):
+            call()
+        return taken
+
+
+@pytest.fixture
+def lines() -> Iterator[list[Line]]:
+    made: list[Line] = []
+    yield made
+    for line in made:
+        line.session.close()
+        line.peer.close()
+
+
+def connect(lines: list[Line], data: bytes) -> Line:
+    lines.append(Line(data))
+    return lines[-1]
+
+
+@pytest.mark.parametrize("data", [b"", BEGIN[:5], BEGIN[:20]], ids=["nothing", "half a record", "no params"])
+def test_a_connection_without_a_request_is_closed_after_its_time(lines: list[Line], data: bytes) -> None:
+    line = connect(lines, data)
+    line.sweep_after(9)
+    assert not line.closed
+    line.sweep_after(2)
+    assert line.closed
+    assert line.peer.recv(1) == b""
+
+
+def test_one_with_a_request_in_progress_may_be_silent(lines: list[Line]) -> None:
+    line = connect(lines, BEGIN)
+    line.sweep_after(1000)
+    assert not line.closed
+    assert not line.owner.exchanges[0].aborted
+
+
+def test_a_peer_that_takes_nothing_is_left_and_its_request_told(lines: list[Line]) -> None:
+    line = connect(lines, BEGIN)
+    (exchange,) = line.owner.exchanges
+    assert not exchange.blocked
+    exchange.write(b"x" * 100_000)
+    assert exchange.blocked
+    line.sweep_after(19)
+    assert line.take() > 0
+    line.sweep_after(19)
+    assert not line.closed
+    line.sweep_after(2)
+    assert line.closed
+    assert exchange.aborted
+    exchange.write(b"late")
+    exchange.end(0)
+
+
+def test_what_is_no_record_is_an_error_of_the_connection(lines: list[Line]) -> None:
+    line = connect(lines, b"GET / HTTP/1.1\r\n\r\n")
+    assert line.closed
+    assert [error.step for error in line.owner.errors] == ["wire"]
+
+
+def test_a_drained_connection_takes_no_other_request(lines: list[Line]) -> None:
+    line = connect(lines, BEGIN)
+    line.session.drain()
+    assert not line.closed
+    line.owner.exchanges[0].end(0)
+    received = line.peer.recv(1 << 16)
+    assert encode_record(Kind.END_REQUEST, 1, bytes(8)) in received
+    assert line.peer.recv(1) == b"", "half-closed: the peer sees the end"
