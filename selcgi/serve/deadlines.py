@@ -19,6 +19,10 @@ _FIX = {
 }
 
 
+def _ignore(_: DeadlineExceeded) -> None:
+    return None
+
+
 class Deadlines:
     """Calls `missed` once when one of the four has passed. Seconds are of the loop's monotonic clock."""
 
@@ -62,6 +66,8 @@ class Deadlines:
             self._since["write"] = self._loop.time()
 
     def stop(self) -> None:
+        """No call any more. The way back to the caller goes too: cycles would wait for the garbage collector."""
+        self._missed = _ignore
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

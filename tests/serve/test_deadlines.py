@@ -1,6 +1,7 @@
 """Which deadline passes, by a clock that the test turns; no test waits."""
 
 import asyncio
+import weakref
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -127,3 +128,12 @@ def test_it_calls_once_and_not_after_it_was_stopped(bench: Bench) -> None:
     other.deadlines.stop()
     other.clock.pass_by(1000)
     assert other.missed == []
+
+
+def test_once_stopped_it_does_not_keep_its_caller(bench: Bench) -> None:
+    caller = Bench()
+    caller.deadlines, bench.deadlines = bench.deadlines, caller.deadlines
+    left = weakref.ref(caller)
+    bench.deadlines.stop()
+    del caller
+    assert left() is None, "without the garbage collector"
