@@ -150,6 +150,9 @@ def main() -> int:
     parser.add_argument("--guard", action="store_true", help="selcgi without a delegated cgroup")
     parser.add_argument("--python", type=Path, default=Path(sys.executable), help="one that user nobody may run")
     values = parser.parse_args()
+    if subprocess.run([*USER, values.python, "-c", "import flup, click"], capture_output=True, check=False).returncode:
+        print(f"compare: user nobody can't run {values.python} with selcgi's packages; give --python", file=sys.stderr)
+        return 3
     folder = Path(tempfile.mkdtemp(prefix="selcgi-bench-", dir="/var/tmp"))
     folder.chmod(0o755)
     (folder / "run").mkdir()
