@@ -26,7 +26,7 @@ CONTEXT = Context("system_u", "system_r", "user_webapp_t", "s0:c1")
 NAMES = "SELCGI_TEST"  # the variable that marks every process of a test
 _DEADLINE = 20.0
 
-PROBE = r"""
+PROBE = r"""#define _GNU_SOURCE
 #include <dirent.h>
 #include <stdio.h>
 #include <string.h>
