@@ -1,6 +1,7 @@
 """The guest itself: enforcing, faithful, bounded, and without a trace. Each test boots it for real."""
 
 import hashlib
+import os
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -127,3 +128,15 @@ def test_an_avc_record_is_read_field_by_field() -> None:
 
 def test_other_lines_are_no_denials() -> None:
     assert audit.denials("avc: granted\naudit: type=1403\n") == ()
+
+
+def test_the_cache_keeps_the_images_used_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("base-trixie-old", "base-trixie-new", "trixie-1", "trixie-2", "trixie-3", "forky-1", "trixie-4")
+    with tempfile.TemporaryDirectory() as folder:
+        monkeypatch.setattr(image, "cache", lambda: Path(folder))
+        for second, name in enumerate(names):
+            path = Path(folder, name)
+            path.mkdir()
+            os.utime(path, (second, second))
+        image._prune("trixie", Path(folder, "base-trixie-new"), Path(folder, "trixie-4"))
+        assert {*os.listdir(folder)} == {*names} - {"base-trixie-old", "trixie-1"}

@@ -22,7 +22,7 @@ from tests.guest.fetch import GuestFailed, command
 HERE = Path(__file__).resolve().parent
 TREE = HERE.parent.parent
 SUITES = tuple(fetch.PYTHONS)
-_DAY = 86400.0
+_KEPT = 3  # images of a suite: another working tree, or an edit taken back, may still want one
 _SIZE = "3G"  # of the sparse disk
 _INSIDE = "usr/local/lib/guest"
 
@@ -39,13 +39,13 @@ def build(suite: str = "trixie") -> Path:
         raise GuestFailed(f"no suite {suite!r}, there are {', '.join(SUITES)}")
     cache().mkdir(parents=True, exist_ok=True)
     image = cache() / f"{suite}-{_image_key(suite)}"
-    if (image / "disk").exists():
-        return image
     with _lock(suite):
         if not (image / "disk").exists():
             fetch.check_host()
-            _finish(_base(suite), image)
-            _prune(suite, image)
+            base = _base(suite)
+            _finish(base, image)
+            _prune(suite, base, image)
+        os.utime(image)
     return image
 
 
@@ -155,10 +155,11 @@ def _progress(what: str) -> Iterator[None]:
     print(f"guest: {what}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
 
 
-def _prune(suite: str, image: Path) -> None:
-    """Images and userlands of other sources, once they are a day old: another working tree may still want them."""
-    keep = {image.name, f"base-{suite}-{_base_key(suite)}"}
-    for path in cache().iterdir():
-        other = path.name.startswith((f"{suite}-", f"base-{suite}-")) and path.name not in keep
-        if other and path.is_dir() and time.time() - path.stat().st_mtime > _DAY:
+def _prune(suite: str, base: Path, image: Path) -> None:
+    """Only the images used last stay, and the userland that they are made from now."""
+    for path in cache().glob(f"base-{suite}-*"):
+        if path != base:
             shutil.rmtree(path, ignore_errors=True)
+    images = sorted(cache().glob(f"{suite}-*"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in [one for one in images if one != image][_KEPT - 1 :]:
+        shutil.rmtree(path, ignore_errors=True)
