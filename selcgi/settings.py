@@ -1,7 +1,8 @@
 """Every setting of a running selcgi, with its unit in its name and its default.
 
 Built once by cli/ from the options and handed down; nothing below cli/ reads the environment or a configuration file.
-The defaults here are the ones that --help shows. Must not validate against the system: serve/ does so at start.
+The defaults here, and those of plan.Limits, are the ones that --help shows. Must not validate against the system:
+serve/ does so at start.
 """
 
 from dataclasses import dataclass, field
@@ -78,5 +79,6 @@ class Settings:
     cgroup: str = "auto"  # auto, none, or the path of a delegated cgroup v2
     selinux: SelinuxMode = "required"
     pid_file: Path | None = None
+    log_file: Path | None = None  # None: stderr
     log_json: bool = False
     log_level: str = "info"

@@ -101,7 +101,7 @@ class Selcgi:
 
     def entries(self) -> list[dict[str, Any]]:
         """The line of each request, as fields."""
-        return [json.loads(line) for line in self.log().splitlines() if line.startswith("{")]
+        return [json.loads(line) for line in self.log().splitlines() if '"status": ' in line]
 
     def entry(self, number: int = -1) -> dict[str, Any]:
         """One of them; waits for the first to be written."""

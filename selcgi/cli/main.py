@@ -1,4 +1,4 @@
-"""The program `selcgi`: its commands, and the exit codes of DESIGN: 0 done, 1 findings, 2 usage, 3 could not run.
+"""The program `selcgi`: its commands, and its exit codes: 0 done, 1 findings, 2 usage, 3 could not run.
 
 Decides nothing else. A SelcgiError that reaches this place is printed as one sentence; nothing prints a traceback.
 Called by bin/selcgi.

@@ -23,6 +23,7 @@ _DAY = 86400
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 _BYTES = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 FILE = click.Path(path_type=Path)
+DEFAULTS = Settings()
 
 
 def seconds(value: str | float) -> float:
@@ -84,7 +85,7 @@ _SITE = (
     click.option(
         "--selinux",
         type=click.Choice(["required", "permissive-ok", "off"]),
-        default="required",
+        default=DEFAULTS.selinux,
         show_default=True,
         allow_from_autoenv=False,
         help="What to do without an enforcing kernel. Anything but 'required' says so in each log line.",
@@ -94,24 +95,38 @@ _SITE = (
     ),
     click.option(
         "--cgroup",
-        default="auto",
+        default=DEFAULTS.cgroup,
         show_default=True,
         metavar="auto|none|PATH",
         help="Delegated cgroup v2 that ends a request's processes. Without one a guard process does.",
     ),
 )
+
+
+def _show(value: float) -> str:
+    """A size as it is written: 65536 -> 64K."""
+    for unit, factor in reversed(_BYTES.items()):
+        if value and value % factor == 0:
+            return f"{value // factor:g}{unit}"
+    return f"{value:g}"
+
+
+def _seconds_option(name: str, default: float, text: str) -> Callable[[Command], Command]:
+    return click.option(name, type=seconds, default=default, show_default=f"{default:g}s", help=text)
+
+
+def _size_option(name: str, default: int, text: str) -> Callable[[Command], Command]:
+    return click.option(name, type=size, default=default, show_default=_show(default), help=text)
+
+
 _LIMITS = (
-    click.option("--timeout", type=seconds, default=60.0, show_default=True, help="Longest request."),
-    click.option(
-        "--first-byte-timeout", type=seconds, default=60.0, show_default=True, help="Until the head is there."
-    ),
-    click.option("--idle-timeout", type=seconds, default=60.0, show_default=True, help="Longest silence."),
-    click.option("--kill-grace", type=seconds, default=5.0, show_default=True, help="Between SIGTERM and SIGKILL."),
-    click.option("--max-body", type=size, default=1 << 30, show_default="1G", help="Longest request body."),
-    click.option("--spool", type=FILE, default=Path("/var/tmp"), show_default=True, help="Where long bodies wait."),  # noqa: S108
-    click.option(
-        "--spool-total", type=size, default=4 << 30, show_default="4G", help="All waiting bodies of a worker."
-    ),
+    _seconds_option("--timeout", DEFAULTS.limits.total_seconds, "Longest request."),
+    _seconds_option("--first-byte-timeout", DEFAULTS.limits.first_byte_seconds, "Until the head is there."),
+    _seconds_option("--idle-timeout", DEFAULTS.limits.idle_seconds, "Longest silence."),
+    _seconds_option("--kill-grace", DEFAULTS.kill_grace_seconds, "Between SIGTERM and SIGKILL."),
+    _size_option("--max-body", DEFAULTS.limits.body_bytes, "Longest request body."),
+    click.option("--spool", type=FILE, default=DEFAULTS.spool, show_default=True, help="Where long bodies wait."),
+    _size_option("--spool-total", DEFAULTS.spool_bytes, "All waiting bodies of a worker."),
 )
 _ENVIRON = (
     click.option(
@@ -154,7 +169,9 @@ def _fixed(texts: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     pairs = []
     for text in texts:
         name, equals, value = text.partition("=")
-        if not name or (not equals and name not in os.environ):
+        if not name:
+            raise click.BadParameter(f"{text!r} has no name before the =", param_hint="--env")
+        if not equals and name not in os.environ:
             raise click.BadParameter(f"{text!r}: no such variable in selcgi's environment", param_hint="--env")
         pairs.append((name, value if equals else os.environ[name]))
     return tuple(pairs)

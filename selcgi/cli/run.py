@@ -5,6 +5,7 @@ was decided on stderr. Must not decide anything about the request itself.
 """
 
 import os
+import re
 import stat
 import sys
 from typing import IO, Any
@@ -16,12 +17,14 @@ from selcgi.serve.accesslog import Entry
 from selcgi.serve.once import Sinks, run_once
 from selcgi.settings import Settings
 
+_IS_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch  # RFC 9110 section 5.6.2
+_IS_VALUE = re.compile(r"[^\0-\x08\x0a-\x1f\x7f]*").fullmatch  # section 5.5
 _SHOWN = ("user", "rule", "context", "script", "status", "exit", "seconds", "killed_by", "selinux", "step")
 
 
 @click.command()
 @click.option("--user", default="", show_default="nobody known", help="The user that a web server would have proven.")
-@click.option("--method", default="GET", show_default="GET, with --body POST")
+@click.option("--method", default="", show_default="GET, with --body POST")
 @click.option("--query", default="", help="Query string; or write it after a ? in SCRIPT.")
 @click.option("--header", "headers", metavar="'NAME: VALUE'", multiple=True, help="Request header. Repeatable.")
 @click.option("--body", type=click.File("rb"), help="File to send as the body, - for stdin.")
@@ -42,19 +45,17 @@ def run(
     """
     settings = settings_from(values)
     path, _, tail = script.partition("?")
-    if body is not None and method == "GET":
-        method = "POST"
     params = {
-        "REQUEST_METHOD": method,
+        "REQUEST_METHOD": method or ("POST" if body is not None else "GET"),
         "QUERY_STRING": query or tail,
         "REMOTE_USER": user,
         **_script_params(settings, path),
         **_header_params(headers),
     }
     params["CONTENT_LENGTH"] = _length(body)
-    entry = run_once(settings, params, body, Sinks(_out, _err))
+    entry, whole = run_once(settings, params, body, Sinks(_out, _err))
     _show(entry)
-    sys.exit(0 if 0 < entry.status < 400 and not entry.killed_by else 1)
+    sys.exit(0 if whole and 0 < entry.status < 400 else 1)
 
 
 def _length(body: IO[bytes] | None) -> str:
@@ -87,9 +88,9 @@ def _header_params(headers: tuple[str, ...]) -> dict[str, str]:
     params = {}
     for header in headers:
         name, colon, value = header.partition(":")
-        if not colon or not name.strip():
-            raise click.BadParameter(f"{header!r} is not 'NAME: VALUE'", param_hint="--header")
-        key = name.strip().upper().replace("-", "_")
+        if not colon or not _IS_TOKEN(name) or not _IS_VALUE(value):
+            raise click.BadParameter(f"{header!a} is not 'NAME: VALUE'", param_hint="--header")
+        key = name.upper().replace("-", "_")
         params[key if key == "CONTENT_TYPE" else f"HTTP_{key}"] = value.strip()
     return params
 

@@ -1,13 +1,12 @@
 """`selcgi serve`: options to Settings, then the supervisor. Holds no logic."""
 
-import logging
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
 from selcgi.cli.options import FILE, listen, settings_from, site_options
+from selcgi.serve import log
 from selcgi.serve.supervisor import supervise
 from selcgi.settings import ListenerSettings
 
@@ -28,6 +27,7 @@ from selcgi.settings import ListenerSettings
 @click.option("--workers", type=click.IntRange(0, 1024), default=0, show_default="one a processor")
 @click.option("--max-requests", type=click.IntRange(0), default=0, show_default="no limit", help="Then a new worker.")
 @click.option("--pid-file", type=FILE, help="Write the supervisor's pid here.")
+@click.option("--log-file", type=FILE, show_default="stderr", help="Opened anew at SIGUSR1.")
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.option(
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
@@ -37,6 +37,7 @@ def serve(
     workers: int,
     max_requests: int,
     pid_file: Path | None,
+    log_file: Path | None,
     log_format: str,
     log_level: str,
     **values: Any,
@@ -57,9 +58,9 @@ def serve(
         workers=workers,
         requests_per_worker=max_requests,
         pid_file=pid_file,
+        log_file=log_file,
         log_json=log_format == "json",
         log_level=log_level,
     )
-    line = "%(message)s" if settings.log_json else "%(levelname)s %(message)s"
-    logging.basicConfig(stream=sys.stderr, format=line, level=log_level.upper())
+    log.set_up(settings)
     supervise(settings)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 
 from selcgi.errors import LaunchFailed, SelcgiError
 from selcgi.plan import Exit
+from selcgi.serve.log import utc
 
 LOG = logging.getLogger("selcgi")
 _PLAIN = re.compile(r"[A-Za-z0-9_./:@%+,*~()-]+")
@@ -51,22 +52,19 @@ class Entry:
     def ended(self, how: Exit) -> None:
         self.exit, self.cpu_s, self.maxrss = str(how), round(how.cpu_seconds, 6), how.maxrss_bytes
 
-    def write(self, as_json: bool) -> None:
+    def write(self) -> None:
         """The line; a launch that failed or lost its context is an error, any other refusal a warning."""
-        now = time.time()
-        self.time = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now * 1000) % 1000:03d}Z"
+        self.time = utc(time.time())
         level = logging.INFO if not self.reason else logging.WARNING
         if self.reason and self.status == LaunchFailed.status:
             level = logging.ERROR
         if LOG.isEnabledFor(level):
-            LOG.log(level, "%s", self.as_json() if as_json else self.as_text())
+            LOG.log(level, "%s", self, extra={"fields": self.fields()})
 
-    def as_json(self) -> str:
-        return json.dumps(
-            {name: getattr(self, name) for name in _NAMES if name not in _WHEN_SET or getattr(self, name)}
-        )
+    def fields(self) -> dict[str, str | int | float | None]:
+        return {name: getattr(self, name) for name in _NAMES if name not in _WHEN_SET or getattr(self, name)}
 
-    def as_text(self) -> str:
+    def __str__(self) -> str:
         pairs = ((name, getattr(self, name)) for name in _NAMES)
         return " ".join(f"{name}={_text(value)}" for name, value in pairs if value or name not in _WHEN_SET)
 

@@ -91,7 +91,7 @@ class Body:
         except BadRequest as error:
             self.error = error
 
-    def peek(self) -> bytes | memoryview:
+    def peek(self) -> bytes:
         """The next bytes without taking them; empty when there are none yet."""
         if self._memory:
             return bytes(self._memory[:PIECE])

@@ -44,7 +44,7 @@ class Feeder:
             self._fd = -1
             self._body.discard()
 
-    def _write(self, piece: bytes | memoryview) -> bool:
+    def _write(self, piece: bytes) -> bool:
         try:
             size = os.write(self._fd, piece)
         except BlockingIOError:

@@ -33,22 +33,22 @@ class Sinks:
     stderr: Callable[[bytes], None]
 
 
-def run_once(settings: Settings, params: dict[str, str], body: IO[bytes] | None, sinks: Sinks) -> Entry:
-    """Serve one request and return its record. StartRefused or MappingError when selcgi would not start."""
+def run_once(settings: Settings, params: dict[str, str], body: IO[bytes] | None, sinks: Sinks) -> tuple[Entry, bool]:
+    """Serve one request: its record, and whether the answer was whole. StartRefused or MappingError as at a start."""
     entries: list[Entry] = []
     site = open_site(settings, open_labels(settings.selinux), entries.append)
-    pairs = tuple((name.encode(), os.fsencode(value)) for name, value in params.items())
+    pairs = tuple((os.fsencode(name), os.fsencode(value)) for name, value in params.items())
     with closing(site), ExitStack() as held:
         tree = open_tree(settings.cgroup)
         if tree is not None:
             held.callback(tree.remove)
         leaves = tree.leaves(0) if tree is not None else None
-        run_loop(lambda: _serve(site, leaves, pairs, body, sinks))
-    return entries[0]
+        whole = run_loop(lambda: _serve(site, leaves, pairs, body, sinks))
+    return entries[0], whole
 
 
-async def _serve(site: Site, leaves: Leaves | None, pairs: Pairs, body: IO[bytes] | None, sinks: Sinks) -> None:
-    """An interrupt from the keyboard ends the request, and with it the script."""
+async def _serve(site: Site, leaves: Leaves | None, pairs: Pairs, body: IO[bytes] | None, sinks: Sinks) -> bool:
+    """True when the answer came to its end. An interrupt from the keyboard ends the request, and so the script."""
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     worker = Worker(site, (), leaves)
@@ -59,6 +59,8 @@ async def _serve(site: Site, leaves: Leaves | None, pairs: Pairs, body: IO[bytes
     try:
         await sending
     except (asyncio.CancelledError, ProtocolError):
-        pass  # the entry says why
+        return False  # the entry says why
+    else:
+        return True
     finally:
         await worker.stop()

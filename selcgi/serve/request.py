@@ -10,11 +10,13 @@ import asyncio
 import os
 import secrets
 import traceback
+from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from selcgi.errors import BadResponse, ClientGone, DeadlineExceeded, Denied, Overloaded, ScriptNotFound, SelcgiError
+from selcgi.launch.cold import Launcher
 from selcgi.mapping.table import Query, Verdict
 from selcgi.plan import Limits, Plan
 from selcgi.serve.accesslog import Entry
@@ -44,7 +46,7 @@ class Decision:
         self.located.script.close()
 
 
-async def serve_request(site: Site, exchange: Exchange) -> None:
+async def serve_request(site: Site, launcher: Launcher, exchange: Exchange) -> None:
     """Answer one request, whatever it takes, and log it. Raises nothing."""
     loop = asyncio.get_running_loop()
     began = loop.time()
@@ -52,7 +54,7 @@ async def serve_request(site: Site, exchange: Exchange) -> None:
     entry.id, entry.selinux = secrets.token_hex(6), site.labels.note.removeprefix("selinux=")
     try:
         with closing(decide(site, exchange)) as decision:
-            await run(site, exchange, decision)
+            await run(site, launcher, exchange, decision)
     except SelcgiError as error:
         _refuse(exchange, error)
     except Exception as error:  # a bug must not leave a client without an answer
@@ -106,10 +108,10 @@ def _ask(site: Site, request: Request, script: bytes, entry: Entry) -> Verdict:
     return verdict
 
 
-async def run(site: Site, exchange: Exchange, decision: Decision) -> None:
+async def run(site: Site, launcher: Launcher, exchange: Exchange, decision: Decision) -> None:
     """Launch what was decided and bring its answer home. When this returns, no process of it is left."""
     decision = await _with_length(exchange, decision)
-    running = site.launcher.launch(make_plan(site, decision))
+    running = launcher.launch(make_plan(site, decision))
     bodiless = decision.request.method == "HEAD"
     answer = Answer(site.settings.head_bytes, decision.verdict.sendfile, bodiless)
     relay = Relay(running, exchange, answer, decision.limits, site.settings)
@@ -134,29 +136,30 @@ async def _with_length(exchange: Exchange, decision: Decision) -> Decision:
     if request.method in ("GET", "HEAD"):
         exchange.body.discard()
         return decision
-    await _until_body_ends(exchange, decision.limits.idle_seconds)
-    if not exchange.body.ended:
-        raise DeadlineExceeded("idle", "the body, of unknown length, did not end in time", "raise --idle-timeout")
-    return replace(decision, request=replace(request, content_length=exchange.body.received))
-
-
-async def _until_body_ends(exchange: Exchange, seconds: float) -> None:
-    """Until it has ended, failed, or nothing of it came for so long."""
-    body = exchange.body
-    news = asyncio.Event()
-    exchange.on_input = news.set
+    body, limits = exchange.body, decision.limits
     try:
-        while not (body.ended or body.error or exchange.aborted):
-            news.clear()
-            await asyncio.wait_for(news.wait(), seconds)
+        async with asyncio.timeout(limits.total_seconds):
+            await _input_until(exchange, lambda: body.ended or body.error is not None, limits.idle_seconds)
     except TimeoutError:
-        return
-    finally:
-        exchange.on_input = lambda: None
+        reason = "the body, of unknown length, did not end in time"
+        raise DeadlineExceeded("idle", reason, "raise --idle-timeout and --timeout") from None
     if exchange.aborted:
         raise ClientGone("the client left in the middle of its body")
     if body.error is not None:
         raise body.error
+    return replace(decision, request=replace(request, content_length=body.received))
+
+
+async def _input_until(exchange: Exchange, done: Callable[[], bool], idle_seconds: float) -> None:
+    """Until that, or the client has left. TimeoutError when nothing came for so long."""
+    news = asyncio.Event()
+    exchange.on_input = news.set
+    try:
+        while not (done() or exchange.aborted):
+            news.clear()
+            await asyncio.wait_for(news.wait(), idle_seconds)
+    finally:
+        exchange.on_input = lambda: None
 
 
 def make_plan(site: Site, decision: Decision) -> Plan:
@@ -200,9 +203,11 @@ def _refuse(exchange: Exchange, error: SelcgiError) -> None:
 
 async def _end(exchange: Exchange, seconds: float) -> None:
     """The rest of the body is read and thrown away first: a web server still sending it would never see the answer."""
-    exchange.body.discard()
-    if not exchange.body.ended and not exchange.aborted:
-        with suppress(TimeoutError, SelcgiError):
-            await asyncio.wait_for(_until_body_ends(exchange, seconds), seconds)
-    exchange.body.close()
+    body = exchange.body
+    body.discard()
+    if not body.ended and not exchange.aborted:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await _input_until(exchange, lambda: body.ended, seconds)
+    body.close()
     exchange.end(0)

@@ -184,6 +184,7 @@ class Session:
         sent = self._try(data)
         if sent < len(data):
             self._out += data[sent:]
+            self._since = self._owner.loop.time()
             self._owner.loop.add_writer(self._sock, self._writable)
 
     def _try(self, data: bytes | bytearray) -> int:

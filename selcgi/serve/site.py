@@ -2,7 +2,7 @@
 
 Decides at start, or at a reload, whether selcgi can keep its promise here; whatever is wrong is a StartRefused or a
 MappingError before the first request. A Site never changes: a reload builds another one, a request keeps its own.
-Built by serve/supervisor.py and cli/run.py, asked by serve/request.py.
+Built by serve/supervisor.py and serve/once.py, asked by serve/request.py.
 """
 
 import os
@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from selcgi.context import ContextSpec
 from selcgi.errors import LaunchFailed, StartRefused
-from selcgi.launch.cold import Launcher
 from selcgi.mapping.rules import parse
 from selcgi.mapping.table import Table
 from selcgi.plan import Account
@@ -37,7 +36,6 @@ class Site:
     account: Account | None
     home: str
     report: Callable[[Entry], None]  # gets the line of each request at its end
-    launcher: Launcher  # a worker puts in its own, with its cgroup leaves
 
     def close(self) -> None:
         self.roots.close()
@@ -59,7 +57,6 @@ def open_site(settings: Settings, labels: Labels, report: Callable[[Entry], None
         account=other,
         home=home,
         report=report,
-        launcher=Launcher(labels, None),
     )
 
 

@@ -39,4 +39,5 @@ class StderrLog:
             LOG.warning("stderr id=%s %d more bytes were dropped", self._request, self._dropped)
 
     def _log(self, line: bytes) -> None:
-        LOG.info("stderr id=%s %a", self._request, line[:_LINE].decode("utf-8", "replace"))
+        text = line[:_LINE].decode("utf-8", "replace")
+        LOG.info("stderr id=%s %a", self._request, text, extra={"fields": {"id": self._request, "stderr": text}})

@@ -18,6 +18,8 @@ from pathlib import Path
 
 from selcgi import VERSION
 from selcgi.errors import SelcgiError, StartRefused
+from selcgi.serve import log
+from selcgi.serve.accesslog import Entry
 from selcgi.serve.site import Site, doubts, open_site
 from selcgi.serve.worker import Listener, run_worker
 from selcgi.settings import Settings
@@ -28,7 +30,7 @@ from selcgi.system.selinux import open_labels
 from selcgi.system.sockets import close_listener, open_listener
 
 LOG = logging.getLogger("selcgi")
-_SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0  # seconds before a worker that died is replaced
 _HEALTHY_SECONDS = 60.0  # a worker that lived so long starts the pauses anew
 # Of a request: socket, three streams, pidfd, script, folder, spool, the five of a cgroup leaf; and an idle connection.
@@ -85,12 +87,11 @@ class Supervisor:
     def _description(self) -> str:
         where = " ".join(one.address for one in self._settings.listeners)
         ended_by = "guard processes" if self._tree is None else f"cgroup {self._tree.path}"
-        selinux = self._labels.note or f"as {self._labels.own}"
-        return f"{self._count} workers at {where}, selinux {selinux}, requests are ended by {ended_by}"
+        selinux = self._labels.note or f"selinux as {self._labels.own}"
+        return f"{self._count} workers at {where}, {selinux}, requests are ended by {ended_by}"
 
     def _open(self) -> Site:
-        as_json = self._settings.log_json
-        site = open_site(self._settings, self._labels, lambda entry: entry.write(as_json))
+        site = open_site(self._settings, self._labels, Entry.write)
         for doubt in doubts(site):
             LOG.warning("%s; requests by this rule will fail until the policy has it", doubt)
         return site
@@ -183,6 +184,12 @@ class Supervisor:
             LOG.info("reloaded: %s", ", ".join(map(str, self._settings.maps)))
         self._tell("READY=1")
 
+    def on_rotated(self) -> None:
+        """SIGUSR1: the log file has been moved away."""
+        log.reopen()
+        for child in self._children.values():
+            os.kill(child.pid, signal.SIGUSR1)
+
     def on_terminate(self) -> None:
         """Drain: every worker ends its requests; the last one ends the supervisor."""
         if not self._stopping:
@@ -243,5 +250,6 @@ _HANDLERS: dict[signal.Signals, Callable[[Supervisor], None]] = {
     signal.SIGTERM: Supervisor.on_terminate,
     signal.SIGINT: Supervisor.on_terminate,
     signal.SIGHUP: Supervisor.on_hangup,
+    signal.SIGUSR1: Supervisor.on_rotated,
 }
 assert set(_HANDLERS) == set(_SIGNALS)

@@ -11,11 +11,12 @@ import logging
 import signal
 import socket
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from selcgi.errors import Overloaded, SelcgiError
 from selcgi.launch.cold import Launcher
+from selcgi.serve import log
 from selcgi.serve.body import Body, SpoolSpace
 from selcgi.serve.exchange import Exchange
 from selcgi.serve.request import serve_request
@@ -26,6 +27,7 @@ from selcgi.system.cgroups import Leaves
 from selcgi.system.identity import check_peer
 
 LOG = logging.getLogger("selcgi")
+Result = TypeVar("Result")
 _SWEEP_SECONDS = 5.0
 _GARBAGE = 20_000  # objects made and not freed by then, until cycles among them are looked for
 
@@ -44,7 +46,8 @@ class Worker:
     def __init__(self, site: Site, listeners: tuple[Listener, ...], leaves: Leaves | None, lifeline: int = -1) -> None:
         self.settings: Settings = site.settings
         self.loop = asyncio.get_running_loop()
-        self._site = replace(site, launcher=Launcher(site.labels, leaves))
+        self._site = site
+        self._launcher = Launcher(site.labels, leaves)
         self._listeners = listeners
         self._lifeline = lifeline
         self._space = SpoolSpace(site.settings.spool_bytes)
@@ -59,6 +62,7 @@ class Worker:
         """Until drained: by SIGTERM, a lost supervisor, or --max-requests."""
         for signum in (signal.SIGTERM, signal.SIGINT):
             self.loop.add_signal_handler(signum, self.drain)
+        self.loop.add_signal_handler(signal.SIGUSR1, log.reopen)
         # The supervisor forks with its signals blocked, so that none is lost before this line.
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         if self._lifeline >= 0:
@@ -84,7 +88,7 @@ class Worker:
     async def stop(self) -> None:
         """End everything at once, and wait until no script is left."""
         self._draining = True
-        self._cut_off()
+        self._close_all()
         await asyncio.gather(*self._tasks)
 
     def adopt(self, sock: socket.socket, listener: ListenerSettings) -> None:
@@ -111,7 +115,7 @@ class Worker:
                 f"{most} requests are in progress in this worker", "see what they wait for, or add --workers"
             )
         self._served += 1
-        self._start(serve_request(self._site, exchange))
+        self._start(serve_request(self._site, self._launcher, exchange))
 
     def closed(self, session: Session) -> None:
         self._sessions.discard(session)
@@ -147,6 +151,9 @@ class Worker:
             LOG.warning(
                 "%d requests did not end within the drain of %g s", len(self._tasks), self.settings.drain_seconds
             )
+        self._close_all()
+
+    def _close_all(self) -> None:
         for session in list(self._sessions):
             session.close()
 
@@ -180,15 +187,14 @@ class Worker:
                 session.sweep(now)
 
 
-def run_loop(make: Callable[[], Coroutine[Any, Any, None]]) -> None:
+def run_loop(make: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
     """Run one coroutine on uvloop where it is installed, on asyncio otherwise."""
     try:
         import uvloop
     except ImportError:
-        asyncio.run(make())
-    else:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(make())
+        return asyncio.run(make())
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(make())
 
 
 def run_worker(site: Site, listeners: tuple[Listener, ...], leaves: Leaves | None, lifeline: int) -> None:

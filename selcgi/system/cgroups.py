@@ -2,7 +2,7 @@
 
 Decides where selcgi's part of the hierarchy is, and which leaf a request gets. BASE/supervisor holds the supervisor,
 BASE/worker-N/home a worker, BASE/worker-N/leaf-K one request at a time. No controller is switched on: the tree only
-says who belongs together. Must not launch. Used by launch/cold.py, serve/supervisor.py and cli/.
+says who belongs together. Must not launch. Used by launch/cold.py, serve/supervisor.py and serve/once.py.
 
 Waiting: cgroup.events tells by POLLPRI that "populated" has changed, which an event loop that asks for POLLIN never
 sees. Each leaf therefore has an epoll of its own, readable when one of its members is ready; the script's pidfd is

@@ -55,6 +55,18 @@ def test_a_body_that_cannot_be_taken(
         assert not (place.marks / "saw-the-end").exists()
 
 
+@pytest.mark.parametrize("length", ["", str(8 << 20)])
+def test_a_body_that_is_too_long_is_read_to_its_end_and_thrown_away(serve: Serve, place: Place, length: str) -> None:
+    """A web server that is still sending does not read the answer."""
+    asked = Ask(script_of(place), "alice", method="POST", params={"CONTENT_LENGTH": length})
+    params = encode_stream(Kind.PARAMS, 1, encode_pairs(asked.pairs())) + encode_record(Kind.PARAMS, 1, b"")
+    with serve("--cgroup=none", "--max-body=1000") as selcgi, socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(str(selcgi.socket))
+        sock.sendall(encode_record(Kind.BEGIN_REQUEST, 1, bytes((0, 1, *[0] * 6))) + params)
+        sock.sendall(encode_stream(Kind.STDIN, 1, bytes(8 << 20)) + encode_record(Kind.STDIN, 1, b""))
+        assert b"Status: 413" in sock.recv(65536)
+
+
 def test_a_truncated_upload_never_looks_complete(serve: Serve, place: Place) -> None:
     asked = Ask(script_of(place), "alice", method="POST", params={"CONTENT_LENGTH": "100000"})
     with serve("--cgroup=none", "--kill-grace=0.2") as selcgi:

@@ -143,3 +143,14 @@ def test_the_pid_file_is_there_while_it_runs(serve: Serve, place: Place) -> None
         assert selcgi.process is not None
         assert file.read_text() == f"{selcgi.process.pid}\n"
     assert not file.exists()
+
+
+def test_a_rotated_log_is_opened_anew_by_all(serve: Serve, place: Place) -> None:
+    path = place.script("quick.cgi", "#!/bin/sh\nprintf 'Content-Type: text/plain\\n\\nquick\\n'\n")
+    log = place.folder / "selcgi.log"
+    with serve("--cgroup=none", f"--log-file={log}") as selcgi:
+        log.rename(place.folder / "selcgi.log.1")
+        selcgi.signal(signal.SIGUSR1)
+        wait_until("a line in the new file", lambda: ask(selcgi.socket, Ask(path)).status == 200 and log.exists())
+        wait_until("a request's line there", lambda: '"status": 200' in log.read_text())
+    assert "is ready" in (place.folder / "selcgi.log.1").read_text()

@@ -223,10 +223,10 @@ def demo_job(words: str, suite: str, seconds: float, *, installed: bool, shell: 
         mv selcgi selcgi-is-installed
         restorecon -RF /opt
         {PYTHON} -m tests.demo {words}"""
-    return Job(command, suite, seconds, share_tree=False, files={"tree.tar": _tree()}, live=True, shell=shell)
+    return Job(command, suite, seconds, share_tree=False, files={"tree.tar": tree()}, live=True, shell=shell)
 
 
-def _tree() -> bytes:
+def tree() -> bytes:
     """The tracked files of the working tree, as they are now."""
     names = command(["git", "-C", str(image.TREE), "ls-files", "-z"])
     return subprocess.run(

@@ -144,6 +144,14 @@ def test_a_peer_that_takes_nothing_is_left_and_its_request_told(lines: list[Line
     exchange.end(0)
 
 
+def test_a_script_that_thought_for_long_leaves_its_peer_all_the_time_to_take_the_answer(lines: list[Line]) -> None:
+    line = connect(lines, BEGIN)
+    line.owner.turned.now += 70
+    line.owner.exchanges[0].write(b"x" * 200_000)
+    line.sweep_after(19)
+    assert not line.closed
+
+
 def test_what_is_no_record_is_an_error_of_the_connection(lines: list[Line]) -> None:
     line = connect(lines, b"GET / HTTP/1.1\r\n\r\n")
     assert line.closed

@@ -1,0 +1,57 @@
+"""`selcgi run` from a shell: its exit code, and what it does with words that no web server could send."""
+
+import os
+import subprocess
+from collections.abc import Callable
+
+import pytest
+
+from tests.e2e.conftest import USER, Place
+from tests.stack import PROGRAM, TREE
+
+Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
+METHOD = "#!/bin/sh\nprintf 'Content-Type: text/plain\\n\\n'; echo $REQUEST_METHOD $HTTP_X_A\n"
+SHORT = "#!/bin/sh\nprintf 'Content-Type: text/plain\\nContent-Length: 100\\n\\nshort'\n"
+
+
+@pytest.fixture
+def run(place: Place) -> Run:
+    place.script("method.cgi", METHOD)
+    place.script("short.cgi", SHORT)
+    shared = ("--selinux=off", f"--map={place.map}", f"--root={place.cgi}", f"--script-user={USER}", "--cgroup=none")
+
+    def start(*words: str | bytes) -> "subprocess.CompletedProcess[bytes]":
+        line = [*PROGRAM, "run", *shared, "--user=alice", *words]
+        environ = {**os.environ, "PYTHONPATH": str(TREE)}
+        return subprocess.run(line, capture_output=True, stdin=subprocess.DEVNULL, env=environ, check=False)
+
+    return start
+
+
+def test_an_answer_that_broke_off_is_a_failure(run: Run) -> None:
+    done = run("short.cgi")
+    assert done.returncode == 1
+    assert b"promised Content-Length 100 and wrote 5 bytes" in done.stderr
+
+
+@pytest.mark.parametrize("header", ["no colon", ": no name", "a b: c", b"\xff: x", "X-A: a\nb", "X-A: a\rb"])
+def test_a_header_that_no_client_could_send_is_a_mistake(run: Run, header: str | bytes) -> None:
+    done = run("--header", header, "method.cgi")
+    assert done.returncode == 2
+    assert b"is not 'NAME: VALUE'" in done.stderr
+
+
+def test_a_header_in_any_alphabet_arrives(run: Run) -> None:
+    done = run("--header", "X-A: \u00e9\u4e2d", "method.cgi")
+    assert done.stdout.endswith("GET \u00e9\u4e2d\n".encode())
+
+
+@pytest.mark.parametrize(("words", "method"), [((), b"POST"), (("--method=GET",), b"GET"), (("--method=PUT",), b"PUT")])
+def test_a_body_is_posted_unless_a_method_is_given(run: Run, words: tuple[str, ...], method: bytes) -> None:
+    done = run("--body=/etc/hostname", *words, "method.cgi")
+    assert done.stdout.rstrip().endswith(method)
+
+
+def test_a_variable_without_a_name_is_a_mistake(run: Run) -> None:
+    done = run("--env", "=x", "method.cgi")
+    assert (done.returncode, b"has no name" in done.stderr) == (2, True)

@@ -1,0 +1,84 @@
+"""Log lines: one record is one line, whatever it holds; a log that fails is counted and stops nothing."""
+
+import io
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from selcgi.errors import StartRefused
+from selcgi.serve import log
+from selcgi.serve.accesslog import Entry
+from selcgi.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def root_logger() -> Iterator[None]:
+    """As it was, whatever set_up() made of it."""
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    root.handlers[:] = []
+    yield
+    for handler in root.handlers:
+        handler.close()
+    root.handlers[:], root.level = before, level
+
+
+def record(text: str, **more: object) -> logging.LogRecord:
+    made = logging.LogRecord("selcgi", logging.WARNING, __file__, 1, text, (), None)
+    made.__dict__.update(more)
+    return made
+
+
+def test_every_line_of_a_json_log_is_json() -> None:
+    lines = log.Lines(as_json=True)
+    plain = json.loads(lines.format(record("two\nlines")))
+    assert (plain["level"], plain["message"]) == ("warning", "two\nlines")
+    request = json.loads(lines.format(record("", fields=Entry(id="abc", status=200).fields())))
+    assert (request["id"], request["status"], request["level"]) == ("abc", 200, "warning")
+
+
+def test_a_traceback_stays_on_its_line() -> None:
+    try:
+        raise ValueError("bug")
+    except ValueError:
+        lines = log.Lines(as_json=False).format(record("worker failed", exc_info=sys.exc_info()))
+    assert "ValueError: bug" in lines
+    assert "\n" not in lines
+
+
+def test_the_journal_learns_the_level() -> None:
+    assert log.Lines(as_json=False, journal=True).format(record("text")) == "<4>WARNING text"
+
+
+def test_a_rotated_file_is_let_go_of(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    log.set_up(Settings(log_file=path))
+    log.LOG.warning("first")
+    path.rename(tmp_path / "log.1")
+    log.LOG.warning("second")
+    log.reopen()
+    log.LOG.warning("third")
+    assert (tmp_path / "log.1").read_text() == "WARNING first\nWARNING second\n"
+    assert path.read_text() == "WARNING third\n"
+
+
+def test_a_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StartRefused, match=f"{tmp_path}/missing/log: No such file"):
+        log.set_up(Settings(log_file=tmp_path / "missing" / "log"))
+
+
+def test_lines_that_a_full_disk_took_are_counted() -> None:
+    with io.TextIOWrapper(io.FileIO("/dev/full", "w"), write_through=True) as full:
+        handler = log.StderrHandler(full)
+        handler.emit(record("one"))
+        handler.emit(record("two"))
+        assert handler.lost == 2
+        better = io.StringIO()
+        handler.setStream(better)
+    handler.emit(record("three"))
+    assert better.getvalue() == "2 lines before this one could not be written to the log\nthree\n"
+    assert handler.lost == 0

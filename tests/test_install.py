@@ -1,0 +1,52 @@
+"""The installation of README.md, command by command, on a fresh disk of the guest, with systemd, in enforcing mode.
+
+Left out is what needs the network (the image has the packages, pip finds its wheels there) and a keyboard (passwords).
+Only the README's own restorecon labels what it makes.
+"""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.guest import machine
+from tests.guest.machine import Job
+
+pytestmark = pytest.mark.guest
+
+README = (Path(__file__).resolve().parent.parent / "README.md").read_text()
+BEFORE = """set -e
+mkdir /root/selcgi && tar -x -C /root/selcgi -f /mnt/out/tree.tar && cd /root/selcgi
+userdel selcgi
+rm -rf /opt/selcgi /etc/selcgi /srv/cgi
+export PIP_NO_INDEX=1 PIP_FIND_LINKS=/opt/wheels PIP_QUIET=1
+set -x
+"""
+AFTER = """
+set +x
+echo "event loop: $(cat /proc/$(systemctl show -P MainPID selcgi)/task/*/children | tr ' ' '\\n' |
+    sed 's:.*:/proc/&/maps:' | xargs grep -h uvloop | head -1)"
+"""
+
+
+def commands() -> str:
+    """The block of the section, with a password where the page has a prompt."""
+    section = README.partition("## Install it on a host with SELinux")[2]
+    (block,) = re.findall(r"```sh\n(.*?)```", section.partition("\n## ")[0], re.DOTALL)
+    assert "apt-get install" in block
+    block = re.sub(r"(?m)^apt-get .*\n", "", block)
+    return (
+        block.replace("htpasswd -B ", "htpasswd -bB ")
+        .replace("passwords alice", "passwords alice secret")
+        .replace("-u alice", "-sS -u alice:secret")
+    )
+
+
+def test_the_installation_works_as_the_page_says() -> None:
+    files = {"tree.tar": machine.tree()}
+    job = Job(BEFORE + commands() + AFTER, seconds=280, share_tree=False, files=files, systemd=True)
+    outcome = machine.run(job)
+    assert outcome.code == 0, outcome.output
+    assert "\nreport for alice:" in outcome.output, outcome.output
+    assert "system_u:system_r:selcgi_t:s0" in outcome.output, outcome.output
+    assert "uvloop" in outcome.output.partition("event loop: ")[2], outcome.output
