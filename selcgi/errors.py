@@ -96,10 +96,14 @@ class BadResponse(SelcgiError):
 
 
 class Overloaded(SelcgiError):
-    """A bounded resource is used up; the client may try again."""
+    """A bounded resource is used up, named by `limit`; the client may try again."""
 
     status = 503
     step = "admission"
+
+    def __init__(self, reason: str, fix: str = "", limit: str = "") -> None:
+        super().__init__(reason, fix)
+        self.limit = limit
 
 
 class DeadlineExceeded(SelcgiError):

@@ -24,6 +24,7 @@ class Limits:
     processes: int | None = None  # RLIMIT_NPROC: processes of the script's uid on the whole machine (setrlimit(2))
     open_files: int | None = None  # RLIMIT_NOFILE
     file_bytes: int | None = None  # RLIMIT_FSIZE
+    requests: int | None = None  # at once of one user by this context; None: --concurrent-user
 
     @property
     def needs_rlimits(self) -> bool:

@@ -68,7 +68,11 @@ class Settings:
     linger_seconds: float = 0.1  # after the exit, until output still held open by a background job is given up
     drain_seconds: float = 30.0  # after SIGTERM, for requests in progress
     requests_per_worker: int = 0  # --max-requests: 0 means a worker is never recycled
-    concurrent_requests: int = 1024  # per worker, more get 503
+    concurrent_requests: int = 1024  # of all workers; more wait in the queue
+    worker_requests: int = 0  # of one worker; 0: as many as of all
+    user_requests: int = 0  # of one user by one context; 0: three quarters of all
+    queue_length: int = 256  # requests that wait for a place in one worker; more get 503
+    queue_seconds: float = 10.0  # that one waits at most
     spool: Path = Path("/var/tmp")  # noqa: S108 - files there are opened with O_TMPFILE, never by name
     spool_bytes: int = 4 << 30  # all unlinked body files of a worker together
     body_memory_bytes: int = 64 * KIB  # of a body, before the rest goes to the spool

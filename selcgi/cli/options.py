@@ -111,8 +111,14 @@ def _show(value: float) -> str:
     return f"{value:g}"
 
 
-def _seconds_option(name: str, default: float, text: str) -> Callable[[Command], Command]:
+def seconds_option(name: str, default: float, text: str) -> Callable[[Command], Command]:
     return click.option(name, type=seconds, default=default, show_default=f"{default:g}s", help=text)
+
+
+def count_option(name: str, default: int, text: str, show: str = "") -> Callable[[Command], Command]:
+    return click.option(
+        name, type=click.IntRange(0 if show else 1), default=default, show_default=show or True, help=text
+    )
 
 
 def _size_option(name: str, default: int, text: str) -> Callable[[Command], Command]:
@@ -120,10 +126,10 @@ def _size_option(name: str, default: int, text: str) -> Callable[[Command], Comm
 
 
 _LIMITS = (
-    _seconds_option("--timeout", DEFAULTS.limits.total_seconds, "Longest request."),
-    _seconds_option("--first-byte-timeout", DEFAULTS.limits.first_byte_seconds, "Until the head is there."),
-    _seconds_option("--idle-timeout", DEFAULTS.limits.idle_seconds, "Longest silence."),
-    _seconds_option("--kill-grace", DEFAULTS.kill_grace_seconds, "Between SIGTERM and SIGKILL."),
+    seconds_option("--timeout", DEFAULTS.limits.total_seconds, "Longest request."),
+    seconds_option("--first-byte-timeout", DEFAULTS.limits.first_byte_seconds, "Until the head is there."),
+    seconds_option("--idle-timeout", DEFAULTS.limits.idle_seconds, "Longest silence."),
+    seconds_option("--kill-grace", DEFAULTS.kill_grace_seconds, "Between SIGTERM and SIGKILL."),
     _size_option("--max-body", DEFAULTS.limits.body_bytes, "Longest request body."),
     click.option("--spool", type=FILE, default=DEFAULTS.spool, show_default=True, help="Where long bodies wait."),
     _size_option("--spool-total", DEFAULTS.spool_bytes, "All waiting bodies of a worker."),

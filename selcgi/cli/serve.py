@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from selcgi.cli.options import FILE, listen, settings_from, site_options
+from selcgi.cli.options import DEFAULTS, FILE, count_option, listen, seconds_option, settings_from, site_options
 from selcgi.serve import log
 from selcgi.serve.supervisor import supervise
 from selcgi.settings import ListenerSettings
@@ -24,6 +24,11 @@ from selcgi.settings import ListenerSettings
     "peer-uid=U, peer-type=T, peer-net=CIDR, mode=0660, owner=U:G. Repeatable.",
 )
 @site_options
+@count_option("--concurrent", DEFAULTS.concurrent_requests, "Requests at once; more wait.")
+@count_option("--concurrent-worker", 0, "Of one worker.", show="as many as of all")
+@count_option("--concurrent-user", 0, "Of one user in one context; max= of a rule.", show="three quarters of all")
+@count_option("--queue", DEFAULTS.queue_length, "Requests that wait in one worker; more get 503.")
+@seconds_option("--queue-time", DEFAULTS.queue_seconds, "Longest wait.")
 @click.option("--workers", type=click.IntRange(0, 1024), default=0, show_default="one a processor")
 @click.option("--max-requests", type=click.IntRange(0), default=0, show_default="no limit", help="Then a new worker.")
 @click.option("--pid-file", type=FILE, help="Write the supervisor's pid here.")
@@ -34,6 +39,11 @@ from selcgi.settings import ListenerSettings
 )
 def serve(
     listeners: tuple[ListenerSettings, ...],
+    concurrent: int,
+    concurrent_worker: int,
+    concurrent_user: int,
+    queue: int,
+    queue_time: float,
     workers: int,
     max_requests: int,
     pid_file: Path | None,
@@ -55,6 +65,11 @@ def serve(
     settings = settings_from(
         values,
         listeners=listeners,
+        concurrent_requests=concurrent,
+        worker_requests=concurrent_worker,
+        user_requests=concurrent_user,
+        queue_length=queue,
+        queue_seconds=queue_time,
         workers=workers,
         requests_per_worker=max_requests,
         pid_file=pid_file,

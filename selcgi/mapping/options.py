@@ -88,6 +88,7 @@ _LIMITS: dict[str, tuple[str, Callable[[str], float]]] = {
     "cpu": ("cpu_seconds", _whole_seconds),
     "processes": ("processes", _count),
     "files": ("open_files", _count),
+    "max": ("requests", _count),
 }
 _NARROWING = ("script", "host")
 _KEYS = (*_NARROWING, *_LIMITS, "sendfile", "uid")

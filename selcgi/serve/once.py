@@ -14,12 +14,16 @@ from dataclasses import dataclass
 from typing import IO
 
 from selcgi.errors import ProtocolError
+from selcgi.launch.cold import Launcher
 from selcgi.serve.accesslog import Entry
+from selcgi.serve.admission import Admission
+from selcgi.serve.board import Board
 from selcgi.serve.client import Pairs, read_pieces, request
+from selcgi.serve.request import Means
 from selcgi.serve.site import Site, open_site
 from selcgi.serve.worker import Worker, run_loop
 from selcgi.settings import ListenerSettings, Settings
-from selcgi.system.cgroups import Leaves, open_tree
+from selcgi.system.cgroups import open_tree
 from selcgi.system.selinux import open_labels
 
 _LISTENER = ListenerSettings("run", identity="remote-user")
@@ -43,15 +47,16 @@ def run_once(settings: Settings, params: dict[str, str], body: IO[bytes] | None,
         if tree is not None:
             held.callback(tree.remove)
         leaves = tree.leaves(0) if tree is not None else None
-        whole = run_loop(lambda: _serve(site, leaves, pairs, body, sinks))
+        means = Means(Launcher(site.labels, leaves), Admission(Board(1), 0, settings))
+        whole = run_loop(lambda: _serve(site, means, pairs, body, sinks))
     return entries[0], whole
 
 
-async def _serve(site: Site, leaves: Leaves | None, pairs: Pairs, body: IO[bytes] | None, sinks: Sinks) -> bool:
+async def _serve(site: Site, means: Means, pairs: Pairs, body: IO[bytes] | None, sinks: Sinks) -> bool:
     """True when the answer came to its end. An interrupt from the keyboard ends the request, and so the script."""
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
-    worker = Worker(site, (), leaves)
+    worker = Worker(site, (), means)
     sending = asyncio.ensure_future(request(ours, pairs, read_pieces(body), sinks.stdout, sinks.stderr))
     for signum in (signal.SIGINT, signal.SIGTERM):
         worker.loop.add_signal_handler(signum, sending.cancel)

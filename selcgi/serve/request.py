@@ -1,6 +1,6 @@
 """One request, from its params to its line in the log. Read this file first.
 
-Decides the order, left to right and no step back: params, identity, script, rule, context, body, launch, relay.
+Decides the order, left to right and no step back: params, identity, script, rule, context, body, turn, launch, relay.
 Everything is decided before anything is started. Every refusal, whatever its cause, ends here: one page that names
 the request id only, one line in the log with the reason. Must not know sockets or the kernel.
 Called by serve/worker.py for each request, and by `selcgi run` through the same worker.
@@ -20,7 +20,9 @@ from selcgi.launch.cold import Launcher
 from selcgi.mapping.table import Query, Verdict
 from selcgi.plan import Limits, Plan
 from selcgi.serve.accesslog import Entry
+from selcgi.serve.admission import Admission
 from selcgi.serve.answer import Answer
+from selcgi.serve.board import Identity
 from selcgi.serve.exchange import Exchange
 from selcgi.serve.relay import Relay
 from selcgi.serve.site import Site, context_text
@@ -46,7 +48,15 @@ class Decision:
         self.located.script.close()
 
 
-async def serve_request(site: Site, launcher: Launcher, exchange: Exchange) -> None:
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What a worker has for its requests."""
+
+    launcher: Launcher
+    admission: Admission
+
+
+async def serve_request(site: Site, means: Means, exchange: Exchange) -> None:
     """Answer one request, whatever it takes, and log it. Raises nothing."""
     loop = asyncio.get_running_loop()
     began = loop.time()
@@ -54,7 +64,7 @@ async def serve_request(site: Site, launcher: Launcher, exchange: Exchange) -> N
     entry.id, entry.selinux = secrets.token_hex(6), site.labels.note.removeprefix("selinux=")
     try:
         with closing(decide(site, exchange)) as decision:
-            await run(site, launcher, exchange, decision)
+            await admit(site, means, exchange, decision)
     except SelcgiError as error:
         _refuse(exchange, error)
     except Exception as error:  # a bug must not leave a client without an answer
@@ -108,9 +118,17 @@ def _ask(site: Site, request: Request, script: bytes, entry: Entry) -> Verdict:
     return verdict
 
 
+async def admit(site: Site, means: Means, exchange: Exchange, decision: Decision) -> None:
+    """Run it in its turn."""
+    decision = await _with_length(exchange, decision)
+    who = Identity(decision.request.user, exchange.entry.context)
+    await means.admission.enter(who, decision.limits.requests, exchange)
+    with means.admission.place(who):
+        await run(site, means.launcher, exchange, decision)
+
+
 async def run(site: Site, launcher: Launcher, exchange: Exchange, decision: Decision) -> None:
     """Launch what was decided and bring its answer home. When this returns, no process of it is left."""
-    decision = await _with_length(exchange, decision)
     running = launcher.launch(make_plan(site, decision))
     bodiless = decision.request.method == "HEAD"
     answer = Answer(site.settings.head_bytes, decision.verdict.sendfile, bodiless)

@@ -18,8 +18,12 @@ from pathlib import Path
 
 from selcgi import VERSION
 from selcgi.errors import SelcgiError, StartRefused
+from selcgi.launch.cold import Launcher
 from selcgi.serve import log
 from selcgi.serve.accesslog import Entry
+from selcgi.serve.admission import Admission
+from selcgi.serve.board import Board
+from selcgi.serve.request import Means
 from selcgi.serve.site import Site, doubts, open_site
 from selcgi.serve.worker import Listener, run_worker
 from selcgi.settings import Settings
@@ -35,6 +39,8 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0  # seconds before a worker that died is
 _HEALTHY_SECONDS = 60.0  # a worker that lived so long starts the pauses anew
 # Of a request: socket, three streams, pidfd, script, folder, spool, the five of a cgroup leaf; and an idle connection.
 _FILES_PER_REQUEST = 14
+_FILES_PER_WAITING = 6  # its socket, script, folder and spool; and an idle connection
+_GENERATIONS = 16  # of workers at once: those of earlier reloads are still ending their requests
 _OTHER_FILES = 64  # of a worker: sockets, roots, event loop, modules, and what one launch has open for a moment
 
 
@@ -60,6 +66,7 @@ class Supervisor:
         self._tree = open_tree(settings.cgroup)
         if self._tree is not None:
             held.callback(self._tree.remove)
+        self._board = Board(_GENERATIONS * self._count)
         self._lifeline = os.pipe()
         self._children: dict[int, Child] = {}
         self._generation = 0
@@ -123,7 +130,8 @@ class Supervisor:
         try:
             os.close(self._lifeline[1])
             leaves = self._tree.leaves(number) if self._tree is not None else None
-            run_worker(self._site, self._listeners, leaves, self._lifeline[0])
+            means = Means(Launcher(self._labels, leaves), Admission(self._board, number, self._settings))
+            run_worker(self._site, self._listeners, means, self._lifeline[0])
             code = 0
         except SelcgiError as error:
             LOG.error("worker %d cannot go on: %s", number, error)
@@ -164,6 +172,7 @@ class Supervisor:
             ended = self._tree.kill_worker(child.number)
         else:
             ended = end_children(spare=self._children.keys())
+        self._board.pages[child.number].clear()
         if not ended:
             LOG.error("processes of worker %d (pid %d) are still there after SIGKILL", child.number, child.pid)
 
@@ -171,6 +180,8 @@ class Supervisor:
         """Reload: build, then swap; a mistake changes nothing and is loud."""
         self._tell(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
+            if len(self._children) > (_GENERATIONS - 1) * self._count:
+                raise StartRefused("too many workers of earlier reloads still drain", "reload again later")
             fresh = self._open()
         except SelcgiError as error:
             LOG.error("reload refused, the mapping in use stays: %s", error)
@@ -225,15 +236,16 @@ def _fit_files(settings: Settings) -> Settings:
     """As many open files as the admitted requests need, no more: old scripts close every descriptor up to the limit.
     Where the hard limit is lower, fewer are admitted: the others get 503, not a launch that fails."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = settings.concurrent_requests
-    files = max(soft, min(most * _FILES_PER_REQUEST + _OTHER_FILES, hard))
+    most, queue = settings.worker_requests or settings.concurrent_requests, settings.queue_length
+    files = max(soft, min(most * _FILES_PER_REQUEST + queue * _FILES_PER_WAITING + _OTHER_FILES, hard))
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
-    fitting = (files - _OTHER_FILES) // _FILES_PER_REQUEST
+    queue = min(queue, (files - _OTHER_FILES) // (4 * _FILES_PER_WAITING))
+    fitting = (files - _OTHER_FILES - queue * _FILES_PER_WAITING) // _FILES_PER_REQUEST
     if fitting < 1:
         raise StartRefused(f"{files} open files do not suffice for one request", "raise LimitNOFILE= (ulimit -n)")
     if fitting < most:
         LOG.warning("at most %d requests at once in a worker, not %d: raise LimitNOFILE= for more", fitting, most)
-    return replace(settings, concurrent_requests=min(fitting, most))
+    return replace(settings, worker_requests=min(fitting, most), queue_length=queue)
 
 
 def _write_pid(path: Path) -> None:

@@ -15,15 +15,13 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from selcgi.errors import Overloaded, SelcgiError
-from selcgi.launch.cold import Launcher
 from selcgi.serve import log
 from selcgi.serve.body import Body, SpoolSpace
 from selcgi.serve.exchange import Exchange
-from selcgi.serve.request import serve_request
+from selcgi.serve.request import Means, serve_request
 from selcgi.serve.session import Session
 from selcgi.serve.site import Site
 from selcgi.settings import ListenerSettings, Settings
-from selcgi.system.cgroups import Leaves
 from selcgi.system.identity import check_peer
 
 LOG = logging.getLogger("selcgi")
@@ -43,11 +41,11 @@ class Listener:
 class Worker:
     """Owns all sessions of one process. `lifeline` is readable when the supervisor is gone; -1: there is none."""
 
-    def __init__(self, site: Site, listeners: tuple[Listener, ...], leaves: Leaves | None, lifeline: int = -1) -> None:
+    def __init__(self, site: Site, listeners: tuple[Listener, ...], means: Means, lifeline: int = -1) -> None:
         self.settings: Settings = site.settings
         self.loop = asyncio.get_running_loop()
         self._site = site
-        self._launcher = Launcher(site.labels, leaves)
+        self._means = means
         self._listeners = listeners
         self._lifeline = lifeline
         self._space = SpoolSpace(site.settings.spool_bytes)
@@ -109,13 +107,11 @@ class Worker:
 
     def began(self, exchange: Exchange) -> None:
         """A request is complete up to its body."""
-        if len(self._tasks) >= self.settings.concurrent_requests:
-            most = self.settings.concurrent_requests
-            exchange.refused = Overloaded(
-                f"{most} requests are in progress in this worker", "see what they wait for, or add --workers"
-            )
+        if len(self._tasks) >= self._most_sessions:
+            reason = f"{len(self._tasks)} requests are in this worker, refused ones included"
+            exchange.refused = Overloaded(reason, "see what they wait for, or add --workers", limit="worker")
         self._served += 1
-        self._start(serve_request(self._site, self._launcher, exchange))
+        self._start(serve_request(self._site, self._means, exchange))
 
     def closed(self, session: Session) -> None:
         self._sessions.discard(session)
@@ -128,7 +124,8 @@ class Worker:
     @property
     def _most_sessions(self) -> int:
         # A web server's idle kept connections must not use up what its busy ones need.
-        return 2 * self.settings.concurrent_requests
+        busy = self.settings.worker_requests or self.settings.concurrent_requests
+        return 2 * busy + self.settings.queue_length
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = self.loop.create_task(work)
@@ -197,7 +194,7 @@ def run_loop(make: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
         return runner.run(make())
 
 
-def run_worker(site: Site, listeners: tuple[Listener, ...], leaves: Leaves | None, lifeline: int) -> None:
+def run_worker(site: Site, listeners: tuple[Listener, ...], means: Means, lifeline: int) -> None:
     """Serve in this process until drained."""
 
     # What the fork brought stays; requests leave few cycles, so looking for them seldom saves a tenth of their cost.
@@ -205,6 +202,6 @@ def run_worker(site: Site, listeners: tuple[Listener, ...], leaves: Leaves | Non
     gc.set_threshold(_GARBAGE, 20, 20)
 
     async def serve() -> None:
-        await Worker(site, listeners, leaves, lifeline).serve()
+        await Worker(site, listeners, means, lifeline).serve()
 
     run_loop(serve)

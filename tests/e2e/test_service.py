@@ -18,7 +18,7 @@ from tests.stack import PATIENCE, PROGRAM, TREE, Ask, Selcgi, ask, wait_until
 
 SLOW = "#!/bin/sh\nsleep 2\nprintf 'Content-Type: text/plain\\n\\nslow\\n'\n"
 HELLO = "#!/bin/sh\nprintf 'Content-Type: text/plain\\n\\nhello\\n'\n"
-FILES_FOR_TWO = 64 + 2 * 14  # serve/supervisor.py
+FILES_FOR_TWO = 64 + 2 * 14 + 6  # and one that waits: serve/supervisor.py
 PER_CONNECTION = 64  # settings.py
 
 
@@ -41,9 +41,10 @@ def test_one_request_too_many_is_told_to_come_again(place: Place) -> None:
         for _ in range(2):
             held.enter_context(begin(selcgi, Ask(family, "alice", f"hang={tag}")))
         wait_started(tag)
+        held.enter_context(begin(selcgi, Ask(family, "bob", f"hang={tag}")))
         answer = ask(selcgi.socket, Ask(place.script("hello.cgi", HELLO), "alice"))
         assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
-        assert "2 requests are in progress" in selcgi.entry()["reason"]
+        assert "1 requests wait already" in selcgi.entry()["reason"]
         held.close()
         wait_until("room again", lambda: ask(selcgi.socket, Ask(place.script("hello.cgi", HELLO))).status == 200)
     wait_dead(tag)

@@ -59,6 +59,23 @@ def test_two_hundred_sleepers_at_once(selcgi: Selcgi, place: Place) -> None:  # 
     assert [answer.text for answer in answers] == ["slept\n"] * 200
 
 
+def test_a_thousand_at_once_in_bounded_memory(place: Place, serve: Serve, cgroup: Path) -> None:  # noqa: F811
+    """As one user, who may have three quarters of all places."""
+    number = 1_000 if LONG else 300
+    path = place.script(
+        "sleep.cgi", f"#!/bin/sh\nsleep {6 if LONG else 2}\nprintf 'Content-Type: text/plain\\n\\nslept\\n'\n"
+    )
+    with serve(f"--cgroup={cgroup}", "--timeout=300", "--concurrent=1400", "--queue=16") as selcgi:
+        (worker,) = selcgi.workers()
+        ask(selcgi.socket, Ask(path, "alice"))
+        before = memory(worker, "VmHWM")
+        answers = ask_all(selcgi.socket, [Ask(path, "alice")] * number)
+        grown = memory(worker, "VmHWM") - before
+        print(f"\n{number} requests at once: the worker's peak grew by {grown // 1024} KiB")
+        assert [answer.text for answer in answers] == ["slept\n"] * number
+        assert grown < number * 100 * 1024
+
+
 def test_much_up_and_down_in_flat_memory(selcgi: Selcgi, place: Place) -> None:  # noqa: F811
     size = 100 * MIB if LONG else 16 * MIB
     path = place.script("hash.cgi", HASH)
@@ -84,7 +101,7 @@ def test_a_script_that_writes_before_it_reads(selcgi: Selcgi, place: Place) -> N
 
 
 def test_many_in_a_row_leave_nothing(selcgi: Selcgi, place: Place) -> None:  # noqa: F811
-    count, first = (20_000, 1_000) if LONG else (1_500, 500)
+    count, first = (100_000, 1_000) if LONG else (1_500, 500)
     path = place.script("hello.cgi", HELLO)
     (worker,) = selcgi.workers()
 
