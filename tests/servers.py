@@ -1,9 +1,10 @@
 """Real web servers on this machine, each on a free loopback port, in front of one selcgi socket.
 
-Decides as little as it can: nginx and Apache run the files of contrib/ with other paths; the others have the shortest
-configuration that serves a folder of scripts. They run in the foreground as children and are stopped by pid.
+Decides as little as it can: each runs its file of contrib/ with other paths, another port and its own accounts. They
+run in the foreground as children and are stopped by pid.
 """
 
+import re
 import shutil
 import socket
 import subprocess
@@ -14,8 +15,14 @@ from tests.stack import TREE, wait_until
 
 CONTRIB = TREE / "contrib"
 PASSWORD = "secret"
+USERS = ("alice", "bob", "carol")
 PROOF = "0123456789abcdef0123456789abcdef"
+_ENV = shutil.which("env") or "env"
 MODULES = "mpm_event authn_core authn_file authz_core authz_user auth_basic alias proxy proxy_fcgi setenvif"
+
+
+def output(words: list[str]) -> str:
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def free_port() -> int:
@@ -28,7 +35,6 @@ class Server:
     """A context manager. `cgi` is the folder of scripts, `folder` takes configuration and logs."""
 
     name = ""
-    authenticates = True  # checks a password itself
 
     def __init__(self, folder: Path, cgi: Path, selcgi: Path) -> None:
         self.folder = folder / self.name
@@ -84,14 +90,12 @@ class Server:
     def _localized(self, text: str) -> str:
         """A file of contrib/ with this place's paths."""
         text = text.replace("/run/selcgi/selcgi.sock", str(self.selcgi)).replace("/srv/cgi", str(self.cgi))
-        return text.replace("/etc/nginx", str(self.folder)).replace("/etc/apache2", str(self.folder))
+        return re.sub(r"/etc/(nginx|apache2|lighttpd|haproxy|caddy)\b", str(self.folder), text)
 
     def _passwords(self) -> Path:
         path = self.folder / "selcgi-passwords"
-        crypted = subprocess.run(
-            ["openssl", "passwd", "-apr1", PASSWORD], capture_output=True, text=True, check=True
-        ).stdout.strip()
-        path.write_text("".join(f"{name}:{crypted}\n" for name in ("alice", "bob", "carol")))
+        crypted = output(["openssl", "passwd", "-apr1", PASSWORD])
+        path.write_text("".join(f"{name}:{crypted}\n" for name in USERS))
         path.chmod(0o644)
         return path
 
@@ -143,95 +147,39 @@ class Lighttpd(Server):
 
     def line(self) -> list[str]:
         self._passwords()
-        path = self.write(
-            "lighttpd.conf",
-            f"""server.modules = ("mod_alias", "mod_auth", "mod_authn_file", "mod_fastcgi")
-server.port = {self.port}
-server.bind = "127.0.0.1"
-server.document-root = "{self.folder}"
-server.errorlog = "{self.folder}/error.log"
-server.upload-dirs = ("{self.folder}")
-alias.url = ("/cgi-bin/" => "{self.cgi}/", "/open/" => "{self.cgi}/")
-auth.backend = "htpasswd"
-auth.backend.htpasswd.userfile = "{self.folder}/selcgi-passwords"
-auth.require = ("/cgi-bin/" => ("method" => "basic", "realm" => "selcgi", "require" => "valid-user"))
-fastcgi.server = (".cgi" => (("socket" => "{self.selcgi}", "check-local" => "disable")))
-""",
-        )
+        self.write("selcgi-proof.conf", f'setenv.add-environment = ("SELCGI_PROOF" => "{PROOF}")\n')
+        self.write("selcgi.conf", self._localized((CONTRIB / "lighttpd" / "selcgi.conf").read_text()))
+        head = {"document-root": self.folder, "errorlog": self.folder / "error.log", "bind": "127.0.0.1"}
+        lines = [f'server.{name} = "{value}"' for name, value in head.items()]
+        lines += [f"server.port = {self.port}", f'server.upload-dirs = ("{self.folder}")', 'include "selcgi.conf"']
+        path = self.write("lighttpd.conf", "\n".join(lines) + "\n")
         return ["/usr/sbin/lighttpd", "-D", "-f", str(path)]
 
 
 class HAProxy(Server):
     name = "haproxy"
-    authenticates = False  # REMOTE_USER is what the client says, AUTH_TYPE too
 
     def line(self) -> list[str]:
-        path = self.write(
-            "haproxy.cfg",
-            f"""defaults
-  mode http
-  timeout client 30s
-  timeout server 30s
-  timeout connect 5s
-  option http-buffer-request
-frontend web
-  bind 127.0.0.1:{self.port}
-  http-request replace-path ^/(cgi-bin|open)(/.*)$ \\2
-  default_backend scripts
-backend scripts
-  use-fcgi-app selcgi
-  server selcgi unix@{self.selcgi} proto fcgi
-fcgi-app selcgi
-  option get-values
-  log-stderr stdout format raw daemon
-  docroot {self.cgi}
-  path-info ^(/.+\\.cgi)(/.*)?$
-""",
-        )
-        return ["/usr/sbin/haproxy", "-db", "-f", str(path)]
+        site = self._localized((CONTRIB / "haproxy" / "selcgi.cfg").read_text())
+        (example,) = [line for line in site.splitlines() if "user alice password" in line]
+        crypted = output(["openssl", "passwd", "-5", PASSWORD])
+        users = "\n".join(f"    user {name} password {crypted}" for name in USERS)
+        site = site.replace(example, users).replace("bind :80", f"bind 127.0.0.1:{self.port}")
+        path = self.write("haproxy.cfg", site)
+        return [_ENV, f"SELCGI_PROOF={PROOF}", "/usr/sbin/haproxy", "-db", "-f", str(path)]
 
 
 class Caddy(Server):
     name = "caddy"
 
     def line(self) -> list[str]:
-        hashed = subprocess.run(
-            ["caddy", "hash-password", "--plaintext", PASSWORD], capture_output=True, text=True, check=True
-        ).stdout.strip()
-        path = self.write(
-            "Caddyfile",
-            f"""{{
-  admin off
-  auto_https off
-}}
-http://127.0.0.1:{self.port} {{
-  handle_path /cgi-bin/* {{
-    basicauth {{
-      alice {hashed}
-      bob {hashed}
-      carol {hashed}
-    }}
-    reverse_proxy unix/{self.selcgi} {{
-      transport fastcgi {{
-        root {self.cgi}
-        split .cgi
-        env REMOTE_USER {{http.auth.user.id}}
-      }}
-    }}
-  }}
-  handle_path /open/* {{
-    reverse_proxy unix/{self.selcgi} {{
-      transport fastcgi {{
-        root {self.cgi}
-        split .cgi
-      }}
-    }}
-  }}
-}}
-""",
-        )
-        environ = shutil.which("env") or "env"
-        return [environ, f"HOME={self.folder}", "caddy", "run", "--adapter", "caddyfile", "--config", str(path)]
+        hashed = output(["caddy", "hash-password", "--plaintext", PASSWORD])
+        self.write("selcgi-passwords", "".join(f"{name} {hashed}\n" for name in USERS))
+        site = self._localized((CONTRIB / "caddy" / "Caddyfile").read_text())
+        site = site.replace("\n:80 {", f"\n{{\n\tadmin off\n\tauto_https off\n}}\nhttp://127.0.0.1:{self.port} {{")
+        path = self.write("Caddyfile", site)
+        environ = [_ENV, f"HOME={self.folder}", f"SELCGI_PROOF={PROOF}"]
+        return [*environ, "caddy", "run", "--adapter", "caddyfile", "--config", str(path)]
 
 
 SERVERS: tuple[type[Server], ...] = (Nginx, Apache, Lighttpd, HAProxy, Caddy)
