@@ -76,7 +76,7 @@ class Settings:
     spool: Path = Path("/var/tmp")  # noqa: S108 - files there are opened with O_TMPFILE, never by name
     spool_bytes: int = 4 << 30  # all unlinked body files of a worker together
     body_memory_bytes: int = 64 * KIB  # of a body, before the rest goes to the spool
-    head_bytes: int = 16 * KIB  # of a response head
+    head_bytes: int = 32 * KIB  # of a response head
     output_bytes: int = 64 * KIB  # read ahead of the web server, then the script is not read any more
     stderr_bytes: int = 64 * KIB  # of a request's stderr forwarded and logged; the rest is counted and dropped
     script_user: str = ""  # empty: selcgi's own user

@@ -37,7 +37,7 @@ class Server:
     name = ""
 
     def __init__(self, folder: Path, cgi: Path, selcgi: Path) -> None:
-        self.folder = folder / self.name
+        self.folder = folder / self.name.replace(" ", "-")
         self.folder.mkdir()
         self.folder.chmod(0o755)
         self.cgi, self.selcgi = cgi, selcgi
@@ -110,14 +110,17 @@ class Nginx(Server):
         self.write("selcgi.d/extra.conf", self.extra)
         self.write("selcgi-params.conf", (CONTRIB / "nginx" / "selcgi-params.conf").read_text())
         self.write("selcgi-proof.conf", f'fastcgi_param SELCGI_PROOF "{PROOF}";\n')
-        site = self._localized((CONTRIB / "nginx" / "selcgi.conf").read_text())
-        site = site.replace("listen 80;", f"listen 127.0.0.1:{self.port};")
+        site = self.site()
         temporary = " ".join(
             f"{kind}_temp_path {self.folder}/{kind};" for kind in ("client_body", "fastcgi", "proxy", "uwsgi", "scgi")
         )
         head = f"pid {self.folder}/pid; error_log {self.folder}/error.log;\nevents {{}}\n"
         path = self.write("nginx.conf", f"{head}http {{ access_log off; {temporary}\n{site}\n}}\n")
         return ["/usr/sbin/nginx", "-c", str(path), "-e", f"{self.folder}/error.log", "-g", "daemon off;"]
+
+    def site(self) -> str:
+        site = self._localized((CONTRIB / "nginx" / "selcgi.conf").read_text())
+        return site.replace("listen 80;", f"listen 127.0.0.1:{self.port};")
 
 
 class Apache(Server):
@@ -129,8 +132,7 @@ class Apache(Server):
         loads = [f"LoadModule {name}_module {modules}/mod_{name}.so" for name in MODULES.split()]
         loads.insert(-2, f"LoadModule authz_host_module {modules}/mod_authz_host.so")
         self.write("selcgi-proof.conf", f"Define SELCGI_PROOF {PROOF}\n")
-        site = self._localized((CONTRIB / "apache" / "selcgi.conf").read_text())
-        site = site.replace("<VirtualHost *:80>", f"<VirtualHost 127.0.0.1:{self.port}>")
+        site = self.site()
         head = [f"ServerRoot {self.folder}", "ServerName localhost", f"PidFile {self.folder}/pid"]
         head += [
             f"Listen 127.0.0.1:{self.port}",
@@ -140,6 +142,10 @@ class Apache(Server):
         ]
         path = self.write("apache.conf", "\n".join([*head, *loads, "Mutex posixsem", site]))
         return ["/usr/sbin/apache2", "-f", str(path), "-D", "FOREGROUND"]
+
+    def site(self) -> str:
+        site = self._localized((CONTRIB / "apache" / "selcgi.conf").read_text())
+        return site.replace("<VirtualHost *:80>", f"<VirtualHost 127.0.0.1:{self.port}>")
 
 
 class Lighttpd(Server):
@@ -160,13 +166,16 @@ class HAProxy(Server):
     name = "haproxy"
 
     def line(self) -> list[str]:
-        site = self._localized((CONTRIB / "haproxy" / "selcgi.cfg").read_text())
+        site = self.site()
         (example,) = [line for line in site.splitlines() if "user alice password" in line]
         crypted = output(["openssl", "passwd", "-5", PASSWORD])
         users = "\n".join(f"    user {name} password {crypted}" for name in USERS)
         site = site.replace(example, users).replace("bind :80", f"bind 127.0.0.1:{self.port}")
         path = self.write("haproxy.cfg", site)
         return [_ENV, f"SELCGI_PROOF={PROOF}", "/usr/sbin/haproxy", "-db", "-f", str(path)]
+
+    def site(self) -> str:
+        return self._localized((CONTRIB / "haproxy" / "selcgi.cfg").read_text())
 
 
 class Caddy(Server):
@@ -183,3 +192,59 @@ class Caddy(Server):
 
 
 SERVERS: tuple[type[Server], ...] = (Nginx, Apache, Lighttpd, HAProxy, Caddy)
+
+
+class NginxKept(Nginx):
+    """Connections to selcgi are kept."""
+
+    name = "nginx kept"
+
+    def site(self) -> str:
+        site = super().site().replace(f"fastcgi_pass unix:{self.selcgi};", "fastcgi_pass kept; fastcgi_keep_conn on;")
+        return f"upstream kept {{ server unix:{self.selcgi}; keepalive 8; }}\n{site}"
+
+
+class NginxStreaming(Nginx):
+    """Uploads go to selcgi while they come, downloads to the client."""
+
+    name = "nginx streaming"
+    extra = "fastcgi_request_buffering off; fastcgi_buffering off;"
+
+
+class ApacheKept(Apache):
+    name = "apache kept"
+
+    def site(self) -> str:
+        return super().site().replace('/cgi/"\n', '/cgi/" enablereuse=on\n')
+
+
+class ApacheHandler(Apache):
+    """As manuals have it: Apache finds the script itself, and must be let into its folder."""
+
+    name = "apache handler"
+
+    def site(self) -> str:
+        kept = [line for line in super().site().splitlines() if not line.strip().startswith("ProxyPass ")]
+        handler = (
+            f"Alias /cgi-bin/ {self.cgi}/\nAlias /open/ {self.cgi}/\n<Directory {self.cgi}>\nRequire all granted\n"
+            f'SetHandler "proxy:unix:{self.selcgi}|fcgi://localhost/"\n</Directory>\n</VirtualHost>'
+        )
+        return "\n".join(kept).replace("</VirtualHost>", handler)
+
+
+class HAProxyMultiplexed(HAProxy):
+    """Several requests at once on one connection."""
+
+    name = "haproxy multiplexed"
+
+    def site(self) -> str:
+        return (
+            super()
+            .site()
+            .replace("option get-values", "option get-values\n    option mpxs-conns\n    option max-reqs 10")
+        )
+
+
+VARIANTS: tuple[type[Server], ...] = (
+    Nginx, NginxKept, NginxStreaming, Apache, ApacheKept, ApacheHandler, Lighttpd, HAProxy, HAProxyMultiplexed, Caddy
+)  # fmt: skip

@@ -43,6 +43,7 @@ class Exchange:
         self.tcp = session.tcp
         self.entry = Entry(listener=session.listener.address)
         self.refused: SelcgiError | None = None  # before it was looked at: unreadable params, too many requests
+        self.takes_stderr = True  # the web server, as FCGI_STDERR
         self.aborted = False  # by FCGI_ABORT_REQUEST or a lost connection: nobody waits for an answer
         self.bytes_out = 0
         self.on_input: Callable[[], None] = _nothing
@@ -62,7 +63,7 @@ class Exchange:
 
     def write_stderr(self, data: bytes) -> None:
         """Bytes for the web server's error log."""
-        if self._session is not None and not self.aborted:
+        if self._session is not None and not self.aborted and self.takes_stderr:
             self._session.write_stderr(self._wire_id, data)
 
     def end(self, app_status: int) -> None:

@@ -102,6 +102,8 @@ def identify(site: Site, exchange: Exchange) -> Request:
     """The params as a request, with a user only if the listener's proof says so."""
     entry, listener = exchange.entry, exchange.listener
     request = read_request(exchange.pairs)
+    # HAProxy 2.6.12 was seen to die of FCGI_STDERR before or between the parts of an answer; later ones ignore it.
+    exchange.takes_stderr = not request.params.get(b"SERVER_SOFTWARE", b"").startswith(b"HAProxy")
     entry.method, entry.auth, entry.user = request.method, request.auth_type, request.user or ""
     secret = site.secrets.get(listener.address)
     user = prove(listener, secret, request.user, request.auth_type, request.proof, exchange.tcp)

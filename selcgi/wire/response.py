@@ -31,7 +31,8 @@ _FIX = "the script must print its headers and an empty line before anything else
 
 @dataclass(frozen=True, slots=True)
 class ResponseHead:
-    """What goes out. `removed` names the `headers` that only encode(keep_sendfile=True) writes.
+    """What goes out. `removed` names the `headers` that only encode(keep_sendfile=True) writes. Location comes first:
+    HAProxy makes any status a 302 when Location comes after it.
 
     `content_length` is how many bytes of body the head promises, None when it promises nothing.
     """
@@ -44,11 +45,9 @@ class ResponseHead:
 
     def encode(self, keep_sendfile: bool = False) -> bytes:
         """The block with its empty line, for one record: HAProxy 2.6 dies of a head that is split over two."""
-        kept = [pair for pair in self.headers if keep_sendfile or not _reads_files(pair[0])]
-        lines = [
-            f"Status: {self.status} {self.reason}".encode("latin-1"),
-            *(name + b": " + value for name, value in kept),
-        ]
+        lines = [name + b": " + value for name, value in self.headers if keep_sendfile or not _reads_files(name)]
+        locations = sum(_is_location(pair) for pair in self.headers)
+        lines.insert(locations, f"Status: {self.status} {self.reason}".encode("latin-1"))
         return b"\r\n".join(lines) + b"\r\n\r\n"
 
 
@@ -101,16 +100,20 @@ def _head(status: tuple[int, str] | None, headers: list[tuple[bytes, bytes]]) ->
         raise BadResponse(f"Content-Length is {b', '.join(sorted(lengths))[:80]!a}")
     if status is None:
         # RFC 3875 sections 6.2.2 and 6.2.3; no web server redirects internally for FastCGI.
-        status = (302, "Found") if any(name.lower() == b"location" for name, _ in headers) else (200, "OK")
+        status = (302, "Found") if any(map(_is_location, headers)) else (200, "OK")
     head = ResponseHead(
         *status,
-        tuple(_once(headers, b"content-length")),
+        tuple(sorted(_once(headers, b"content-length"), key=lambda pair: not _is_location(pair))),
         int(lengths.pop()) if lengths and status[0] not in _NO_BODY else None,
         tuple(dict.fromkeys(name.decode("ascii") for name, _ in headers if _reads_files(name))),
     )
     if len(head.encode(keep_sendfile=True)) > _ONE_RECORD:
         raise BadResponse(f"the head is longer than {_ONE_RECORD} bytes", "print fewer headers")
     return head
+
+
+def _is_location(pair: tuple[bytes, bytes]) -> bool:
+    return pair[0].lower() == b"location"
 
 
 def _once(headers: list[tuple[bytes, bytes]], name: bytes) -> list[tuple[bytes, bytes]]:

@@ -175,6 +175,11 @@ def test_any_output_in_any_pieces_gives_the_same_head_or_bad_response(data: byte
     assert outcomes[0] == outcomes[1] == outcomes[2]
 
 
+def test_location_comes_before_the_status_and_the_rest_keeps_its_order() -> None:
+    head, _ = read(b"Status: 301 Moved\nA: b\nlocation: /there\nC: d\n\n")
+    assert head.encode() == b"location: /there\r\nStatus: 301 Moved\r\nA: b\r\nC: d\r\n\r\n"
+
+
 @given(OUTPUTS)
 @settings(max_examples=300)
 def test_what_is_written_reads_back_as_the_same_head(data: bytes) -> None:
@@ -183,6 +188,8 @@ def test_what_is_written_reads_back_as_the_same_head(data: bytes) -> None:
     except BadResponse:
         return
     written = head.encode(keep_sendfile=True)
-    assert re.fullmatch(rb"Status: [2-5][0-9][0-9] [^\0\r\n]+\r\n(?:[^\0\r\n]+\r\n)*\r\n", written)
+    assert re.fullmatch(
+        rb"(?:Location: [^\0\r\n]*\r\n)*Status: [2-5][0-9][0-9] [^\0\r\n]+\r\n(?:[^\0\r\n]+\r\n)*\r\n", written
+    )
     assert read(written) == (head, b"")
     assert read(head.encode())[0].removed == ()
