@@ -8,6 +8,7 @@ import re
 import shutil
 import socket
 import subprocess
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -125,11 +126,12 @@ class Nginx(Server):
 
 class Apache(Server):
     name = "apache"
+    modules = MODULES
 
     def line(self) -> list[str]:
         self._passwords()
         modules = Path("/usr/lib/apache2/modules")
-        loads = [f"LoadModule {name}_module {modules}/mod_{name}.so" for name in MODULES.split()]
+        loads = [f"LoadModule {name}_module {modules}/mod_{name}.so" for name in self.modules.split()]
         loads.insert(-2, f"LoadModule authz_host_module {modules}/mod_authz_host.so")
         self.write("selcgi-proof.conf", f"Define SELCGI_PROOF {PROOF}\n")
         site = self.site()
@@ -232,6 +234,34 @@ class ApacheHandler(Apache):
         return "\n".join(kept).replace("</VirtualHost>", handler)
 
 
+class ApacheFcgid(Apache):
+    """mod_fcgid starts its own selcgi, on the socket that is its stdin."""
+
+    name = "apache mod_fcgid"
+    modules = f"{MODULES} fcgid"
+
+    def site(self) -> str:
+        self.write("selcgi-fcgid", f"#!/bin/sh\nexec {self._program()} {self._options()}\n").chmod(0o755)
+        site = self._localized((CONTRIB / "apache" / "selcgi-fcgid.conf").read_text())
+        head = f"FcgidIPCDir {self.folder}/fcgid\nFcgidProcessTableFile {self.folder}/fcgid-table\n"
+        return head + site.replace("<VirtualHost *:80>", f"<VirtualHost 127.0.0.1:{self.port}>")
+
+    def _options(self) -> str:
+        site = f"--map {self.folder.parent}/site.map --root {self.cgi}"
+        return f"serve --listen fd:0,identity=auth-type --workers 1 --selinux off --cgroup none {site}"
+
+    def _program(self) -> str:
+        """Where Apache's user may read it, which is not where the tests are."""
+        place = self.folder / "program"
+        for package in ("selcgi", "flup", "click"):
+            found = find_spec(package)
+            assert found is not None
+            assert found.origin is not None
+            shutil.copytree(Path(found.origin).parent, place / package, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(TREE / "bin", place / "bin")
+        return f"/usr/bin/python3 -B {place}/bin/selcgi"
+
+
 class HAProxyMultiplexed(HAProxy):
     """Several requests at once on one connection."""
 
@@ -246,5 +276,6 @@ class HAProxyMultiplexed(HAProxy):
 
 
 VARIANTS: tuple[type[Server], ...] = (
-    Nginx, NginxKept, NginxStreaming, Apache, ApacheKept, ApacheHandler, Lighttpd, HAProxy, HAProxyMultiplexed, Caddy
+    Nginx, NginxKept, NginxStreaming, Apache, ApacheKept, ApacheHandler, ApacheFcgid,
+    Lighttpd, HAProxy, HAProxyMultiplexed, Caddy,
 )  # fmt: skip

@@ -11,7 +11,7 @@ from urllib.parse import unquote_to_bytes
 
 from selcgi.errors import BadRequest
 
-PATH_BYTES = 4096  # of a script's path with its PATH_INFO: PATH_MAX
+PATH_BYTES = 8192  # of a script's path, which the kernel bounds (PATH_MAX), with its PATH_INFO, which is none
 
 _proxied = re.compile(rb"proxy:(?:fcgi|balancer)://[^/]*").match
 _origin = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://[^/?]*").match

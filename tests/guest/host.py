@@ -15,9 +15,10 @@ POLICY = Path("/usr/sbin/policy-rc.d")
 
 
 def install_host_programs(programs: Mapping[str, str] = HOST_PROGRAMS) -> None:
-    """`programs`: name -> Debian package. Says what it installs; GuestFailed when it can't. Starts no service."""
+    """`programs`: name or path -> Debian package. Says what it installs. GuestFailed when it can't."""
     path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
-    missing = sorted({package for name, package in programs.items() if shutil.which(name, path=path) is None})
+    there = {name for name in programs if shutil.which(name, path=path) or Path("/", name).is_file()}
+    missing = sorted({package for name, package in programs.items() if name not in there})
     if missing:
         install_packages(missing)
 

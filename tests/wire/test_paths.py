@@ -108,9 +108,9 @@ def test_query_behind_a_plain_file_name_is_the_second_guess() -> None:
 NOT_ABSOLUTE = (None, "", "srv/x.cgi", "proxy:fcgi://localhost", "proxy:http://localhost/srv/x.cgi")
 
 
-@pytest.mark.parametrize("named", [*NOT_ABSOLUTE, "/" + "x" * 4096])
+@pytest.mark.parametrize("named", [*NOT_ABSOLUTE, "/" + "x" * 8192])
 def test_no_script_is_a_bad_request_that_says_what_to_send(named: str | None) -> None:
-    with pytest.raises(BadRequest, match=r"named no script; .*fastcgi_param SCRIPT_FILENAME|longer than 4096 bytes"):
+    with pytest.raises(BadRequest, match=r"named no script; .*fastcgi_param SCRIPT_FILENAME|longer than 8192 bytes"):
         read(SCRIPT_FILENAME=named, DOCUMENT_ROOT="srv")
 
 
