@@ -36,6 +36,8 @@ class Server:
     """A context manager. `cgi` is the folder of scripts, `folder` takes configuration and logs."""
 
     name = ""
+    streams = False  # a script's output, as it comes
+    streams_uploads = False
 
     def __init__(self, folder: Path, cgi: Path, selcgi: Path) -> None:
         self.folder = folder / self.name.replace(" ", "-")
@@ -126,6 +128,7 @@ class Nginx(Server):
 
 class Apache(Server):
     name = "apache"
+    streams = streams_uploads = True
     modules = MODULES
 
     def line(self) -> list[str]:
@@ -166,6 +169,7 @@ class Lighttpd(Server):
 
 class HAProxy(Server):
     name = "haproxy"
+    streams = streams_uploads = True
 
     def line(self) -> list[str]:
         site = self.site()
@@ -182,6 +186,7 @@ class HAProxy(Server):
 
 class Caddy(Server):
     name = "caddy"
+    streams = True
 
     def line(self) -> list[str]:
         hashed = output(["caddy", "hash-password", "--plaintext", PASSWORD])
@@ -210,6 +215,7 @@ class NginxStreaming(Nginx):
     """Uploads go to selcgi while they come, downloads to the client."""
 
     name = "nginx streaming"
+    streams = streams_uploads = True
     extra = "fastcgi_request_buffering off; fastcgi_buffering off;"
 
 
@@ -217,13 +223,14 @@ class ApacheKept(Apache):
     name = "apache kept"
 
     def site(self) -> str:
-        return super().site().replace('/cgi/"\n', '/cgi/" enablereuse=on\n')
+        return super().site().replace("flushpackets=on", "flushpackets=on enablereuse=on")
 
 
 class ApacheHandler(Apache):
     """As manuals have it: Apache finds the script itself, and must be let into its folder."""
 
     name = "apache handler"
+    streams = False
 
     def site(self) -> str:
         kept = [line for line in super().site().splitlines() if not line.strip().startswith("ProxyPass ")]
@@ -238,6 +245,7 @@ class ApacheFcgid(Apache):
     """mod_fcgid starts its own selcgi, on the socket that is its stdin."""
 
     name = "apache mod_fcgid"
+    streams = streams_uploads = False
     modules = f"{MODULES} fcgid"
 
     def site(self) -> str:

@@ -1,14 +1,16 @@
 """Five real web servers: what a script sees, what a client gets, and what nobody may forge."""
 
+import http.client
 import json
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.conftest import Place, Serve
-from tests.servers import PROOF, SERVERS, HAProxy, Nginx, Server
+from tests.servers import PROOF, SERVERS, VARIANTS, HAProxy, Nginx, Server
 from tests.stack import Selcgi, wait_until
 
 pytestmark = pytest.mark.web
@@ -27,6 +29,9 @@ case $QUERY_STRING in
   early) printf 'Content-Type: text/plain\\n\\nearly\\n' ;;
   big) printf 'Content-Type: text/plain\\n\\n'; head -c 8388608 /dev/zero ;;
   slow) echo $$ > $CGI_MARKS/pid; sleep 600 ;;
+  reads) echo $$ > $CGI_MARKS/pid; cat > /dev/null; echo whole > $CGI_MARKS/whole; printf 'Status: 204\\n\\n' ;;
+  prints) echo $$ > $CGI_MARKS/pid; printf 'Content-Type: text/plain\\n\\n'; cat /dev/zero ;;
+  stream) printf 'Content-Type: text/plain\\n\\nfirst\\n'; until [ -e $CGI_MARKS/go ]; do sleep 0.05; done; echo last ;;
 esac
 """
 ROUND_TRIP = 8 << 20
@@ -52,15 +57,7 @@ def selcgi(place: Place, serve: Serve) -> Iterator[Selcgi]:
     proof.chmod(0o600)
     place.script("show.cgi", SHOW)
     place.script("answers.cgi", ANSWERS)
-    with serve("--cgroup=none", identity=f"proof:{proof}") as running:
-        yield running
-
-
-@pytest.fixture
-def trusting(place: Place, serve: Serve) -> Iterator[Selcgi]:
-    place.script("show.cgi", SHOW)
-    place.script("answers.cgi", ANSWERS)
-    with serve("--cgroup=none") as running:
+    with serve("--cgroup=none", "--timeout=6", "--kill-grace=1", identity=f"proof:{proof}") as running:
         yield running
 
 
@@ -174,8 +171,57 @@ def test_nginx_reads_no_file_for_a_script(place: Place, serve: Serve, allowed: b
         Nginx.extra = ""
 
 
-def test_a_client_that_leaves_nginx_ends_the_script(trusting: Selcgi, place: Place) -> None:
-    with Nginx(place.folder, place.cgi, trusting.socket) as server:
-        server.curl("answers.cgi?slow", "", "--max-time", "1")
-        pid = int((place.marks / "pid").read_text())
+STREAMING = tuple(kind for kind in VARIANTS if kind.streams)
+
+
+@pytest.mark.parametrize("server", STREAMING, indirect=True, ids=lambda kind: kind.name)
+def test_the_first_bytes_come_before_the_script_ends(server: Server, place: Place) -> None:
+    """The script goes on only when the client has read its first line."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    connection.request("GET", "/open/answers.cgi?stream")
+    answer = connection.getresponse()
+    assert answer.read(6) == b"first\n"
+    (place.marks / "go").touch()
+    assert answer.read() == b"last\n"
+    connection.close()
+
+
+def started(place: Place) -> int:
+    """The pid of the script, once it runs."""
+    wait_until("the script", lambda: (place.marks / "pid").exists() and (place.marks / "pid").read_text().strip())
+    return int((place.marks / "pid").read_text())
+
+
+def test_an_upload_that_breaks_off_never_looks_whole(server: Server, place: Place) -> None:
+    """Some servers keep it to themselves; with the others the script is ended before it sees the end of its input."""
+    sock = socket.create_connection(("127.0.0.1", server.port))
+    sock.sendall(
+        b"POST /open/answers.cgi?reads HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n" + bytes(400_000)
+    )
+    if server.streams_uploads:
+        pid = started(place)
+        sock.close()
         wait_until("the end of the script", lambda: not Path(f"/proc/{pid}").exists())
+    sock.close()
+    assert server.ask("show.cgi")[0] == 200
+    assert not (place.marks / "whole").exists()
+
+
+@pytest.mark.parametrize("what", ["slow", "prints"])
+def test_a_client_that_leaves_nginx_ends_the_script(selcgi: Selcgi, place: Place, what: str) -> None:
+    with Nginx(place.folder, place.cgi, selcgi.socket) as server:
+        server.curl(f"answers.cgi?{what}", "", "--max-time", "1", "-o", "/dev/null")
+        pid = started(place)
+        wait_until("the end of the script", lambda: not Path(f"/proc/{pid}").exists())
+    assert selcgi.entry()["killed_by"] == "client"
+
+
+@pytest.mark.parametrize("what", ["slow", "prints"])
+@pytest.mark.parametrize(
+    "server", [kind for kind in SERVERS if kind is not Nginx], indirect=True, ids=lambda one: one.name
+)
+def test_a_client_that_leaves_another_server_ends_the_script_in_time(server: Server, place: Place) -> None:
+    """None of them says that it left."""
+    server.curl("answers.cgi?slow", "", "--max-time", "1", "-o", "/dev/null")
+    pid = started(place)
+    wait_until("the end of the script", lambda: not Path(f"/proc/{pid}").exists())
