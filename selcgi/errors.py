@@ -11,6 +11,7 @@ class SelcgiError(Exception):
 
     status = 500
     step = "internal"
+    limit = ""  # the name of the limit that was hit, if one was
 
     def __init__(self, reason: str, fix: str = "") -> None:
         super().__init__(reason)
@@ -71,7 +72,7 @@ class BodyTooLarge(SelcgiError):
     """The request body is longer than the limit."""
 
     status = 413
-    step = "body"
+    step = limit = "body"
 
 
 class LaunchFailed(SelcgiError):
@@ -113,7 +114,7 @@ class DeadlineExceeded(SelcgiError):
 
     def __init__(self, step: str, reason: str, fix: str = "") -> None:
         super().__init__(reason, fix)
-        self.step = step
+        self.step = self.limit = step
 
 
 class ClientGone(SelcgiError):

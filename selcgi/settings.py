@@ -83,6 +83,8 @@ class Settings:
     cgroup: str = "auto"  # auto, none, or the path of a delegated cgroup v2
     selinux: SelinuxMode = "required"
     pid_file: Path | None = None
+    control: Path | None = None  # UNIX socket of the control process; None: no such process
+    metrics: str = ""  # HOST:PORT of loopback, empty: none
     log_file: Path | None = None  # None: stderr
     log_json: bool = False
     log_level: str = "info"

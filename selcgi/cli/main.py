@@ -12,6 +12,7 @@ from selcgi import VERSION
 from selcgi.cli.mapping import mapping
 from selcgi.cli.run import run
 from selcgi.cli.serve import serve
+from selcgi.cli.status import status
 from selcgi.errors import SelcgiError
 
 COULD_NOT_RUN = 3
@@ -33,6 +34,7 @@ def cli() -> None:
 cli.add_command(serve)
 cli.add_command(run)
 cli.add_command(mapping)
+cli.add_command(status)
 
 
 def main() -> None:

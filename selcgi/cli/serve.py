@@ -31,6 +31,8 @@ from selcgi.settings import ListenerSettings
 @seconds_option("--queue-time", DEFAULTS.queue_seconds, "Longest wait.")
 @click.option("--workers", type=click.IntRange(0, 1024), default=0, show_default="one a processor")
 @click.option("--max-requests", type=click.IntRange(0), default=0, show_default="no limit", help="Then a new worker.")
+@click.option("--control", type=FILE, show_default="none", help="Socket for selcgi status, its owner's only.")
+@click.option("--metrics", metavar="HOST:PORT", default="", show_default="none", help="For Prometheus, on loopback.")
 @click.option("--pid-file", type=FILE, help="Write the supervisor's pid here.")
 @click.option("--log-file", type=FILE, show_default="stderr", help="Opened anew at SIGUSR1.")
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
@@ -46,6 +48,8 @@ def serve(
     queue_time: float,
     workers: int,
     max_requests: int,
+    control: Path | None,
+    metrics: str,
     pid_file: Path | None,
     log_file: Path | None,
     log_format: str,
@@ -72,6 +76,8 @@ def serve(
         queue_seconds=queue_time,
         workers=workers,
         requests_per_worker=max_requests,
+        control=control.absolute() if control is not None else None,
+        metrics=metrics,
         pid_file=pid_file,
         log_file=log_file,
         log_json=log_format == "json",

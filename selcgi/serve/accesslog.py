@@ -43,11 +43,12 @@ class Entry:
     selinux: str = ""  # "off" or "permissive-ok": the protection that this run does not have
     reason: str = ""
     fix: str = ""
+    limit: str = ""  # the one that was hit; not in the line
 
     def blame(self, error: SelcgiError) -> None:
         """The first error of a request is its cause; what follows from it is not."""
         if not self.reason:
-            self.step, self.reason, self.fix = error.step, error.reason, error.fix
+            self.step, self.reason, self.fix, self.limit = error.step, error.reason, error.fix, error.limit
 
     def ended(self, how: Exit) -> None:
         self.exit, self.cpu_s, self.maxrss = str(how), round(how.cpu_seconds, 6), how.maxrss_bytes
@@ -78,5 +79,5 @@ def _text(value: str | int | float | None) -> str:
     return text if _PLAIN.fullmatch(text) else json.dumps(text)
 
 
-_NAMES = tuple(field.name for field in fields(Entry))
+_NAMES = tuple(field.name for field in fields(Entry) if field.name != "limit")
 _WHEN_SET = {"selinux", "reason", "fix"}

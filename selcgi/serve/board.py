@@ -7,10 +7,14 @@ by it cleared when a worker has died; written by serve/admission.py.
 """
 
 import mmap
+import os
+import struct
+import time
 from dataclasses import dataclass
 from enum import IntEnum
 
 from selcgi.errors import Overloaded
+from selcgi.serve.tally import Tally
 
 IDENTITIES = 4096  # of a page, a power of two
 _WINDOW = 32  # places that an identity may be at: that many wait for their turn at one hash before 503
@@ -18,11 +22,13 @@ _MASK = (1 << 64) - 1
 
 
 class Count(IntEnum):
-    """The numbers of a page."""
+    """The numbers of a page. STARTED is in seconds of CLOCK_MONOTONIC."""
 
     PID = 0
-    RUNNING = 1
-    WAITING = 2
+    GENERATION = 1
+    STARTED = 2
+    RUNNING = 3
+    WAITING = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +45,24 @@ class Identity:
 
 
 class Page:
-    """One worker's: its counts, and how many requests of each identity it runs now."""
+    """One worker's: its counts, how many requests of each identity it runs now, and its tally."""
 
-    BYTES = 8 * len(Count) + 8 * IDENTITIES + 4 * IDENTITIES
+    BYTES = 8 * len(Count) + 8 * IDENTITIES + 4 * IDENTITIES + Tally.BYTES
 
     def __init__(self, memory: memoryview) -> None:
-        counts, keys = 8 * len(Count), 8 * IDENTITIES
-        self.counts = memory[:counts].cast("Q")
-        self._keys = memory[counts : counts + keys].cast("Q")
-        self._running = memory[counts + keys :].cast("I")
+        keys = 8 * len(Count)
+        running = keys + 8 * IDENTITIES
+        tally = running + 4 * IDENTITIES
+        self.counts = memory[:keys].cast("Q")
+        self._keys = memory[keys:running].cast("Q")
+        self._running = memory[running:tally].cast("I")
+        self.tally = Tally(memory[tally:])
+
+    def sign(self, generation: int) -> None:
+        """By the worker whose page it is from now on."""
+        self.counts[Count.PID] = os.getpid()
+        self.counts[Count.GENERATION] = generation
+        self.counts[Count.STARTED] = int(time.monotonic())
 
     def running(self, key: int) -> int:
         place = self._find(key)
@@ -70,8 +85,9 @@ class Page:
             self._keys[place] = 0
         self.counts[Count.RUNNING] -= 1
 
-    def clear(self) -> None:
-        """Its worker is dead: nothing of it runs any more."""
+    def bury(self, retired: Tally) -> None:
+        """Its worker is dead: nothing of it runs any more. Its totals stay, in the supervisor's own page."""
+        retired.absorb(self.tally)
         for column in (self.counts, self._keys, self._running):
             for place, value in enumerate(column):
                 if value:
@@ -94,13 +110,33 @@ class Page:
         return next((place for place in range(start, start + _WINDOW) if not self._keys[place]), None)
 
 
+class SupervisorPage:
+    """The supervisor's own: the totals of workers that are gone, and what became of the last reload."""
+
+    _RELOAD = struct.Struct("<d?240s")
+    BYTES = Tally.BYTES + _RELOAD.size
+
+    def __init__(self, memory: memoryview) -> None:
+        self.retired = Tally(memory[: Tally.BYTES])
+        self._reload = memory[Tally.BYTES :]
+
+    def reloaded(self, when: float, good: bool, text: str) -> None:
+        """`when` in seconds since the epoch."""
+        self._RELOAD.pack_into(self._reload, 0, when, good, text.encode("utf-8", "replace")[:240])
+
+    def last_reload(self) -> tuple[float, bool, str]:
+        when, good, text = self._RELOAD.unpack_from(self._reload)
+        return when, good, text.rstrip(b"\0").decode("utf-8", "replace")
+
+
 class Board:
     """All pages, by the worker's number."""
 
     def __init__(self, pages: int) -> None:
-        self._memory = mmap.mmap(-1, pages * Page.BYTES)
+        self._memory = mmap.mmap(-1, pages * Page.BYTES + SupervisorPage.BYTES)
         whole = memoryview(self._memory)
-        self.pages = tuple(Page(whole[at : at + Page.BYTES]) for at in range(0, len(whole), Page.BYTES))
+        self.pages = tuple(Page(whole[at : at + Page.BYTES]) for at in range(0, pages * Page.BYTES, Page.BYTES))
+        self.supervisor = SupervisorPage(whole[pages * Page.BYTES :])
 
     def total(self, count: Count) -> int:
         return sum(page.counts[count] for page in self.pages)

@@ -28,6 +28,7 @@ class SpoolSpace:
             raise Overloaded(
                 f"the spool holds {self.used} bytes, {self.limit} are allowed",
                 "raise --spool-total, or lower --max-body",
+                "spool",
             )
         self.used += size
 

@@ -47,7 +47,8 @@ def run_once(settings: Settings, params: dict[str, str], body: IO[bytes] | None,
         if tree is not None:
             held.callback(tree.remove)
         leaves = tree.leaves(0) if tree is not None else None
-        means = Means(Launcher(site.labels, leaves), Admission(Board(1), 0, settings))
+        board = Board(1)
+        means = Means(Launcher(site.labels, leaves), Admission(board, 0, settings), board.pages[0].tally)
         whole = run_loop(lambda: _serve(site, means, pairs, body, sinks))
     return entries[0], whole
 

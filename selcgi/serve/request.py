@@ -9,6 +9,7 @@ Called by serve/worker.py for each request, and by `selcgi run` through the same
 import asyncio
 import os
 import secrets
+import time
 import traceback
 from collections.abc import Callable
 from contextlib import closing, suppress
@@ -26,6 +27,7 @@ from selcgi.serve.board import Identity
 from selcgi.serve.exchange import Exchange
 from selcgi.serve.relay import Relay
 from selcgi.serve.site import Site, context_text
+from selcgi.serve.tally import Tally
 from selcgi.system.accounts import account
 from selcgi.system.identity import prove
 from selcgi.system.scripts import Located, open_script
@@ -54,6 +56,7 @@ class Means:
 
     launcher: Launcher
     admission: Admission
+    tally: Tally
 
 
 async def serve_request(site: Site, means: Means, exchange: Exchange) -> None:
@@ -73,6 +76,7 @@ async def serve_request(site: Site, means: Means, exchange: Exchange) -> None:
         _refuse(exchange, SelcgiError(f"internal error at {where}: {error!r}", "please report it"))
     await _end(exchange, site.settings.late_body_seconds)
     entry.bytes_out, entry.seconds = exchange.bytes_out, round(loop.time() - began, 6)
+    means.tally.count(entry)
     site.report(entry)
 
 
@@ -124,9 +128,14 @@ async def admit(site: Site, means: Means, exchange: Exchange, decision: Decision
     """Run it in its turn."""
     decision = await _with_length(exchange, decision)
     who = Identity(decision.request.user, exchange.entry.context)
-    await means.admission.enter(who, decision.limits.requests, exchange)
-    with means.admission.place(who):
-        await run(site, means.launcher, exchange, decision)
+    row = means.tally.begin(exchange.entry, time.monotonic())
+    try:
+        await means.admission.enter(who, decision.limits.requests, exchange)
+        means.tally.started(row)
+        with means.admission.place(who):
+            await run(site, means.launcher, exchange, decision)
+    finally:
+        means.tally.end(row)
 
 
 async def run(site: Site, launcher: Launcher, exchange: Exchange, decision: Decision) -> None:

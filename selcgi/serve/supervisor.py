@@ -8,13 +8,13 @@ changes nothing. When a worker dies, all that was its is killed before another t
 import gc
 import logging
 import os
-import resource
 import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from selcgi import VERSION
 from selcgi.errors import SelcgiError, StartRefused
@@ -23,6 +23,8 @@ from selcgi.serve import log
 from selcgi.serve.accesslog import Entry
 from selcgi.serve.admission import Admission
 from selcgi.serve.board import Board
+from selcgi.serve.control import open_control, run_control
+from selcgi.serve.files import fit_files
 from selcgi.serve.request import Means
 from selcgi.serve.site import Site, doubts, open_site
 from selcgi.serve.worker import Listener, run_worker
@@ -37,21 +39,23 @@ LOG = logging.getLogger("selcgi")
 _SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0  # seconds before a worker that died is replaced
 _HEALTHY_SECONDS = 60.0  # a worker that lived so long starts the pauses anew
-# Of a request: socket, three streams, pidfd, script, folder, spool, the five of a cgroup leaf; and an idle connection.
-_FILES_PER_REQUEST = 14
-_FILES_PER_WAITING = 6  # its socket, script, folder and spool; and an idle connection
 _GENERATIONS = 16  # of workers at once: those of earlier reloads are still ending their requests
-_OTHER_FILES = 64  # of a worker: sockets, roots, event loop, modules, and what one launch has open for a moment
+_CONTROL = -1  # number of the control process, which is no worker
 
 
 @dataclass(slots=True)
 class Child:
-    """A worker process. `number` names its cgroup; `generation` counts the reloads before it."""
+    """A worker process, or the control process. `number` names its cgroup and its page; `generation` counts the reloads
+    before it."""
 
     pid: int
     number: int
     generation: int
     started: float
+
+    @property
+    def name(self) -> str:
+        return "control process" if self.number == _CONTROL else f"worker {self.number}"
 
 
 class Supervisor:
@@ -63,12 +67,16 @@ class Supervisor:
         self._labels = open_labels(settings.selinux)
         self._site = self._open()
         self._listeners = tuple(self._listen(held))
+        self._control = open_control(settings)
+        for sock in (*self._control.full, *self._control.numbers):
+            held.callback(close_listener, sock)
         self._tree = open_tree(settings.cgroup)
         if self._tree is not None:
             held.callback(self._tree.remove)
         self._board = Board(_GENERATIONS * self._count)
         self._lifeline = os.pipe()
         self._children: dict[int, Child] = {}
+        self._controller = 0  # pid of the control process
         self._generation = 0
         self._stopping = False
         self._pause = self._start_at = 0.0
@@ -79,7 +87,7 @@ class Supervisor:
         self._tell("READY=1")
         LOG.info("selcgi %s is ready: %s", VERSION, self._description())
         while self._children or not self._stopping:
-            wait = max(0.0, self._start_at - time.monotonic()) if self._missing() else 3600.0
+            wait = max(0.0, self._start_at - time.monotonic()) if self._missing() or self._unanswered() else 3600.0
             info = signal.sigtimedwait(_SIGNALS, wait)
             if info is not None:
                 _HANDLERS[signal.Signals(info.si_signo)](self)
@@ -104,8 +112,12 @@ class Supervisor:
         return site
 
     def _missing(self) -> bool:
-        mine = sum(child.generation == self._generation for child in self._children.values())
+        mine = sum(child.number >= 0 and child.generation == self._generation for child in self._children.values())
         return not self._stopping and mine < self._count
+
+    def _unanswered(self) -> bool:
+        there = any(child.number == _CONTROL for child in self._children.values())
+        return any(self._control) and not there and not self._stopping
 
     @property
     def _count(self) -> int:
@@ -113,33 +125,35 @@ class Supervisor:
 
     def _start_missing(self) -> None:
         while self._missing() and time.monotonic() >= self._start_at:
-            self._fork()
+            self._start_worker()
+        if self._unanswered() and time.monotonic() >= self._start_at:
+            self._fork(_CONTROL, self._answer)
 
-    def _fork(self) -> None:
+    def _start_worker(self) -> None:
         used = {child.number for child in self._children.values()}
         number = next(n for n in range(len(used) + 1) if n not in used)
+        self._fork(number, lambda: self._work(number))
+
+    def _fork(self, number: int, work: Callable[[], None]) -> None:
         gc.freeze()  # a worker's garbage collector must not touch, and so copy, the mapping's pages
         pid = os.fork()
+        child = Child(pid, number, self._generation, time.monotonic())
         if pid == 0:
-            self._become_worker(number)
-        self._children[pid] = Child(pid, number, self._generation, time.monotonic())
-
-    def _become_worker(self, number: int) -> None:
-        """Runs in the child, never returns."""
-        code = 1
-        try:
             os.close(self._lifeline[1])
-            leaves = self._tree.leaves(number) if self._tree is not None else None
-            means = Means(Launcher(self._labels, leaves), Admission(self._board, number, self._settings))
-            run_worker(self._site, self._listeners, means, self._lifeline[0])
-            code = 0
-        except SelcgiError as error:
-            LOG.error("worker %d cannot go on: %s", number, error)
-        except Exception:
-            LOG.exception("worker %d failed", number)
-        finally:
-            logging.shutdown()
-            os._exit(code)
+            _become(child.name, work)
+        self._children[pid] = child
+
+    def _work(self, number: int) -> None:
+        leaves = self._tree.leaves(number) if self._tree is not None else None
+        page = self._board.pages[number]
+        page.sign(self._generation)
+        means = Means(Launcher(self._labels, leaves), Admission(self._board, number, self._settings), page.tally)
+        run_worker(self._site, self._listeners, means, self._lifeline[0])
+
+    def _answer(self) -> None:
+        for listener in self._listeners:
+            listener.sock.close()
+        run_control(self._board, self._labels.note, self._control, self._lifeline[0])
 
     def on_child(self) -> None:
         """Reap. A worker that was not told to end is replaced, later and later when it keeps dying."""
@@ -155,7 +169,8 @@ class Supervisor:
 
     def _buried(self, child: Child, status: int) -> None:
         code = os.waitstatus_to_exitcode(status)
-        self._end_orphans(child)
+        if child.number >= 0:
+            self._end_orphans(child)
         if code == 0 or self._stopping:
             return
         now = time.monotonic()
@@ -164,7 +179,7 @@ class Supervisor:
         self._pause = min(self._pause, _LONGEST_PAUSE)
         self._start_at = now + self._pause
         how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
-        LOG.error("worker %d (pid %d) ended: %s; replaced in %g s", child.number, child.pid, how, self._pause)
+        LOG.error("%s (pid %d) ended: %s; replaced in %g s", child.name, child.pid, how, self._pause)
 
     def _end_orphans(self, child: Child) -> None:
         """Nothing of a dead worker's requests may live on."""
@@ -172,9 +187,9 @@ class Supervisor:
             ended = self._tree.kill_worker(child.number)
         else:
             ended = end_children(spare=self._children.keys())
-        self._board.pages[child.number].clear()
+        self._board.pages[child.number].bury(self._board.supervisor.retired)
         if not ended:
-            LOG.error("processes of worker %d (pid %d) are still there after SIGKILL", child.number, child.pid)
+            LOG.error("processes of %s (pid %d) are still there after SIGKILL", child.name, child.pid)
 
     def on_hangup(self) -> None:
         """Reload: build, then swap; a mistake changes nothing and is loud."""
@@ -185,14 +200,16 @@ class Supervisor:
             fresh = self._open()
         except SelcgiError as error:
             LOG.error("reload refused, the mapping in use stays: %s", error)
+            self._board.supervisor.reloaded(time.time(), False, str(error))
         else:
             old, self._site = self._site, fresh
             old.close()
             self._generation += 1
             self._start_at = 0.0
             self._start_missing()
-            self._signal(lambda child: child.generation < self._generation)
+            self._signal(lambda child: child.number >= 0 and child.generation < self._generation)
             LOG.info("reloaded: %s", ", ".join(map(str, self._settings.maps)))
+            self._board.supervisor.reloaded(time.time(), True, "")
         self._tell("READY=1")
 
     def on_rotated(self) -> None:
@@ -222,7 +239,7 @@ def supervise(settings: Settings) -> None:
     """Serve until SIGTERM. StartRefused or MappingError, before anything runs, when that can't be done safely."""
     os.umask(0o027)
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-    settings = _fit_files(settings)
+    settings = fit_files(settings)
     set_child_subreaper()
     with ExitStack() as held:
         supervisor = Supervisor(settings, held)
@@ -232,20 +249,19 @@ def supervise(settings: Settings) -> None:
         supervisor.run()
 
 
-def _fit_files(settings: Settings) -> Settings:
-    """As many open files as the admitted requests need, no more: old scripts close every descriptor up to the limit.
-    Where the hard limit is lower, fewer are admitted: the others get 503, not a launch that fails."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most, queue = settings.worker_requests or settings.concurrent_requests, settings.queue_length
-    files = max(soft, min(most * _FILES_PER_REQUEST + queue * _FILES_PER_WAITING + _OTHER_FILES, hard))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
-    queue = min(queue, (files - _OTHER_FILES) // (4 * _FILES_PER_WAITING))
-    fitting = (files - _OTHER_FILES - queue * _FILES_PER_WAITING) // _FILES_PER_REQUEST
-    if fitting < 1:
-        raise StartRefused(f"{files} open files do not suffice for one request", "raise LimitNOFILE= (ulimit -n)")
-    if fitting < most:
-        LOG.warning("at most %d requests at once in a worker, not %d: raise LimitNOFILE= for more", fitting, most)
-    return replace(settings, worker_requests=min(fitting, most), queue_length=queue)
+def _become(name: str, work: Callable[[], None]) -> NoReturn:
+    """A forked process's whole life."""
+    code = 1
+    try:
+        work()
+        code = 0
+    except SelcgiError as error:
+        LOG.error("%s cannot go on: %s", name, error)
+    except Exception:
+        LOG.exception("%s failed", name)
+    finally:
+        logging.shutdown()
+        os._exit(code)
 
 
 def _write_pid(path: Path) -> None:

@@ -18,7 +18,7 @@ from tests.stack import PATIENCE, PROGRAM, TREE, Ask, Selcgi, ask, wait_until
 
 SLOW = "#!/bin/sh\nsleep 2\nprintf 'Content-Type: text/plain\\n\\nslow\\n'\n"
 HELLO = "#!/bin/sh\nprintf 'Content-Type: text/plain\\n\\nhello\\n'\n"
-FILES_FOR_TWO = 64 + 2 * 14 + 6  # and one that waits: serve/supervisor.py
+FILES_FOR_TWO = 64 + 2 * 14 + 6  # and one that waits: serve/files.py
 PER_CONNECTION = 64  # settings.py
 
 

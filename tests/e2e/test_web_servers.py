@@ -216,7 +216,6 @@ def test_a_client_that_leaves_nginx_ends_the_script(selcgi: Selcgi, place: Place
     assert selcgi.entry()["killed_by"] == "client"
 
 
-@pytest.mark.parametrize("what", ["slow", "prints"])
 @pytest.mark.parametrize(
     "server", [kind for kind in SERVERS if kind is not Nginx], indirect=True, ids=lambda one: one.name
 )

@@ -4,6 +4,7 @@ Needs systemd as PID 1, so bin/test boots a guest of its own kind for this file.
 """
 
 import errno
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -60,7 +61,7 @@ def nginx() -> Iterator[web.WebServer]:
 
 def test_service_runs_confined_without_capabilities(nginx: web.WebServer) -> None:  # noqa: ARG001
     assert prop("ActiveState") == "active"
-    assert len(workers()) == os.cpu_count()
+    assert len(workers()) == (os.cpu_count() or 1) + 1, "and the control process"
     for pid in (main_pid(), *workers()):
         assert Path(f"/proc/{pid}/attr/current").read_text().rstrip("\0\n") == "system_u:system_r:selcgi_t:s0"
         status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
@@ -75,6 +76,15 @@ def test_request_is_answered_in_its_context_and_cgroup(nginx: web.WebServer) -> 
     assert context == site.context_of("alice")
     assert "/selcgi.service/worker-" in cgroup
     assert nginx.ask("show.cgi", "carol")[0] == 403
+
+
+def test_administrator_sees_what_it_does(nginx: web.WebServer) -> None:
+    assert nginx.ask("show.cgi", "alice")[0] == 200
+    found = json.loads(site.run(site.PROGRAM, "status", "--json"))
+    assert found["selinux"] == "enforcing"
+    assert {row["pid"] for row in found["workers"]} < set(workers())
+    assert found["users"]["alice"]["answers"] >= 1
+    assert site.run("stat", "-c", "%a %U", "/run/selcgi/control.sock") == "600 selcgi\n"
 
 
 def test_script_is_born_in_its_leaf(nginx: web.WebServer) -> None:
@@ -104,9 +114,9 @@ def test_reload_takes_the_new_mapping(nginx: web.WebServer) -> None:
 
 
 def test_killed_worker_is_replaced(nginx: web.WebServer) -> None:
-    killed = workers()[0]
-    os.kill(killed, signal.SIGKILL)
-    wait_until("another worker", lambda: killed not in workers() and len(workers()) == os.cpu_count())
+    before = workers()
+    os.kill(before[0], signal.SIGKILL)
+    wait_until("another worker", lambda: before[0] not in workers() and len(workers()) == len(before))
     assert nginx.ask("show.cgi", "alice")[0] == 200
 
 

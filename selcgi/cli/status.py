@@ -1,0 +1,111 @@
+"""`selcgi status`: what a running selcgi does now, as a table or JSON. Holds no logic but the columns."""
+
+import http.client
+import json
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from selcgi.cli.options import FILE
+from selcgi.errors import StartRefused
+
+CONTROL = Path("/run/selcgi/control.sock")
+_SECONDS = 10.0
+_CLEAR = "\033[H\033[2J"
+
+
+@click.command()
+@click.option("--control", type=FILE, default=CONTROL, show_default=True, help="As given to selcgi serve.")
+@click.option("--json", "as_json", is_flag=True, help="Everything, for programs.")
+@click.option("--metrics", is_flag=True, help="Numbers, as Prometheus reads them.")
+@click.option("--watch", is_flag=True, help="Again every two seconds, until Ctrl-C.")
+def status(control: Path, as_json: bool, metrics: bool, watch: bool) -> None:
+    """Show workers, requests in progress, totals, limits hit, the last reload.
+
+    \b
+    selcgi status --watch
+    selcgi status --json | jq .requests
+    """
+    while True:
+        if metrics or as_json:
+            text = ask(control, "/metrics" if metrics else "/status").rstrip()
+        else:
+            text = show(json.loads(ask(control, "/status")))
+        click.echo(f"{_CLEAR if watch and sys.stdout.isatty() else ''}{text}")
+        if not watch:
+            return
+        time.sleep(2)
+
+
+class _Connection(http.client.HTTPConnection):
+    """HTTP over a UNIX socket."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=_SECONDS)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(_SECONDS)
+        self.sock.connect(str(self._path))
+
+
+def ask(control: Path, path: str) -> str:
+    """A page of the control process. StartRefused when nobody answers."""
+    connection = _Connection(control)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().read().decode()
+    except (OSError, http.client.HTTPException) as error:
+        fix = "start selcgi serve with --control, and ask as its user or root"
+        raise StartRefused(f"no selcgi answers at {control}: {error}", fix) from error
+    finally:
+        connection.close()
+
+
+def show(found: dict[str, Any]) -> str:
+    """The tables, a blank line between them."""
+    head = f"selcgi {found['version']}, selinux {found['selinux'].removeprefix('selinux=')}: "
+    head += f"{found['running']} running, {found['waiting']} waiting"
+    parts = [
+        click.style(head, bold=True),
+        _table(found["workers"], ("pid", "generation", "seconds", "running", "waiting", "answers")),
+        _table(found["requests"], ("seconds", "state", "user", "context", "script", "worker", "id")),
+        _line("answers", found["answers"]),
+        _line("limits hit", found["limits"]),
+        _table(
+            [{"user": user or "(nobody)", **row} for user, row in found["users"].items()], ("user", "answers", "failed")
+        ),
+        _reload(found["reload"]),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _table(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> str:
+    if not rows:
+        return ""
+    cells = [columns, *(tuple(_plain(str(row[name] or "-")) for name in columns) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+    return "\n".join((click.style(lines[0], underline=True), *lines[1:]))
+
+
+def _plain(text: str) -> str:
+    """Names come from clients; a terminal must not act on them."""
+    return "".join(one if one.isprintable() else "?" for one in text)
+
+
+def _line(title: str, numbers: dict[str, int]) -> str:
+    return f"{title}: {', '.join(f'{name} x {number}' for name, number in numbers.items())}" if numbers else ""
+
+
+def _reload(last: dict[str, Any] | None) -> str:
+    if last is None:
+        return ""
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(last["time"]))
+    what = click.style("taken over", fg="green") if last["good"] else click.style(f"refused: {last['error']}", fg="red")
+    return f"last reload: {when}, {what}"

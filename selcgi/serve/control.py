@@ -1,0 +1,89 @@
+"""The control process: answers /status and /metrics over a UNIX socket, /metrics over a loopback port too.
+
+Decides nothing about requests: it has no listener, no mapping and no secret, reads the board, and ends with its
+supervisor. One question at a time, each within seconds, so that a slow asker costs nothing but its own answer. The
+socket is its owner's only. Forked by serve/supervisor.py.
+"""
+
+import json
+import select
+import signal
+import socket
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler
+from socketserver import BaseServer, TCPServer
+from typing import Any, NamedTuple
+
+from selcgi.serve.board import Board
+from selcgi.serve.status import metrics, status
+from selcgi.settings import ListenerSettings, Settings
+from selcgi.system.sockets import open_listener
+
+_SECONDS = 5.0  # for one question and its answer
+
+
+class Answerer(BaseHTTPRequestHandler):
+    """One question (RFC 9112). `pages`: path -> content type and what makes the text."""
+
+    timeout = _SECONDS
+    server_version = "selcgi"
+    pages: dict[str, tuple[str, Callable[[], str]]] = {}
+
+    def do_GET(self) -> None:
+        kind, make = self.pages.get(self.path, ("", None))
+        text = make().encode() if make is not None else b""
+        self.send_response(200 if make is not None else 404)
+        self.send_header("Content-Type", kind or "text/plain")
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, *_: Any) -> None:
+        """Not in the log of requests."""
+
+    def address_string(self) -> str:
+        return "-"
+
+
+class _Server(TCPServer):
+    """On a socket that was opened before; an asker that vanishes is no error."""
+
+    def __init__(self, sock: socket.socket, pages: dict[str, tuple[str, Callable[[], str]]]) -> None:
+        BaseServer.__init__(self, sock.getsockname(), type("Asked", (Answerer,), {"pages": pages}))
+        self.socket = sock
+
+    def handle_error(self, *_: Any) -> None:
+        """The answer was not wanted any more."""
+
+
+class Sockets(NamedTuple):
+    """Of the control process: those that are asked everything, and those that are asked for metrics only."""
+
+    full: list[socket.socket]
+    numbers: list[socket.socket]
+
+
+def open_control(settings: Settings) -> Sockets:
+    """--control, for its owner only, and --metrics, on loopback. StartRefused when one can't be had like that."""
+    asked = [
+        ListenerSettings(f"unix:{settings.control}", mode=0o600) if settings.control is not None else None,
+        ListenerSettings(f"tcp:{settings.metrics}") if settings.metrics else None,
+    ]
+    return Sockets(*(open_listener(one) if one is not None else [] for one in asked))
+
+
+def run_control(board: Board, note: str, sockets: Sockets, lifeline: int) -> None:
+    """Answer until SIGTERM or until the supervisor is gone."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    pages = {
+        "/status": ("application/json", lambda: json.dumps(status(board, note))),
+        "/metrics": ("text/plain; version=0.0.4", lambda: metrics(status(board, note))),
+    }
+    servers = [_Server(sock, pages) for sock in sockets.full]
+    servers += [_Server(sock, {"/metrics": pages["/metrics"]}) for sock in sockets.numbers]
+    by_fd = {server.fileno(): server for server in servers}
+    while lifeline not in (ready := select.select([lifeline, *by_fd], [], [])[0]):
+        for fd in ready:
+            by_fd[fd].handle_request()
