@@ -22,7 +22,7 @@ ROOT = Path("/srv/cgi")
 _DAY = 86400
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 _BYTES = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
-FILE = click.Path(path_type=Path)
+FILE = click.Path(path_type=Path, readable=False)  # whether it may be used, whoever opens it says
 DEFAULTS = Settings()
 
 

@@ -61,7 +61,7 @@ def ask(control: Path, path: str) -> str:
         connection.request("GET", path)
         return connection.getresponse().read().decode()
     except (OSError, http.client.HTTPException) as error:
-        fix = "start selcgi serve with --control, and ask as its user or root"
+        fix = "start selcgi serve with --control, and ask as its user: runuser -u selcgi -- selcgi status"
         raise StartRefused(f"no selcgi answers at {control}: {error}", fix) from error
     finally:
         connection.close()

@@ -80,7 +80,7 @@ def test_request_is_answered_in_its_context_and_cgroup(nginx: web.WebServer) -> 
 
 def test_administrator_sees_what_it_does(nginx: web.WebServer) -> None:
     assert nginx.ask("show.cgi", "alice")[0] == 200
-    found = json.loads(site.run(site.PROGRAM, "status", "--json"))
+    found = json.loads(site.run(*site.as_service(), "status", "--json"))
     assert found["selinux"] == "enforcing"
     assert {row["pid"] for row in found["workers"]} < set(workers())
     assert found["users"]["alice"]["answers"] >= 1
