@@ -43,7 +43,7 @@ class Deadlines:
             "write": settings.write_seconds,
         }
         self._since: dict[str, float | None] = {"total": now, "first-byte": now, "idle": now, "write": None}
-        self._timer: asyncio.TimerHandle | None = loop.call_at(self._next()[0], self._look)
+        self._timer: asyncio.TimerHandle | None = loop.call_at(now + min(self._seconds.values()), self._look)
 
     def moved(self) -> None:
         """A byte went in or out of the script."""

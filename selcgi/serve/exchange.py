@@ -10,6 +10,7 @@ from typing import Protocol
 from selcgi.errors import SelcgiError
 from selcgi.serve.accesslog import Entry
 from selcgi.serve.body import Body
+from selcgi.serve.poller import Poller
 from selcgi.settings import ListenerSettings
 
 Pairs = tuple[tuple[bytes, bytes], ...]
@@ -20,12 +21,13 @@ class Connected(Protocol):
 
     listener: ListenerSettings
     tcp: bool
+    poller: Poller
 
     @property
     def blocked(self) -> bool: ...
     def write(self, wire_id: int, data: bytes) -> None: ...
     def write_stderr(self, wire_id: int, data: bytes) -> None: ...
-    def end(self, wire_id: int, app_status: int) -> None: ...
+    def end(self, wire_id: int, app_status: int, last: bytes) -> None: ...
     def break_off(self, wire_id: int) -> None: ...
 
 
@@ -41,6 +43,7 @@ class Exchange:
         self.body = body
         self.listener = session.listener
         self.tcp = session.tcp
+        self.poller = session.poller
         self.entry = Entry(listener=session.listener.address)
         self.refused: SelcgiError | None = None  # before it was looked at: unreadable params, too many requests
         self.takes_stderr = True  # the web server, as FCGI_STDERR
@@ -50,6 +53,7 @@ class Exchange:
         self.on_output: Callable[[], None] = _nothing
         self._session: Connected | None = session
         self._wire_id = wire_id
+        self._last = b""
 
     @property
     def blocked(self) -> bool:
@@ -61,6 +65,16 @@ class Exchange:
         if self._session is not None and not self.aborted:
             self._session.write(self._wire_id, data)
 
+    def write_last(self, data: bytes) -> None:
+        """The rest of the response, which may wait for flush() or end(), so that both take one packet."""
+        self.bytes_out += len(data)
+        self._last += data
+
+    def flush(self) -> None:
+        last, self._last = self._last, b""
+        if last and self._session is not None and not self.aborted:
+            self._session.write(self._wire_id, last)
+
     def write_stderr(self, data: bytes) -> None:
         """Bytes for the web server's error log."""
         if self._session is not None and not self.aborted and self.takes_stderr:
@@ -70,10 +84,11 @@ class Exchange:
         """The response is complete."""
         session, self._session = self._session, None
         if session is not None:
-            session.end(self._wire_id, app_status)
+            session.end(self._wire_id, app_status, b"" if self.aborted else self._last)
 
     def break_off(self) -> None:
         """The response can't be completed: the web server must not take it for a whole one."""
+        self.flush()
         session, self._session = self._session, None
         if session is not None:
             session.break_off(self._wire_id)

@@ -4,17 +4,17 @@ Decides when stdin is closed: when the whole body was written, or the script has
 It is never closed because a body broke off: a truncated upload must not look complete. Used by serve/relay.py.
 """
 
-import asyncio
 import os
 
 from selcgi.serve.body import Body
+from selcgi.serve.poller import Poller
 
 
 class Feeder:
     """Owns the write end `fd` of a script's stdin, non-blocking; -1 means that there is none."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, fd: int, body: Body) -> None:
-        self._loop = loop
+    def __init__(self, poller: Poller, fd: int, body: Body) -> None:
+        self._poller = poller
         self._fd = fd
         self._body = body
         self._waiting = False
@@ -65,7 +65,7 @@ class Feeder:
 
     def _wait(self, wanted: bool) -> None:
         if wanted and not self._waiting:
-            self._loop.add_writer(self._fd, self.push)
+            self._poller.add_writer(self._fd, self.push)
         elif self._waiting and not wanted:
-            self._loop.remove_writer(self._fd)
+            self._poller.remove_writer(self._fd)
         self._waiting = wanted

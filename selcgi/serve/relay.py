@@ -9,6 +9,7 @@ import asyncio
 import os
 from collections.abc import Callable
 from enum import Enum
+from functools import partial
 
 from selcgi.errors import ClientGone, DeadlineExceeded, LaunchFailed, SelcgiError
 from selcgi.launch.running import Running
@@ -42,13 +43,14 @@ class Relay:
         self, running: Running, exchange: Exchange, answer: Answer, limits: Limits, settings: Settings
     ) -> None:
         self._loop = asyncio.get_running_loop()
+        self._poller = exchange.poller
         self._running = running
         self._exchange = exchange
         self._settings = settings
         self._entry = exchange.entry
         self._answer = answer
         self._stderr = StderrLog(exchange, exchange.entry.id, settings.stderr_bytes)
-        self._feeder = Feeder(self._loop, running.stdin, exchange.body)
+        self._feeder = Feeder(self._poller, running.stdin, exchange.body)
         self._deadlines = Deadlines(self._loop, limits, settings, self._fail)
         self._phase = Phase.RUNNING
         self._error: SelcgiError | None = None
@@ -62,7 +64,7 @@ class Relay:
         running = self._running
         self._exchange.on_input = lambda: self._safely(self._input)
         self._exchange.on_output = lambda: self._safely(self._output)
-        self._loop.add_reader(running.wake, self._safely, self._woken)
+        self._poller.add_reader(running.wake, partial(self._safely, self._woken))
         self._listen(running.stderr, True)
         self._listen(running.stdout, True)
         self._safely(self._input)
@@ -140,7 +142,7 @@ class Relay:
         self._finish()
 
     def _gone(self) -> None:
-        self._loop.remove_reader(self._running.wake)
+        self._poller.remove_reader(self._running.wake)
         self._feeder.close()
         if self._error is not None:
             self._finish()
@@ -192,17 +194,17 @@ class Relay:
             return
         if self._phase is Phase.GONE:
             self._drain()
-        if self._may_send():
-            data = self._answer.take()
-            if data:
-                self._exchange.write(data)
+        if self._phase is Phase.GONE and not self._open:
+            self._exchange.write_last(self._answer.take())
+            self._answer.finish()
+            self._exchange.write_last(self._answer.take())
+            self._finish()
+            return
+        if self._may_send() and (data := self._answer.take()):
+            self._exchange.write(data)
         self._deadlines.waiting(self._exchange.blocked)
         stdout = self._running.stdout
         self._listen(stdout, not self._full() and stdout in self._open)
-        if self._phase is Phase.GONE and not self._open:
-            self._answer.finish()
-            self._exchange.write(self._answer.take())
-            self._finish()
 
     def _may_send(self) -> bool:
         """nginx drops the rest of an upload at the first response head: hold it until the body is here or unwanted."""
@@ -228,10 +230,10 @@ class Relay:
             return
         if wanted:
             reader = self._stdout_readable if fd == self._running.stdout else self._stderr_readable
-            self._loop.add_reader(fd, self._safely, reader)
+            self._poller.add_reader(fd, partial(self._safely, reader))
             self._reading.add(fd)
         else:
-            self._loop.remove_reader(fd)
+            self._poller.remove_reader(fd)
             self._reading.discard(fd)
 
     def _silence(self) -> None:
@@ -251,7 +253,7 @@ class Relay:
         self._exchange.on_input = self._exchange.on_output = lambda: None
         if self._timer is not None:
             self._timer.cancel()
-        self._loop.remove_reader(self._running.wake)
+        self._poller.remove_reader(self._running.wake)
         self._feeder.close()
         self._stderr.close()
         os.close(self._running.stdout)

@@ -227,7 +227,7 @@ def _refuse(exchange: Exchange, error: SelcgiError) -> None:
     entry.status = error.status
     if not isinstance(error, ClientGone):
         retry = _RETRY_SECONDS if isinstance(error, Overloaded) else None
-        exchange.write(error_page(error.status, entry.id, retry))
+        exchange.write_last(error_page(error.status, entry.id, retry))
 
 
 async def _end(exchange: Exchange, seconds: float) -> None:
@@ -235,6 +235,7 @@ async def _end(exchange: Exchange, seconds: float) -> None:
     body = exchange.body
     body.discard()
     if not body.ended and not exchange.aborted:
+        exchange.flush()
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await _input_until(exchange, lambda: body.ended, seconds)

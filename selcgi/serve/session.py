@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from selcgi.errors import ProtocolError, SelcgiError
 from selcgi.serve.body import Body
 from selcgi.serve.exchange import Exchange, Pairs
+from selcgi.serve.poller import Poller
 from selcgi.settings import ListenerSettings, Settings
 from selcgi.wire.connection import (
     BodyChunk,
@@ -35,6 +36,8 @@ class Owner(Protocol):
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop: ...
+    @property
+    def poller(self) -> Poller: ...
     @property
     def settings(self) -> Settings: ...
     def body(self) -> Body: ...
@@ -58,8 +61,9 @@ class Session:
         self._since = owner.loop.time()  # when it last had nothing to do, or last sent a byte
         self._closing = False
         self._late_bytes = 0
-        self._linger: asyncio.TimerHandle | None = None
-        owner.loop.add_reader(sock, self._readable)
+        self._lingering = False
+        self.poller = owner.poller
+        self.poller.add_reader(sock.fileno(), self._readable)
         self._readable()
 
     @property
@@ -76,18 +80,18 @@ class Session:
     def write_stderr(self, wire_id: int, data: bytes) -> None:
         self._send(self._connection.stderr(wire_id, data))
 
-    def end(self, wire_id: int, app_status: int) -> None:
-        """The answer is complete; the connection stays if the web server wants it."""
+    def end(self, wire_id: int, app_status: int, last: bytes) -> None:
+        """The answer is complete with `last`; the connection stays if the web server wants it."""
         del self._exchanges[wire_id]
         self._closing = not self._keep.pop(wire_id) or self._closing
         self._since = self._owner.loop.time()
-        self._send(self._connection.end(wire_id, app_status))
+        self._send(self._connection.stdout(wire_id, last) + self._connection.end(wire_id, app_status))
         self._finish()
 
     def break_off(self, wire_id: int) -> None:
         """Close without END_REQUEST, so that the web server sees the break; not while others use the connection."""
         if len(self._exchanges) > 1:
-            self.end(wire_id, 1)
+            self.end(wire_id, 1, b"")
             return
         del self._exchanges[wire_id]
         self.close()
@@ -95,7 +99,8 @@ class Session:
     def sweep(self, now: float) -> None:
         """Close when it has had no request, or the web server has taken no byte, for too long."""
         settings = self._owner.settings
-        seconds = settings.write_seconds if self._out else settings.connection_idle_seconds
+        quiet = _LINGER_SECONDS if self._lingering else settings.connection_idle_seconds
+        seconds = settings.write_seconds if self._out else quiet
         if (self._out or not self._exchanges) and now - self._since > seconds:
             self.close()
 
@@ -108,10 +113,8 @@ class Session:
         """At once, whatever is in progress."""
         if self._sock.fileno() < 0:
             return
-        self._owner.loop.remove_reader(self._sock)
-        self._owner.loop.remove_writer(self._sock)
-        if self._linger is not None:
-            self._linger.cancel()
+        self.poller.remove_reader(self._sock.fileno())
+        self.poller.remove_writer(self._sock.fileno())
         self._sock.close()
         self._owner.closed(self)
         for exchange in list(self._exchanges.values()):
@@ -127,7 +130,7 @@ class Session:
             data = b""
         if not data:
             self.close()
-        elif self._linger is not None:
+        elif self._lingering:
             self._throw_away(data)
         else:
             self._receive(data)
@@ -185,7 +188,7 @@ class Session:
         if sent < len(data):
             self._out += data[sent:]
             self._since = self._owner.loop.time()
-            self._owner.loop.add_writer(self._sock, self._writable)
+            self.poller.add_writer(self._sock.fileno(), self._writable)
 
     def _try(self, data: bytes | bytearray) -> int:
         try:
@@ -200,16 +203,16 @@ class Session:
         del self._out[: self._try(self._out)]
         self._since = self._owner.loop.time()
         if not self._out and self._sock.fileno() >= 0:
-            self._owner.loop.remove_writer(self._sock)
+            self.poller.remove_writer(self._sock.fileno())
         for exchange in list(self._exchanges.values()):
             exchange.on_output()
         self._finish()
 
     def _finish(self) -> None:
         """Half-close once everything is answered and sent, then wait for the peer to do the same."""
-        if not self._closing or not self.idle or self._linger is not None or self._sock.fileno() < 0:
+        if not self._closing or not self.idle or self._lingering or self._sock.fileno() < 0:
             return
-        self._linger = self._owner.loop.call_later(_LINGER_SECONDS, self.close)
+        self._lingering, self._since = True, self._owner.loop.time()
         try:
             self._sock.shutdown(socket.SHUT_WR)
         except OSError:

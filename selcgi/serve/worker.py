@@ -18,6 +18,7 @@ from selcgi.errors import Overloaded, SelcgiError
 from selcgi.serve import log
 from selcgi.serve.body import Body, SpoolSpace
 from selcgi.serve.exchange import Exchange
+from selcgi.serve.poller import Poller
 from selcgi.serve.request import Means, serve_request
 from selcgi.serve.session import Session
 from selcgi.serve.site import Site
@@ -46,6 +47,8 @@ class Worker:
         self.loop = asyncio.get_running_loop()
         self._site = site
         self._means = means
+        self.poller = Poller()
+        self.loop.add_reader(self.poller.fileno(), self.poller.dispatch)
         self._listeners = listeners
         self._lifeline = lifeline
         self._space = SpoolSpace(site.settings.spool_bytes)

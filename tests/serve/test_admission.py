@@ -11,6 +11,7 @@ from selcgi.serve.admission import Admission
 from selcgi.serve.board import Board, Count, Identity
 from selcgi.serve.body import Body, SpoolSpace
 from selcgi.serve.exchange import Exchange
+from selcgi.serve.poller import Poller
 from selcgi.settings import ListenerSettings, Settings
 
 ALICE, BOB, CAROL = (Identity(name, "user_webapp_t:s0") for name in ("alice", "bob", "carol"))
@@ -22,6 +23,7 @@ class NoSession:
 
     listener = ListenerSettings("unix:/x")
     tcp = False
+    poller = Poller()
     blocked = False
 
     def write(self, *_: object) -> None: ...

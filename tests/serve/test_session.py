@@ -10,6 +10,7 @@ import pytest
 from selcgi.errors import SelcgiError
 from selcgi.serve.body import Body, SpoolSpace
 from selcgi.serve.exchange import Exchange
+from selcgi.serve.poller import Poller
 from selcgi.serve.session import Session
 from selcgi.settings import ListenerSettings, Settings
 from selcgi.wire.records import Kind, encode_record
@@ -19,29 +20,12 @@ BEGIN = encode_record(Kind.BEGIN_REQUEST, 1, bytes((0, 1, 1, 0, 0, 0, 0, 0))) + 
 
 
 class Loop:
-    """What a session uses of an event loop; nothing happens by itself."""
+    """What a session uses of an event loop: its clock."""
 
-    def __init__(self) -> None:
-        self.now = 1000.0
-        self.writers: dict[socket.socket, Any] = {}
+    now = 1000.0
 
     def time(self) -> float:
         return self.now
-
-    def add_reader(self, *_: object) -> None: ...
-    def remove_reader(self, *_: object) -> None: ...
-
-    def add_writer(self, sock: socket.socket, call: Any) -> None:
-        self.writers[sock] = call
-
-    def remove_writer(self, sock: socket.socket) -> None:
-        self.writers.pop(sock, None)
-
-    def call_later(self, *_: object) -> Any:
-        return asyncio.Handle(lambda: None, (), cast(Any, self))
-
-    def get_debug(self) -> bool:
-        return False
 
 
 class Owner:
@@ -50,6 +34,7 @@ class Owner:
     def __init__(self) -> None:
         self.turned = Loop()
         self.loop = cast(asyncio.AbstractEventLoop, cast(Any, self.turned))
+        self.poller = Poller()
         self.settings = SETTINGS
         self.exchanges: list[Exchange] = []
         self.errors: list[SelcgiError] = []
@@ -91,8 +76,7 @@ class Line:
     def take(self) -> int:
         """The peer reads; the session may write again."""
         taken = len(self.peer.recv(1 << 20))
-        for call in list(self.owner.turned.writers.values()):
-            call()
+        self.owner.poller.dispatch()
         return taken
 
 
@@ -103,6 +87,7 @@ def lines() -> Iterator[list[Line]]:
     for line in made:
         line.session.close()
         line.peer.close()
+        line.owner.poller.close()
 
 
 def connect(lines: list[Line], data: bytes) -> Line:
@@ -166,3 +151,35 @@ def test_a_drained_connection_takes_no_other_request(lines: list[Line]) -> None:
     received = line.peer.recv(1 << 16)
     assert encode_record(Kind.END_REQUEST, 1, bytes(8)) in received
     assert line.peer.recv(1) == b"", "half-closed: the peer sees the end"
+
+
+def test_a_peer_that_does_not_close_after_the_answer_is_left(lines: list[Line]) -> None:
+    line = connect(lines, BEGIN)
+    line.session.drain()
+    line.owner.exchanges[0].end(0)
+    line.sweep_after(1)
+    assert not line.closed, "it may have input on its way, and a reset would overtake the answer"
+    line.sweep_after(2)
+    assert line.closed
+
+
+def test_the_rest_of_an_answer_and_its_end_are_one_packet(lines: list[Line]) -> None:
+    line = connect(lines, BEGIN)
+    (exchange,) = line.owner.exchanges
+    exchange.write_last(b"Status: 200 OK\r\n\r\n")
+    with pytest.raises(BlockingIOError):
+        line.peer.recv(1)
+    exchange.end(0)
+    received = line.peer.recv(1 << 16)
+    assert b"Status: 200 OK" in received
+    assert encode_record(Kind.END_REQUEST, 1, bytes(8)) in received
+
+
+def test_a_broken_answer_keeps_what_was_written(lines: list[Line]) -> None:
+    line = connect(lines, BEGIN)
+    (exchange,) = line.owner.exchanges
+    exchange.write_last(b"half")
+    exchange.break_off()
+    received = line.peer.recv(1 << 16)
+    assert received == encode_record(Kind.STDOUT, 1, b"half")
+    assert line.closed

@@ -1,0 +1,88 @@
+"""The one epoll of a worker, on real descriptors: who is called, and who is not any more."""
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from selcgi.serve.poller import Poller
+
+
+@pytest.fixture
+def poller() -> Iterator[Poller]:
+    with closing(Poller()) as made:
+        yield made
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    ends = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    yield ends
+    for end in ends:
+        os.close(end)
+
+
+def test_a_reader_is_called_as_long_as_there_is_something_to_read(poller: Poller, pipe: tuple[int, int]) -> None:
+    calls: list[str] = []
+    poller.add_reader(pipe[0], lambda: calls.append("read"))
+    poller.dispatch()
+    assert calls == []
+    os.write(pipe[1], b"x")
+    poller.dispatch()
+    poller.dispatch()
+    assert calls == ["read", "read"]
+    poller.remove_reader(pipe[0])
+    poller.dispatch()
+    assert calls == ["read", "read"]
+
+
+def test_the_end_of_a_file_calls_its_reader_and_a_lost_reader_the_writer(poller: Poller) -> None:
+    calls: list[str] = []
+    for end, name in ((0, "reader"), (1, "writer")):
+        ends = os.pipe2(os.O_CLOEXEC)
+        os.close(ends[1 - end])
+        (poller.add_reader if end == 0 else poller.add_writer)(ends[end], lambda name=name: calls.append(name))  # type: ignore[misc]
+        poller.dispatch()
+        (poller.remove_reader if end == 0 else poller.remove_writer)(ends[end])
+        os.close(ends[end])
+    assert calls == ["reader", "writer"]
+
+
+def test_one_descriptor_may_have_both_and_lose_either(poller: Poller) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        calls: list[str] = []
+        poller.add_reader(ours.fileno(), lambda: calls.append("read"))
+        poller.add_writer(ours.fileno(), lambda: calls.append("write"))
+        theirs.send(b"x")
+        poller.dispatch()
+        assert calls == ["read", "write"]
+        poller.remove_writer(ours.fileno())
+        poller.dispatch()
+        assert calls == ["read", "write", "read"]
+        poller.add_writer(ours.fileno(), lambda: calls.append("write"))
+        poller.remove_reader(ours.fileno())
+        poller.dispatch()
+        assert calls == ["read", "write", "read", "write"]
+        poller.remove_writer(ours.fileno())
+        poller.remove_writer(ours.fileno())
+
+
+def test_a_call_that_an_earlier_one_of_the_turn_removed_is_not_made(poller: Poller) -> None:
+    first, second = os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)
+    calls: list[int] = []
+
+    def remove_both(mine: int) -> None:
+        calls.append(mine)
+        poller.remove_reader(first[0])
+        poller.remove_reader(second[0])
+
+    for ends in (first, second):
+        os.write(ends[1], b"x")
+        poller.add_reader(ends[0], lambda mine=ends[0]: remove_both(mine))  # type: ignore[misc]
+    poller.dispatch()
+    assert len(calls) == 1
+    for end in (*first, *second):
+        os.close(end)
