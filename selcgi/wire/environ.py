@@ -94,7 +94,7 @@ def _merge(pairs: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     params: dict[bytes, bytes] = {}
     for name, value in pairs:
         if b"\0" in value:
-            raise BadRequest(f"{name[:64].decode('ascii', 'backslashreplace')} has a NUL in it")
+            raise BadRequest(f"{name[:64].decode('latin-1')!a} has a NUL in it")
         if name in params:
             params[name] = _again(name, params[name], value)
         elif _is_name(name):

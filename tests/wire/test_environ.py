@@ -96,9 +96,10 @@ def test_names_that_no_variable_has_are_dropped() -> None:
 
 
 def test_nul_in_a_value_is_refused_even_where_the_name_is_dropped() -> None:
-    for name in (b"HTTP_X", b"SELCGI_PROOF", b"x.y"):
-        with pytest.raises(BadRequest, match="has a NUL in it"):
+    for name in (b"HTTP_X", b"SELCGI_PROOF", b"x.y", b"x\ny", b"\x1b[2J"):
+        with pytest.raises(BadRequest, match="has a NUL in it") as caught:
             read_request([*pairs(), (name, b"a\0b")])
+        assert caught.value.reason.isprintable()
 
 
 def test_user_is_a_name_or_nobody() -> None:
