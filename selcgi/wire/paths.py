@@ -44,11 +44,11 @@ def _spellings(params: Mapping[bytes, bytes]) -> Iterator[bytes]:
     if proxied := _proxied(named):
         named = named[proxied.end() :].removesuffix(query)
     if named.startswith(b"/"):
+        path = named.removesuffix(query)
         yield named
-        if named.endswith(query):
-            yield named.removesuffix(query)
-        if b"%" in named and _is_encoded(named.removesuffix(query), params):
-            yield unquote_to_bytes(named.removesuffix(query))
+        yield path
+        if b"%" in path and _is_encoded(path, params):
+            yield unquote_to_bytes(path)
     elif not named and not proxied:
         folder, name = params.get(b"DOCUMENT_ROOT", b""), params.get(b"SCRIPT_NAME", b"")
         if folder.startswith(b"/") and (name or params.get(b"PATH_INFO", b"")).startswith(b"/"):

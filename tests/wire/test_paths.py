@@ -103,6 +103,8 @@ def test_script_that_the_url_does_not_name(path_info: str, name: str) -> None:
 def test_query_behind_a_plain_file_name_is_the_second_guess() -> None:
     request = read(SCRIPT_FILENAME="/srv/cgi/x.cgi?a=b", QUERY_STRING="a=b")
     assert request.script_paths == (b"/srv/cgi/x.cgi?a=b", b"/srv/cgi/x.cgi")
+    request = read(SCRIPT_FILENAME="/srv/cgi/x.cgi?a=%2f", QUERY_STRING="a=%2f")
+    assert request.script_paths == (b"/srv/cgi/x.cgi?a=%2f", b"/srv/cgi/x.cgi")
 
 
 NOT_ABSOLUTE = (None, "", "srv/x.cgi", "proxy:fcgi://localhost", "proxy:http://localhost/srv/x.cgi")
