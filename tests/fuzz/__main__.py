@@ -26,8 +26,8 @@ Check = Callable[[bytes], None]
 TARGETS: dict[str, Check] = {
     module.__name__.rpartition(".")[2]: module.check for module in (connection, request, response, mapping, modselinux)
 }
-_LONGEST = 4096  # bytes of an input
-_SECONDS = 30  # for one input, which takes a few milliseconds
+# An input is short, of any length from the first one on, and takes a few milliseconds: 30 seconds are a finding.
+_LINE = ("-max_len=2048", "-len_control=0", "-timeout=30")
 
 
 def counted(name: str, check: Check) -> Check:
@@ -46,19 +46,19 @@ def counted(name: str, check: Check) -> Check:
     return one
 
 
-def mutate(data: bytes, longest: int, seed: int) -> bytes:
+def mutate_records(data: bytes, longest: int, seed: int) -> bytes:
     return framing.mutate(data, longest, seed, atheris.Mutate)
 
 
 def words(name: str, work: Path, options: list[str]) -> list[str]:
     """The line of libFuzzer; a file among the options is one input, to be tried alone."""
-    line = [f"fuzz {name}", f"-max_len={_LONGEST}", f"-timeout={_SECONDS}", f"-artifact_prefix={work}/", *options]
-    if any(not option.startswith("-") for option in options):
-        return line
     corpus = work / "corpus"
     corpus.mkdir(parents=True, exist_ok=True)
-    dictionary = DATA / f"{name}.dict"
-    return [*line, *([f"-dict={dictionary}"] if dictionary.exists() else []), str(corpus), str(DATA / name)]
+    line = [f"fuzz {name}", *_LINE, f"-artifact_prefix={work}/", *options]
+    if any(not option.startswith("-") for option in options):
+        return line
+    dictionaries = [f"-dict={path}" for path in DATA.glob(f"{name}.dict")]
+    return [*line, *dictionaries, str(corpus), str(DATA / name)]
 
 
 def main() -> None:
@@ -70,7 +70,7 @@ def main() -> None:
     if values.plant:
         PLANTS[values.target][values.plant]()
     line = words(values.target, values.work or CACHE / values.target, options)
-    mutator = {"custom_mutator": mutate} if values.target == "connection" else {}
+    mutator = {"custom_mutator": mutate_records} if values.target == "connection" else {}
     atheris.Setup(line, counted(values.target, TARGETS[values.target]), **mutator)
     atheris.Fuzz()
 

@@ -12,7 +12,7 @@ from selcgi.errors import BadResponse
 from selcgi.wire.response import HeadReader, ResponseHead
 from tests.fuzz.pieces import splits
 
-LIMIT = 2048
+LIMIT = 400
 _LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+): ([\t -~\x80-\xff]*)")
 _STATUS = re.compile(rb"([2-5]\d\d) \S.*")
 _READS_FILES = re.compile(rb"x-accel-|x-sendfile|x-lighttpd-send-|x-reproxy-url")
