@@ -19,8 +19,10 @@ MAY_IMPORT = {
     "mapping": VALUES,
     "system": VALUES | {"wire", "mapping"},
     "launch": VALUES | {"system"},
+    "diagnose": VALUES | {"wire", "mapping", "system"},
     "serve": VALUES | {"wire", "mapping", "system", "launch"},
-    "cli": VALUES | {"wire", "mapping", "system", "launch", "serve"},
+    "cli": VALUES | {"wire", "mapping", "system", "launch", "diagnose", "serve"},
+    "__main__": {"cli"},
     "__init__": set[str](),
 }
 FOREIGN = {

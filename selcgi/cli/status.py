@@ -1,8 +1,6 @@
 """`selcgi status`: what a running selcgi does now, as a table or JSON. Holds no logic but the columns."""
 
-import http.client
 import json
-import socket
 import sys
 import time
 from pathlib import Path
@@ -11,10 +9,8 @@ from typing import Any
 import click
 
 from selcgi.cli.options import FILE
-from selcgi.errors import StartRefused
+from selcgi.diagnose.control import CONTROL, ask
 
-CONTROL = Path("/run/selcgi/control.sock")
-_SECONDS = 10.0
 _CLEAR = "\033[H\033[2J"
 
 
@@ -39,32 +35,6 @@ def status(control: Path, as_json: bool, metrics: bool, watch: bool) -> None:
         if not watch:
             return
         time.sleep(2)
-
-
-class _Connection(http.client.HTTPConnection):
-    """HTTP over a UNIX socket."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=_SECONDS)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(_SECONDS)
-        self.sock.connect(str(self._path))
-
-
-def ask(control: Path, path: str) -> str:
-    """A page of the control process. StartRefused when nobody answers."""
-    connection = _Connection(control)
-    try:
-        connection.request("GET", path)
-        return connection.getresponse().read().decode()
-    except (OSError, http.client.HTTPException) as error:
-        fix = "start selcgi serve with --control, and ask as its user: runuser -u selcgi -- selcgi status"
-        raise StartRefused(f"no selcgi answers at {control}: {error}", fix) from error
-    finally:
-        connection.close()
 
 
 def show(found: dict[str, Any]) -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from selcgi.errors import Overloaded
+from selcgi.serve.probe import ProbePage
 from selcgi.serve.tally import Tally
 
 IDENTITIES = 4096  # of a page, a power of two
@@ -133,10 +134,13 @@ class Board:
     """All pages, by the worker's number."""
 
     def __init__(self, pages: int) -> None:
-        self._memory = mmap.mmap(-1, pages * Page.BYTES + SupervisorPage.BYTES)
+        own = pages * Page.BYTES
+        probe = own + SupervisorPage.BYTES
+        self._memory = mmap.mmap(-1, probe + ProbePage.BYTES)
         whole = memoryview(self._memory)
-        self.pages = tuple(Page(whole[at : at + Page.BYTES]) for at in range(0, pages * Page.BYTES, Page.BYTES))
-        self.supervisor = SupervisorPage(whole[pages * Page.BYTES :])
+        self.pages = tuple(Page(whole[at : at + Page.BYTES]) for at in range(0, own, Page.BYTES))
+        self.supervisor = SupervisorPage(whole[own:probe])
+        self.probe = ProbePage(whole[probe:])
 
     def total(self, count: Count) -> int:
         return sum(page.counts[count] for page in self.pages)

@@ -1,8 +1,8 @@
-"""The control process: answers /status and /metrics over a UNIX socket, /metrics over a loopback port too.
+"""The control process: answers /status, /metrics and /probe over a UNIX socket, /metrics over a loopback port too.
 
-Decides nothing about requests: it has no listener, no mapping and no secret, reads the board, and ends with its
-supervisor. One question at a time, each within seconds, so that a slow asker costs nothing but its own answer. The
-socket is its owner's only. Forked by serve/supervisor.py.
+Decides nothing about requests: it has no listener, no mapping and no secret, reads the board, gives out the token of
+probes, and ends with its supervisor. One question at a time, each within seconds, so that a slow asker costs nothing
+but its own answer. The socket is its owner's only. Forked by serve/supervisor.py; asked by diagnose/control.py.
 """
 
 import json
@@ -20,23 +20,27 @@ from selcgi.settings import ListenerSettings, Settings
 from selcgi.system.sockets import open_listener
 
 _SECONDS = 5.0  # for one question and its answer
+_JSON = "application/json"
+_NUMBERS = ("GET /metrics",)  # all that the loopback port answers
 
 
 class Answerer(BaseHTTPRequestHandler):
-    """One question (RFC 9112). `pages`: path -> content type and what makes the text."""
+    """One question (RFC 9112). `pages`: method and path -> content type and what makes the text."""
 
     timeout = _SECONDS
     server_version = "selcgi"
     pages: dict[str, tuple[str, Callable[[], str]]] = {}
 
     def do_GET(self) -> None:
-        kind, make = self.pages.get(self.path, ("", None))
+        kind, make = self.pages.get(f"{self.command} {self.path}", ("", None))
         text = make().encode() if make is not None else b""
         self.send_response(200 if make is not None else 404)
         self.send_header("Content-Type", kind or "text/plain")
         self.send_header("Content-Length", str(len(text)))
         self.end_headers()
         self.wfile.write(text)
+
+    do_POST = do_DELETE = do_GET  # noqa: N815 - the names that BaseHTTPRequestHandler looks for
 
     def log_message(self, *_: Any) -> None:
         """Not in the log of requests."""
@@ -72,17 +76,25 @@ def open_control(settings: Settings) -> Sockets:
     return Sockets(*(open_listener(one) if one is not None else [] for one in asked))
 
 
+def _pages(board: Board, note: str) -> dict[str, tuple[str, Callable[[], str]]]:
+    """What is answered to whom may ask everything. /probe is for `selcgi check-front`."""
+    probe = board.probe
+    return {
+        "GET /status": (_JSON, lambda: json.dumps(status(board, note))),
+        "GET /metrics": ("text/plain; version=0.0.4", lambda: metrics(status(board, note))),
+        "POST /probe": (_JSON, lambda: json.dumps({"token": probe.arm()})),
+        "GET /probe": (_JSON, lambda: json.dumps({"lost_client": probe.lost_client.name})),
+        "DELETE /probe": (_JSON, lambda: json.dumps({"token": probe.disarm()})),
+    }
+
+
 def run_control(board: Board, note: str, sockets: Sockets, lifeline: int) -> None:
     """Answer until SIGTERM or until the supervisor is gone."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    pages = {
-        "/status": ("application/json", lambda: json.dumps(status(board, note))),
-        "/metrics": ("text/plain; version=0.0.4", lambda: metrics(status(board, note))),
-    }
-    servers = [_Server(sock, pages) for sock in sockets.full]
-    servers += [_Server(sock, {"/metrics": pages["/metrics"]}) for sock in sockets.numbers]
+    servers = [_Server(sock, _pages(board, note)) for sock in sockets.full]
+    servers += [_Server(sock, {name: _pages(board, note)[name] for name in _NUMBERS}) for sock in sockets.numbers]
     by_fd = {server.fileno(): server for server in servers}
     while lifeline not in (ready := select.select([lifeline, *by_fd], [], [])[0]):
         for fd in ready:

@@ -4,6 +4,7 @@ Decides nothing: it couples serve/request.py and serve/relay.py to a connection 
 that every write is dropped. Made by serve/session.py, one for each RequestBegan.
 """
 
+import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
@@ -58,6 +59,17 @@ class Exchange:
     @property
     def blocked(self) -> bool:
         return self._session is not None and self._session.blocked
+
+    async def input_until(self, done: Callable[[], bool], idle_seconds: float) -> None:
+        """Until that, or the client has left. TimeoutError when nothing came for so long."""
+        news = asyncio.Event()
+        self.on_input = news.set
+        try:
+            while not (done() or self.aborted):
+                news.clear()
+                await asyncio.wait_for(news.wait(), idle_seconds)
+        finally:
+            self.on_input = _nothing
 
     def write(self, data: bytes) -> None:
         """Bytes of the response, its head first."""

@@ -48,7 +48,8 @@ def run_once(settings: Settings, params: dict[str, str], body: IO[bytes] | None,
             held.callback(tree.remove)
         leaves = tree.leaves(0) if tree is not None else None
         board = Board(1)
-        means = Means(Launcher(site.labels, leaves), Admission(board, 0, settings), board.pages[0].tally)
+        admission = Admission(board, 0, settings)
+        means = Means(Launcher(site.labels, leaves), admission, board.pages[0].tally, board.probe)
         whole = run_loop(lambda: _serve(site, means, pairs, body, sinks))
     return entries[0], whole
 

@@ -11,7 +11,6 @@ import os
 import secrets
 import time
 import traceback
-from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +24,8 @@ from selcgi.serve.admission import Admission
 from selcgi.serve.answer import Answer
 from selcgi.serve.board import Identity
 from selcgi.serve.exchange import Exchange
+from selcgi.serve.probe import ProbePage
+from selcgi.serve.probeanswer import answer_probe
 from selcgi.serve.relay import Relay
 from selcgi.serve.site import Site, context_text
 from selcgi.serve.tally import Tally
@@ -57,6 +58,7 @@ class Means:
     launcher: Launcher
     admission: Admission
     tally: Tally
+    probe: ProbePage
 
 
 async def serve_request(site: Site, means: Means, exchange: Exchange) -> None:
@@ -66,8 +68,9 @@ async def serve_request(site: Site, means: Means, exchange: Exchange) -> None:
     entry = exchange.entry
     entry.id, entry.selinux = secrets.token_hex(6), site.labels.note.removeprefix("selinux=")
     try:
-        with closing(decide(site, exchange)) as decision:
-            await admit(site, means, exchange, decision)
+        if not await _probed(site, means, exchange):
+            with closing(decide(site, exchange)) as decision:
+                await admit(site, means, exchange, decision)
     except SelcgiError as error:
         _refuse(exchange, error)
     except Exception as error:  # a bug must not leave a client without an answer
@@ -78,6 +81,15 @@ async def serve_request(site: Site, means: Means, exchange: Exchange) -> None:
     entry.bytes_out, entry.seconds = exchange.bytes_out, round(loop.time() - began, 6)
     means.tally.count(entry)
     site.report(entry)
+
+
+async def _probed(site: Site, means: Means, exchange: Exchange) -> bool:
+    """Whether it was a probe of `selcgi check-front`, which gets what arrived for an answer and starts no script."""
+    question = means.probe.question(exchange.pairs) if exchange.refused is None else None
+    if question is None:
+        return False
+    await answer_probe(means.probe, question, exchange, lambda: identify(site, exchange))
+    return True
 
 
 def decide(site: Site, exchange: Exchange) -> Decision:
@@ -168,7 +180,7 @@ async def _with_length(exchange: Exchange, decision: Decision) -> Decision:
     body, limits = exchange.body, decision.limits
     try:
         async with asyncio.timeout(limits.total_seconds):
-            await _input_until(exchange, lambda: body.ended or body.error is not None, limits.idle_seconds)
+            await exchange.input_until(lambda: body.ended or body.error is not None, limits.idle_seconds)
     except TimeoutError:
         reason = "the body, of unknown length, did not end in time"
         raise DeadlineExceeded("idle", reason, "raise --idle-timeout and --timeout") from None
@@ -177,18 +189,6 @@ async def _with_length(exchange: Exchange, decision: Decision) -> Decision:
     if body.error is not None:
         raise body.error
     return replace(decision, request=replace(request, content_length=body.received))
-
-
-async def _input_until(exchange: Exchange, done: Callable[[], bool], idle_seconds: float) -> None:
-    """Until that, or the client has left. TimeoutError when nothing came for so long."""
-    news = asyncio.Event()
-    exchange.on_input = news.set
-    try:
-        while not (done() or exchange.aborted):
-            news.clear()
-            await asyncio.wait_for(news.wait(), idle_seconds)
-    finally:
-        exchange.on_input = lambda: None
 
 
 def make_plan(site: Site, decision: Decision) -> Plan:
@@ -238,6 +238,6 @@ async def _end(exchange: Exchange, seconds: float) -> None:
         exchange.flush()
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await _input_until(exchange, lambda: body.ended, seconds)
+                await exchange.input_until(lambda: body.ended, seconds)
     body.close()
     exchange.end(0)

@@ -147,7 +147,8 @@ class Supervisor:
         leaves = self._tree.leaves(number) if self._tree is not None else None
         page = self._board.pages[number]
         page.sign(self._generation)
-        means = Means(Launcher(self._labels, leaves), Admission(self._board, number, self._settings), page.tally)
+        admission = Admission(self._board, number, self._settings)
+        means = Means(Launcher(self._labels, leaves), admission, page.tally, self._board.probe)
         run_worker(self._site, self._listeners, means, self._lifeline[0])
 
     def _answer(self) -> None:

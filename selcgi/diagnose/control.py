@@ -1,0 +1,43 @@
+"""Ask a running selcgi over its control socket; the other end is serve/control.py.
+
+Decides nothing. Used by `selcgi status` and diagnose/front.py.
+"""
+
+import http.client
+import socket
+from pathlib import Path
+
+from selcgi.errors import StartRefused
+
+CONTROL = Path("/run/selcgi/control.sock")
+_SECONDS = 10.0
+
+
+class _Connection(http.client.HTTPConnection):
+    """HTTP over a UNIX socket."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=_SECONDS)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(_SECONDS)
+        self.sock.connect(str(self._path))
+
+
+def ask(control: Path, path: str, method: str = "GET") -> str:
+    """A page of the control process. StartRefused when nobody answers, or there is no such page."""
+    connection = _Connection(control)
+    try:
+        connection.request(method, path)
+        answer = connection.getresponse()
+        text = answer.read().decode()
+    except (OSError, http.client.HTTPException) as error:
+        fix = "start selcgi serve with --control, and ask as its user: runuser -u selcgi -- selcgi ..."
+        raise StartRefused(f"no selcgi answers at {control}: {error}", fix) from error
+    finally:
+        connection.close()
+    if answer.status != 200:
+        raise StartRefused(f"the selcgi at {control} has no {path}", "restart it: it is older than this command")
+    return text
