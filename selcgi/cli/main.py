@@ -9,6 +9,7 @@ import sys
 import click
 
 from selcgi import VERSION
+from selcgi.cli.check_front import check_front
 from selcgi.cli.mapping import mapping
 from selcgi.cli.run import run
 from selcgi.cli.serve import serve
@@ -35,6 +36,7 @@ cli.add_command(serve)
 cli.add_command(run)
 cli.add_command(mapping)
 cli.add_command(status)
+cli.add_command(check_front)
 
 
 def main() -> None:
