@@ -74,7 +74,8 @@ class Front:
 
     @contextmanager
     def armed(self) -> Iterator[Told]:
-        """While it lasts, selcgi answers probes. StartRefused when the URL does not lead to this selcgi."""
+        """While it lasts, selcgi answers probes. StartRefused when the URL leads to another one, or nowhere."""
+        connect(self._target).close()
         self._token = json.loads(ask(self._control, "/probe", "POST"))["token"]
         try:
             yield self._greet()

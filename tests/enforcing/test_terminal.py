@@ -1,4 +1,4 @@
-"""`selcgi run` typed at a terminal: it works for administrators, and tells everybody else why it does not.
+"""selcgi typed at a terminal: it works for administrators, and tells everybody else why it does not.
 
 The login is played by a program in sshd_t, as a real one is: it opens the terminal, gives it the label that the policy
 wants for the user, and starts the user's shell. So descriptors, labels, roles and ranges are those of a login.
@@ -14,6 +14,7 @@ import pytest
 
 from tests.enforcing import site
 from tests.enforcing.conftest import Claims
+from tests.enforcing.web import WebServer
 
 pytestmark = pytest.mark.enforcing
 
@@ -128,3 +129,18 @@ def test_anybody_else_is_told_why_not(avcs: Claims, user: str) -> None:
     assert "; " in line, "what to do"
     avcs.expect(domain, "selcgi_conf_t", "dir", "search")
     avcs.expect(domain, "guest_hostfs_t", "dir", "read")  # Python looks there too, in this guest
+
+
+def test_an_administrator_checks_the_web_server_from_another_domain_than_selcgis(avcs: Claims) -> None:
+    """Which may connect nowhere, and that stays so."""
+    options = ("--cgroup=none", f"--control={site.RUNTIME}/control.sock")
+    check = f"check-front --auth alice:{site.PASSWORD} http://127.0.0.1/cgi-bin/context.cgi"
+    with site.serving(*options, identity=f"proof:{site.PROOF},peer-type=httpd_t"), WebServer("nginx"):
+        code, shown = at_terminal(UNCONFINED, f"/opt/selcgi/bin/python -m selcgi {check}")
+        assert (code, "forged" in shown) == (0, False), shown
+        assert "alice counts as alice" in plain(shown)
+        assert re.search(r"good +a lost client +is reported", plain(shown))
+        code, shown = at_terminal(UNCONFINED, f"{SELCGI} {check}")
+        assert code == 3
+        assert "may not connect to 127.0.0.1:80: Permission denied; run it in your own domain: " in plain(shown)
+    avcs.expect("selcgi_t", "selcgi_t", "tcp_socket", "connect")
