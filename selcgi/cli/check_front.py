@@ -55,7 +55,7 @@ def check_front(auth: Account | None, control: Path, insecure: bool, as_json: bo
     found: list[Finding] = []
     for finding in check(front):
         if not found and not as_json:
-            click.echo(click.style(front.software or "a web server without SERVER_SOFTWARE", bold=True))
+            click.echo(click.style(_plain(front.software or "a web server without SERVER_SOFTWARE"), bold=True))
         found.append(finding)
         if not as_json:
             _show(finding)

@@ -8,7 +8,7 @@ that its control socket gave out, so no script is run. Must not change anything 
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -103,7 +103,8 @@ class Front:
     def leave(self) -> str:
         """Ask, and go while selcgi is silent: NONE, WAITS or REPORTED, as serve/probe.py has it."""
         with connect(self._target) as sock:
-            sock.sendall(self.request(self.rightful, "wait"))
+            with suppress(OSError):  # then it does not arrive
+                sock.sendall(self.request(self.rightful, "wait"))
             if self._lost_client(lambda state: state != "NONE") == "NONE":
                 return "NONE"
         return self._lost_client(lambda state: state == "REPORTED")
