@@ -14,6 +14,8 @@ from selcgi.errors import BadRequest
 PATH_BYTES = 8192  # of a script's path, which the kernel bounds (PATH_MAX), with its PATH_INFO, which is none
 
 _proxied = re.compile(rb"proxy:(?:fcgi|balancer)://[^/]*").match
+# Words of a URL in front of others, none of them empty or dots: those the web server has resolved.
+_front = re.compile(rb"(?:/(?!\.\.?/|\.\.?\Z)[^/]+)*").fullmatch
 _origin = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://[^/?]*").match
 
 
@@ -93,7 +95,8 @@ def split_url(params: Mapping[bytes, bytes], script: bytes, path_info: bytes) ->
     """SCRIPT_NAME and PATH_INFO (RFC 3875 sections 4.1.13 and 4.1.5): the URL's path, cut before `path_info`.
 
     nginx may send all of it as SCRIPT_NAME, Caddy all of it as PATH_INFO, and Apache's ProxyPass names the script
-    percent-encoded: then what was left over is decoded if the URL says so.
+    percent-encoded: then what was left over is decoded if the URL says so. Where Caddy has taken off the front of the
+    URL, REQUEST_URI still has it: by SCRIPT_NAME a script writes links to itself.
     """
     sent, extra = params.get(b"SCRIPT_NAME", b""), params.get(b"PATH_INFO", b"")
     urls = (sent + extra, sent) if sent else (_url_path(params), extra)
@@ -102,10 +105,18 @@ def split_url(params: Mapping[bytes, bytes], script: bytes, path_info: bytes) ->
     for tail in tails:
         names = [url.removesuffix(tail) for url in urls if url.endswith(tail)]
         if names:
-            return _likeliest(names, file, tail, params), tail
+            name = _likeliest(names, file, tail, params)
+            return _front_of(name, tail, params) + name, tail
     # The web server changed the URL on its way to the script: merged slashes, a rewrite.
     head, found, _ = urls[0].partition(file + b"/")
     return head + file if found else urls[0], path_info
+
+
+def _front_of(name: bytes, tail: bytes, params: Mapping[bytes, bytes]) -> bytes:
+    """What the client's URL has before `name`, and the web server has taken off; else empty."""
+    url = _url_path(params)
+    front = url.removesuffix(name + tail) if name and url.endswith(name + tail) else b""
+    return front if _front(front) else b""
 
 
 def _likeliest(names: list[bytes], file: bytes, tail: bytes, params: Mapping[bytes, bytes]) -> bytes:
