@@ -96,6 +96,12 @@ class BadResponse(SelcgiError):
     step = "response"
 
 
+class RedirectRefused(BadResponse):
+    """A local redirect that may be followed inside leads where it may not be."""
+
+    step = "redirect"
+
+
 class Overloaded(SelcgiError):
     """A bounded resource is used up, named by `limit`; the client may try again."""
 

@@ -139,6 +139,13 @@ _ENVIRON = (
         "--env", metavar="NAME[=VALUE]", multiple=True, help="Give scripts this variable (value: selcgi's own)."
     ),
     click.option("--pass-param", metavar="NAME", multiple=True, help="Give scripts this parameter of the web server."),
+    click.option(
+        "--local-redirects",
+        is_flag=True,
+        allow_from_autoenv=False,
+        help="Follow a script's 'Location: /path' inside, up to 5 times, only beneath the script's own folder. "
+        "The web server does not authorise it again. Without this the client is sent there.",
+    ),
 )
 
 
@@ -164,6 +171,7 @@ def settings_from(values: dict[str, Any], **more: Any) -> Settings:
         kill_grace_seconds=values["kill_grace"],
         spool=values["spool"],
         spool_bytes=values["spool_total"],
+        local_redirects=values["local_redirects"],
         script_user=values["script_user"],
         cgroup=values["cgroup"],
         selinux=values["selinux"],

@@ -19,7 +19,7 @@ from selcgi.settings import Settings
 
 _IS_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch  # RFC 9110 section 5.6.2
 _IS_VALUE = re.compile(r"[^\0-\x08\x0a-\x1f\x7f]*").fullmatch  # section 5.5
-_SHOWN = ("user", "rule", "context", "script", "status", "exit", "seconds", "killed_by", "selinux", "step")
+_SHOWN = ("user", "rule", "context", "script", "status", "redirect", "exit", "seconds", "killed_by", "selinux", "step")
 
 
 @click.command()
@@ -53,9 +53,10 @@ def run(
         **_header_params(headers),
     }
     params["CONTENT_LENGTH"] = _length(body)
-    entry, whole = run_once(settings, params, body, Sinks(_out, _err))
-    _show(entry)
-    sys.exit(0 if whole and 0 < entry.status < 400 else 1)
+    entries, whole = run_once(settings, params, body, Sinks(_out, _err))
+    for entry in entries:
+        _show(entry)
+    sys.exit(0 if whole and 0 < entries[-1].status < 400 else 1)
 
 
 def _length(body: IO[bytes] | None) -> str:

@@ -40,6 +40,7 @@ class Entry:
     exit: str = ""
     killed_by: str = ""
     step: str = ""
+    redirect: str = ""  # the path that a local redirect led to; the line of the script there has the same id
     selinux: str = ""  # "off" or "permissive-ok": the protection that this run does not have
     reason: str = ""
     fix: str = ""
@@ -49,6 +50,13 @@ class Entry:
         """The first error of a request is its cause; what follows from it is not."""
         if not self.reason:
             self.step, self.reason, self.fix, self.limit = error.step, error.reason, error.fix, error.limit
+
+    def followed(self, target: str, method: str) -> "Entry":
+        """This script's answer is a local redirect that is followed inside. The line of the next one."""
+        self.status, self.redirect = 302, target
+        return Entry(
+            id=self.id, listener=self.listener, user=self.user, auth=self.auth, method=method, selinux=self.selinux
+        )
 
     def ended(self, how: Exit) -> None:
         self.exit, self.cpu_s, self.maxrss = str(how), round(how.cpu_seconds, 6), how.maxrss_bytes
@@ -80,4 +88,4 @@ def _text(value: str | int | float | None) -> str:
 
 
 _NAMES = tuple(field.name for field in fields(Entry) if field.name != "limit")
-_WHEN_SET = {"selinux", "reason", "fix"}
+_WHEN_SET = {"redirect", "selinux", "reason", "fix"}

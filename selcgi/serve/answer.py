@@ -12,11 +12,15 @@ from selcgi.wire.response import HeadReader, ResponseHead
 class Answer:
     """Bytes of the script in by feed(), bytes for the web server out by take()."""
 
-    def __init__(self, head_limit: int, keep_sendfile: bool, bodiless: bool = False) -> None:
-        """`bodiless`: the answer to HEAD, whose Content-Length is of a body that does not come."""
+    def __init__(
+        self, head_limit: int, keep_sendfile: bool, bodiless: bool = False, keep_redirect: bool = False
+    ) -> None:
+        """`bodiless`: the answer to HEAD, whose Content-Length is of a body that does not come. `keep_redirect`: a
+        local redirect is not for the web server."""
         self._reader = HeadReader(head_limit)
         self._keep_sendfile = keep_sendfile
         self._bodiless = bodiless
+        self._keep_redirect = keep_redirect
         self._held: list[bytes] = []
         self.held_bytes = 0
         self.head: ResponseHead | None = None
@@ -45,8 +49,16 @@ class Answer:
                 "correct the script's Content-Length, or see why it ended early",
             )
 
+    @property
+    def redirect(self) -> bytes | None:
+        """The target of the local redirect that this is, as long as no body has come."""
+        bare = self._keep_redirect and not self.body_bytes and not self.surplus
+        return self.head.local if self.head is not None and bare else None
+
     def take(self) -> bytes:
         """All that may be sent now."""
+        if self.redirect is not None:
+            return b""
         data = b"".join(self._held)
         self._held.clear()
         self.held_bytes = 0

@@ -64,6 +64,8 @@ class Body:
 
     def expect(self, length: int | None, limit: int) -> None:
         """What the params say. BodyTooLarge or BadRequest when that, or what is here already, can't be right."""
+        if self.unwanted:  # a followed redirect: the body was its first script's
+            return
         self.expected, self.limit = length, limit
         if self.error is not None:
             raise self.error

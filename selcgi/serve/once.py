@@ -37,8 +37,10 @@ class Sinks:
     stderr: Callable[[bytes], None]
 
 
-def run_once(settings: Settings, params: dict[str, str], body: IO[bytes] | None, sinks: Sinks) -> tuple[Entry, bool]:
-    """Serve one request: its record, and whether the answer was whole. StartRefused or MappingError as at a start."""
+def run_once(
+    settings: Settings, params: dict[str, str], body: IO[bytes] | None, sinks: Sinks
+) -> tuple[list[Entry], bool]:
+    """Serve one request: its records, and whether the answer was whole. StartRefused or MappingError as at a start."""
     entries: list[Entry] = []
     site = open_site(settings, open_labels(settings.selinux), entries.append)
     pairs = tuple((os.fsencode(name), os.fsencode(value)) for name, value in params.items())
@@ -51,7 +53,7 @@ def run_once(settings: Settings, params: dict[str, str], body: IO[bytes] | None,
         admission = Admission(board, 0, settings)
         means = Means(Launcher(site.labels, leaves), admission, board.pages[0].tally, board.probe)
         whole = run_loop(lambda: _serve(site, means, pairs, body, sinks))
-    return entries[0], whole
+    return entries, whole
 
 
 async def _serve(site: Site, means: Means, pairs: Pairs, body: IO[bytes] | None, sinks: Sinks) -> bool:

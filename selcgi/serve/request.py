@@ -26,6 +26,7 @@ from selcgi.serve.board import Identity
 from selcgi.serve.exchange import Exchange
 from selcgi.serve.probe import ProbePage
 from selcgi.serve.probeanswer import answer_probe
+from selcgi.serve.redirect import Trail
 from selcgi.serve.relay import Relay
 from selcgi.serve.site import Site, context_text
 from selcgi.serve.tally import Tally
@@ -63,14 +64,12 @@ class Means:
 
 async def serve_request(site: Site, means: Means, exchange: Exchange) -> None:
     """Answer one request, whatever it takes, and log it. Raises nothing."""
-    loop = asyncio.get_running_loop()
-    began = loop.time()
+    began = asyncio.get_running_loop().time()
     entry = exchange.entry
     entry.id, entry.selinux = secrets.token_hex(6), site.labels.note.removeprefix("selinux=")
     try:
         if not await _probed(site, means, exchange):
-            with closing(decide(site, exchange)) as decision:
-                await admit(site, means, exchange, decision)
+            await follow(site, means, exchange, began)
     except SelcgiError as error:
         _refuse(exchange, error)
     except Exception as error:  # a bug must not leave a client without an answer
@@ -78,9 +77,9 @@ async def serve_request(site: Site, means: Means, exchange: Exchange) -> None:
         where = f"{Path(place.filename).name}:{place.lineno}"
         _refuse(exchange, SelcgiError(f"internal error at {where}: {error!r}", "please report it"))
     await _end(exchange, site.settings.late_body_seconds)
-    entry.bytes_out, entry.seconds = exchange.bytes_out, round(loop.time() - began, 6)
-    means.tally.count(entry)
-    site.report(entry)
+    exchange.entry.bytes_out = exchange.bytes_out
+    means.tally.count(exchange.entry)
+    _report(site, exchange, began)
 
 
 async def _probed(site: Site, means: Means, exchange: Exchange) -> bool:
@@ -92,11 +91,23 @@ async def _probed(site: Site, means: Means, exchange: Exchange) -> bool:
     return True
 
 
-def decide(site: Site, exchange: Exchange) -> Decision:
-    """Who asks for which script, and what the mapping says to that. Raises the refusal."""
-    if exchange.refused is not None:
-        raise exchange.refused
-    request = identify(site, exchange)
+async def follow(site: Site, means: Means, exchange: Exchange, began: float) -> None:
+    """Run the script that was asked for, and with --local-redirects those that its redirects lead to."""
+    request, trail = identify(site, exchange), Trail()
+    while True:
+        with closing(decide(site, exchange, request)) as decision:
+            trail.came_to(request, decision.located)
+            target = await admit(site, means, exchange, decision)
+        if target is None:
+            return
+        request = trail.next(request, target)
+        following = exchange.entry.followed(target.partition(b"?")[0].decode(), request.method)
+        _report(site, exchange, began)
+        exchange.entry = following
+
+
+def decide(site: Site, exchange: Exchange, request: Request) -> Decision:
+    """Which script that is, and what the mapping says to it. Raises the refusal."""
     try:
         located = open_script(request.script_paths, site.roots, site.labels.file_label)
     except ScriptNotFound:
@@ -115,7 +126,9 @@ def decide(site: Site, exchange: Exchange) -> Decision:
 
 
 def identify(site: Site, exchange: Exchange) -> Request:
-    """The params as a request, with a user only if the listener's proof says so."""
+    """The params as a request, with a user only if the listener's proof says so. Raises the refusal."""
+    if exchange.refused is not None:
+        raise exchange.refused
     entry, listener = exchange.entry, exchange.listener
     request = read_request(exchange.pairs)
     # HAProxy 2.6.12 was seen to die of FCGI_STDERR before or between the parts of an answer; later ones ignore it.
@@ -136,8 +149,8 @@ def _ask(site: Site, request: Request, script: bytes, entry: Entry) -> Verdict:
     return verdict
 
 
-async def admit(site: Site, means: Means, exchange: Exchange, decision: Decision) -> None:
-    """Run it in its turn."""
+async def admit(site: Site, means: Means, exchange: Exchange, decision: Decision) -> bytes | None:
+    """Run it in its turn; see run()."""
     decision = await _with_length(exchange, decision)
     who = Identity(decision.request.user, exchange.entry.context)
     row = means.tally.begin(exchange.entry, time.monotonic())
@@ -145,17 +158,21 @@ async def admit(site: Site, means: Means, exchange: Exchange, decision: Decision
         await means.admission.enter(who, decision.limits.requests, exchange)
         means.tally.started(row)
         with means.admission.place(who):
-            await run(site, means.launcher, exchange, decision)
+            return await run(site, means.launcher, exchange, decision)
     finally:
         means.tally.end(row)
 
 
-async def run(site: Site, launcher: Launcher, exchange: Exchange, decision: Decision) -> None:
-    """Launch what was decided and bring its answer home. When this returns, no process of it is left."""
+async def run(site: Site, launcher: Launcher, exchange: Exchange, decision: Decision) -> bytes | None:
+    """Launch what was decided and bring its answer home. When this returns, no process of it is left.
+
+    The target of a local redirect that is to be followed; nothing was answered then.
+    """
     running = launcher.launch(make_plan(site, decision))
     bodiless = decision.request.method == "HEAD"
-    answer = Answer(site.settings.head_bytes, decision.verdict.sendfile, bodiless)
-    relay = Relay(running, exchange, answer, decision.limits, site.settings)
+    settings = site.settings
+    answer = Answer(settings.head_bytes, decision.verdict.sendfile, bodiless, settings.local_redirects)
+    relay = Relay(running, exchange, answer, decision.limits, settings)
     try:
         await relay.run()
     except SelcgiError as error:
@@ -167,6 +184,7 @@ async def run(site: Site, launcher: Launcher, exchange: Exchange, decision: Deci
     finally:
         running.close()
         _note_answer(exchange.entry, answer, decision)
+    return answer.redirect
 
 
 async def _with_length(exchange: Exchange, decision: Decision) -> Decision:
@@ -228,6 +246,11 @@ def _refuse(exchange: Exchange, error: SelcgiError) -> None:
     if not isinstance(error, ClientGone):
         retry = _RETRY_SECONDS if isinstance(error, Overloaded) else None
         exchange.write_last(error_page(error.status, entry.id, retry))
+
+
+def _report(site: Site, exchange: Exchange, began: float) -> None:
+    exchange.entry.seconds = round(asyncio.get_running_loop().time() - began, 6)
+    site.report(exchange.entry)
 
 
 async def _end(exchange: Exchange, seconds: float) -> None:

@@ -29,7 +29,6 @@ _CANDIDATE_BYTES = 64 << 10  # with its PATH_INFO
 _HEAD_BYTES = 256  # of a file that the kernel looks at: BINPRM_BUF_SIZE, include/uapi/linux/binfmts.h
 # fs/binfmt_script.c: blanks, then the interpreter up to a blank, a newline or a NUL. 127 bytes pass in every kernel.
 _INTERPRETER = re.compile(rb"#![ \t]*(/[^ \t\n\0]{0,126})[ \t\n\0]")
-
 _OPENAT2 = 437  # include/uapi/asm-generic/unistd.h
 _NO_MAGICLINKS, _NO_SYMLINKS, _BENEATH = 0x02, 0x04, 0x08  # include/uapi/linux/openat2.h
 # struct open_how: flags, mode, resolve. With O_PATH and O_NOFOLLOW a link itself is opened, not what it points to.
@@ -61,10 +60,12 @@ class Roots:
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """A script that may run, and what follows it in the path: empty, or beginning with "/" (RFC 3875 4.1.5)."""
+    """A script that may run, its PATH_INFO (RFC 3875 4.1.5), its root, and the path by which it was found."""
 
     script: Script
     path_info: bytes
+    root: Root
+    named: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +114,11 @@ def open_script(candidates: tuple[bytes, ...], roots: Roots, label_of: LabelOf) 
         _check_spelling(candidate)
         place = _place(candidate, roots)
         if place is None:
-            absent.append(
-                ScriptRefused(f"{shown(candidate)} lies beneath no root", "add --root if scripts there may run")
-            )
+            fix = "add --root if scripts there may run"
+            absent.append(ScriptRefused(f"{shown(candidate)} lies beneath no root", fix))
             continue
         try:
-            return _locate(place, roots, label_of)
+            return _locate(candidate, place, roots, label_of)
         except ScriptNotFound as error:
             absent.append(error)
         except OSError as error:
@@ -126,13 +126,14 @@ def open_script(candidates: tuple[bytes, ...], roots: Roots, label_of: LabelOf) 
     raise absent[0] if absent else ScriptNotFound("the request names no script")
 
 
-def _locate(place: tuple[Root, bytes], roots: Roots, label_of: LabelOf) -> Located:
+def _locate(candidate: bytes, place: tuple[Root, bytes], roots: Roots, label_of: LabelOf) -> Located:
     for _ in range(_LINKS + 1):
         root, rest = place
         found = _walk(root, rest)
         try:
             if not stat.S_ISLNK(found.status.st_mode):
-                return Located(_admit(found, root.owners, label_of), found.rest)
+                named = candidate.removesuffix(found.rest)
+                return Located(_admit(found, root.owners, label_of), found.rest, root, named)
             place = _follow(found, roots)
         except BaseException:
             os.close(found.directory)
@@ -235,8 +236,7 @@ def _join(folder: bytes, target: bytes) -> bytes:
     if b".." in names:
         return b""
     start = [] if target.startswith(b"/") else folder.split(b"/")[1:]
-    kept = max(0, len(start) - (len(words) - len(names)))
-    return b"/" + b"/".join(start[:kept] + names)
+    return b"/" + b"/".join(start[: max(0, len(start) - len(words) + len(names))] + names)
 
 
 def _admit(found: _Found, owners: frozenset[int], label_of: LabelOf) -> Script:

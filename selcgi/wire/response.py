@@ -25,6 +25,8 @@ _NOT_SENT = _HOP_BY_HOP | {b"status"}  # Status is written anew
 _SENDFILE = (b"x-accel-", b"x-sendfile", b"x-lighttpd-send-", b"x-reproxy-url")
 _MOST = 100  # headers
 _ONE_RECORD = 65528  # bytes of the written head: the content of one record, see wire/records.py
+# A path and a query of this server (RFC 3986 section 3.3). "//host" is another server's, and "#" is for browsers.
+_LOCAL = re.compile(rb"/(?!/)(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*")
 _NO_BODY = frozenset((204, 304))  # RFC 9110 section 8.6: what a 304 says of the length is not of its own body
 _FIX = "the script must print its headers and an empty line before anything else"
 
@@ -34,7 +36,8 @@ class ResponseHead:
     """What goes out. `removed` names the `headers` that only encode(keep_sendfile=True) writes. Location comes first:
     HAProxy makes any status a 302 when Location comes after it.
 
-    `content_length` is how many bytes of body the head promises, None when it promises nothing.
+    `content_length` is how many bytes of body the head promises, None when it promises nothing. `local` is the target
+    of a local redirect (RFC 3875 section 6.2.2), which has a Location and nothing else, if there is no body either.
     """
 
     status: int
@@ -42,6 +45,7 @@ class ResponseHead:
     headers: tuple[tuple[bytes, bytes], ...]
     content_length: int | None = None
     removed: tuple[str, ...] = ()
+    local: bytes | None = None
 
     def encode(self, keep_sendfile: bool = False) -> bytes:
         """The block with its empty line, for one record: HAProxy 2.6 dies of a head that is split over two."""
@@ -98,14 +102,17 @@ def _head(status: tuple[int, str] | None, headers: list[tuple[bytes, bytes]]) ->
     lengths = {value for name, value in headers if name.lower() == b"content-length"}
     if len(lengths) > 1 or any(not value.isdigit() or len(value) > 18 for value in lengths):
         raise BadResponse(f"Content-Length is {b', '.join(sorted(lengths))[:80]!a}")
+    local = None
     if status is None:
         # RFC 3875 sections 6.2.2 and 6.2.3; no web server redirects internally for FastCGI.
+        local = headers[0][1] if len(headers) == 1 and _is_location(headers[0]) else None
         status = (302, "Found") if any(map(_is_location, headers)) else (200, "OK")
     head = ResponseHead(
         *status,
         tuple(sorted(_once(headers, b"content-length"), key=lambda pair: not _is_location(pair))),
         int(lengths.pop()) if lengths and status[0] not in _NO_BODY else None,
         tuple(dict.fromkeys(name.decode("ascii") for name, _ in headers if _reads_files(name))),
+        local if local and _LOCAL.fullmatch(local) else None,
     )
     if len(head.encode(keep_sendfile=True)) > _ONE_RECORD:
         raise BadResponse(f"the head is longer than {_ONE_RECORD} bytes", "print fewer headers")

@@ -50,10 +50,32 @@ def test_status_of_a_head(data: bytes, status: int, reason: str) -> None:
     assert_reads(data, ResponseHead(status, reason, (TYPE,)))
 
 
-@pytest.mark.parametrize("target", [b"https://example.org/", b"/local?a=b"])
+# Not local: another server's, to be finished by the browser, or no URL at all.
+ELSEWHERE = (
+    b"https://example.org/",
+    b"//example.org/",
+    b"/a#b",
+    b"a/b",
+    b"/a b",
+    b"/\\example.org/",
+    b"/%zz",
+    b"/\xe9",
+)
+LOCAL = (b"/", b"/local?a=b", b"/a//b;c=1/%C3%A9?x=/../&y=%20", b"/a/../b")
+
+
+@pytest.mark.parametrize("target", [*ELSEWHERE, *LOCAL])
 def test_location_alone_is_a_redirect_that_the_client_follows(target: bytes) -> None:
-    assert_reads(b"Location: " + target + b"\n\n", ResponseHead(302, "Found", ((b"Location", target),)))
+    local = target if target in LOCAL else None
+    assert_reads(b"Location: " + target + b"\n\n", ResponseHead(302, "Found", ((b"Location", target),), local=local))
     assert read(b"Status: 201\nLocation: " + target + b"\n\n")[0].status == 201
+
+
+@pytest.mark.parametrize("more", [b"Status: 302", b"Content-Type: text/html", b"Set-Cookie: a=1", b"Location: /local"])
+def test_location_with_anything_beside_it_is_for_the_client(more: bytes) -> None:
+    """A local redirect has nothing else (RFC 3875 section 6.2.2): what it had would be lost."""
+    head, _ = read(b"Location: /local\n" + more + b"\n\n")
+    assert (head.status, head.local) == (302, None)
 
 
 def test_headers_keep_their_order_and_the_web_servers_own_are_left_away() -> None:
