@@ -35,7 +35,7 @@ class Trail:
         if self._root is None:
             self._root, self._file = located.root, located.named
             self._url, _ = split_url(request.params, located.script.path, located.path_info)
-        elif located.root is not self._root:
+        elif located.root.parts != self._root.parts:
             first = shown(b"/" + b"/".join(self._root.parts))
             raise RedirectRefused(f"{shown(located.script.path)} is not beneath {first}, as the first is", _ASK_AGAIN)
 

@@ -17,6 +17,7 @@ from selcgi.serve.exchange import Exchange, Pairs
 from selcgi.serve.poller import Poller
 from selcgi.settings import ListenerSettings, Settings
 from selcgi.wire.connection import (
+    NO_RECORD,
     BodyChunk,
     BodyEnded,
     Connection,
@@ -89,12 +90,18 @@ class Session:
         self._finish()
 
     def break_off(self, wire_id: int) -> None:
-        """Close without END_REQUEST, so that the web server sees the break; not while others use the connection."""
+        """Close without END_REQUEST, so that the web server sees the break; not while others use the connection.
+
+        nginx takes a mere close for the end of a whole answer, but hands on that what came before it was no record.
+        """
         if len(self._exchanges) > 1:
             self.end(wire_id, 1, b"")
             return
-        del self._exchanges[wire_id]
-        self.close()
+        self.sweep(self._owner.loop.time())
+        self._exchanges.pop(wire_id, None)
+        self._closing = True
+        self._send(NO_RECORD)
+        self._finish()
 
     def sweep(self, now: float) -> None:
         """Close when it has had no request, or the web server has taken no byte, for too long."""

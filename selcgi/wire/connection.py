@@ -121,6 +121,7 @@ NEXT: dict[State, dict[Input, State]] = {
     State.ABORTED: dict.fromkeys(Input, State.ABORTED),
 }
 assert set(NEXT) == set(State)
+NO_RECORD = bytes(8)  # of version 0, which is none: whoever reads it gives the connection up
 _INPUTS = {(int(kind), filled): one for one in Input for kind, filled in (one.value,)}
 
 

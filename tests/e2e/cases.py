@@ -10,15 +10,17 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from tests.wire.test_environ import FIXED_NAMES
+
 SHOW = """#!/usr/bin/python3
 import hashlib, json, os, sys
 body = sys.stdin.buffer.read()
 seen = {name: os.fsencode(value).decode("utf-8", "backslashreplace") for name, value in os.environ.items()}
-text = json.dumps({"environ": seen, "bytes": len(body), "zeros": not body.strip(b"\\0")})
+text = json.dumps({"environ": seen, "bytes": len(body), "words": sys.argv[1:]})
 sys.stdout.write("Content-Type: application/json\\n\\n" + text)
 """
 ANSWERS = r"""#!/usr/bin/python3
-import os, sys
+import os, sys, time
 PLAIN = b"Content-Type: text/plain\n"
 NOISE = b"oops\n" * 2_000_000
 ANSWERS = {
@@ -53,10 +55,18 @@ elif name == "noise":
     os.write(1, PLAIN + b"\nbo")
     sys.stderr.buffer.write(NOISE)
     os.write(1, b"dy")
+elif name == "pieces":
+    for piece in (b"Content-", b"Type: text/plain\nX-Long: ", b"abc\n", b"\n", b"body"):
+        os.write(1, piece)
+        time.sleep(0.05)
+elif name == "late":
+    os.write(1, PLAIN + b"\npart")
+    time.sleep(600)
 else:
     sys.stdout.buffer.write(ANSWERS[name])
 """
 _LONG = b"x" * 200_000
+_KNOWN = {name.decode() for name in FIXED_NAMES} | {"LC_CTYPE"}  # set by Python itself
 _TRIES = 5
 
 
@@ -161,6 +171,18 @@ def _variable(name: str) -> Callable[[Got], str]:
     return lambda got: got.environ(name)
 
 
+def _foreign(got: Got) -> str:
+    """Variables that no script should see."""
+    names = set(json.loads(got.body or b"{}")["environ"])
+    others = {name for name in names - _KNOWN if not name.startswith("HTTP_")}
+    others |= names & {"HTTP_CONTENT_LENGTH", "HTTP_CONTENT_TYPE", "HTTP_TRANSFER_ENCODING"}
+    return " ".join(sorted(others)) or "none"
+
+
+def _words(got: Got) -> str:
+    return f"{len(json.loads(got.body or b'{}')['words'])} words"
+
+
 def _size(name: str) -> Callable[[Got], str]:
     return lambda got: f"{len(got.environ(name))} bytes"
 
@@ -186,14 +208,19 @@ CASES = (
     Case("body with length", "show.cgi", _length, "POST", body=_LONG),
     Case("chunked body, 10 bytes", "show.cgi", _length, "POST", body=b"0123456789", chunked=True),
     Case("chunked body, 200 KB", "show.cgi", _length, "POST", body=_LONG, chunked=True),
+    Case("Expect: 100-continue", "show.cgi", _length, "POST", (("Expect", "100-continue"),), _LONG),
     Case("Content-Length: 5x", "show.cgi", _length, "POST", (("Content-Length", "5x"),), b"12345"),
     Case("Content-Length empty", "show.cgi", _length, "POST", (("Content-Length", ""),), b""),
     Case("PATH_INFO with a blank", "show.cgi/a%20b", _variable("PATH_INFO")),
     Case("PATH_INFO with a percent", "show.cgi/100%25", _variable("PATH_INFO")),
     Case("PATH_INFO in UTF-8", "show.cgi/%C3%A9", _variable("PATH_INFO")),
+    Case("PATH_INFO with a line end", "show.cgi/a%0Ab", _variable("PATH_INFO")),
     Case("PATH_INFO with //", "show.cgi/a//b", _variable("PATH_INFO")),
     Case("PATH_INFO with ..", "show.cgi/a/../b", _variable("PATH_INFO")),
     Case("PATH_INFO of 4 KB", "show.cgi/" + "p" * 4_096, _size("PATH_INFO")),
+    Case("name in another case", "SHOW.CGI", _variable("SCRIPT_NAME")),
+    Case("SCRIPT_NAME", "show.cgi/a", _variable("SCRIPT_NAME")),
+    Case("query without =", "show.cgi?-d+x", _words),
     Case("query of 6 KB", "show.cgi?" + "q" * 6_000, _size("QUERY_STRING")),
     Case(
         "60 KB of headers", "show.cgi", _size("HTTP_X_H14"), headers=tuple((f"X-H{n}", "h" * 4_000) for n in range(15))
@@ -201,6 +228,7 @@ CASES = (
     Case("repeated header", "show.cgi", _variable("HTTP_X_R"), headers=(("X-R", "a"), ("X-R", "b"))),
     Case("repeated cookie", "show.cgi", _variable("HTTP_COOKIE"), headers=(("Cookie", "a=1"), ("Cookie", "b=2"))),
     Case("names: dot, _, lower", "show.cgi", _names, headers=(("X.Dot", "1"), ("X_Under", "1"), ("x-lower", "1"))),
+    Case("variables of others", "show.cgi", _foreign, "POST", body=b"x", headers=(("Content-Type", "text/plain"),)),
     Case("Proxy: header", "show.cgi", _variable("HTTP_PROXY"), headers=(("Proxy", "evil"),)),
     Case("Authorization where none is asked", "show.cgi", _variable("REMOTE_USER"),
          headers=(("Authorization", "Basic YWxpY2U6c2VjcmV0"),)),
@@ -211,6 +239,7 @@ CASES = (
     Case("two Set-Cookie", "answers.cgi?cookies", lambda got: ", ".join(got.header("set-cookie"))),
     Case("folded header", "answers.cgi?folded", _text),
     Case("CRLF head", "answers.cgi?crlf", _text),
+    Case("head in four pieces", "answers.cgi?pieces", _head),
     Case("head of 3 KB", "answers.cgi?head3", _head),
     Case("head of 5 KB", "answers.cgi?head5", _head),
     Case("head of 20 KB", "answers.cgi?head20", _head),
@@ -220,6 +249,7 @@ CASES = (
     Case("no output", "answers.cgi?nothing", _text),
     Case("Content-Length too big", "answers.cgi?much", _text),
     Case("Content-Length too small", "answers.cgi?little", _text),
+    Case("time runs out after the head", "answers.cgi?late", _text),
     Case("body with NULs", "answers.cgi?nul", lambda got: f"{len(got.body or b'')} bytes"),
     Case("304", "answers.cgi?304", lambda got: f"{len(got.body or b'')} bytes", any_status=True),
     Case("204", "answers.cgi?204", lambda got: f"{len(got.body or b'')} bytes", any_status=True),

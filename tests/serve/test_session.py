@@ -180,6 +180,37 @@ def test_a_broken_answer_keeps_what_was_written(lines: list[Line]) -> None:
     (exchange,) = line.owner.exchanges
     exchange.write_last(b"half")
     exchange.break_off()
-    received = line.peer.recv(1 << 16)
-    assert received == encode_record(Kind.STDOUT, 1, b"half")
+    assert line.peer.recv(1 << 16).startswith(encode_record(Kind.STDOUT, 1, b"half"))
+def test_an_answer_that_breaks_off_ends_with_what_is_no_record(lines: list[Line]) -> None:
+    """After all that was written; a mere close would look whole to nginx."""
+    line = connect(lines, BEGIN)
+    (exchange,) = line.owner.exchanges
+    exchange.write(b"x" * 50_000)
+    exchange.break_off()
+    received = b""
+    while not line.closed and (data := line.peer.recv(1 << 20)):
+        received += data
+        line.owner.poller.dispatch()
+    assert received.endswith(bytes(8))
+    assert received.count(b"x") == 50_000
+    assert encode_record(Kind.END_REQUEST, 1, bytes(8)) not in received
+
+
+def test_a_peer_that_took_nothing_is_not_told_of_the_break(lines: list[Line]) -> None:
+    line = connect(lines, BEGIN)
+    (exchange,) = line.owner.exchanges
+    exchange.write(b"x" * 100_000)
+    line.owner.turned.now += 21
+    exchange.break_off()
     assert line.closed
+
+
+def test_the_others_on_a_connection_survive_a_break(lines: list[Line]) -> None:
+    line = connect(lines, BEGIN + BEGIN[:2] + b"\0\2" + BEGIN[4:16] + encode_record(Kind.PARAMS, 2, b""))
+    first, second = line.owner.exchanges
+    first.write(b"x")
+    first.break_off()
+    second.write(b"still here")
+    received = line.peer.recv(1 << 16)
+    assert encode_record(Kind.END_REQUEST, 1, b"\0\0\0\1\0\0\0\0") in received
+    assert b"still here" in received
