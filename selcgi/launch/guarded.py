@@ -55,8 +55,8 @@ class GuardedRunning:
                 message = self._socket.recv(guard.MESSAGE_BYTES)
             except BlockingIOError:
                 return
-            except ConnectionResetError:  # it was killed before it took an order
-                message = b""
+            except ConnectionResetError:  # it ended before it took an order; what it has reported comes next
+                continue
             if not message:
                 self._ended()
                 return

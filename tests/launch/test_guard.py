@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import time
+from pathlib import Path
 
 import pytest
 
@@ -152,3 +153,20 @@ def test_kill_before_the_start_is_not_lost(bench: Bench) -> None:
         running = bench.launcher().launch(bench.plan("exec sleep 1000"))
         conclude(running, Outcome())
         assert bench.alive() == []
+
+
+def test_an_order_that_comes_too_late_does_not_hide_how_the_script_ended(bench: Bench) -> None:
+    """A guard that ends with an order unread resets its socket; its reports are still there."""
+    running, outcome = started(bench, "")
+    (guard,) = children()
+    os.kill(guard, signal.SIGSTOP)
+    os.kill(running.pid, signal.SIGUSR1)
+    status = Path(f"/proc/{running.pid}/stat")
+    wait_until("the end of the script", lambda: status.read_text().rpartition(")")[2].split()[0] == "Z")
+    for _ in range(2):  # it takes one of them at a time
+        running.terminate()
+    os.kill(guard, signal.SIGCONT)
+    os.waitid(os.P_PID, guard, os.WEXITED | os.WNOWAIT)
+    wait(running, lambda: running.gone, outcome)
+    assert (outcome.error, running.exit and running.exit.signal) == (None, signal.SIGUSR1)
+    conclude(running, outcome)
