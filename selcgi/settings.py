@@ -86,6 +86,7 @@ class Settings:
     pid_file: Path | None = None
     control: Path | None = None  # UNIX socket of the control process; None: no such process
     metrics: str = ""  # HOST:PORT of loopback, empty: none
+    failures: Path | None = None  # file of records; None: none are made
     log_file: Path | None = None  # None: stderr
     log_json: bool = False
     log_level: str = "info"

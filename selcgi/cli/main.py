@@ -10,6 +10,7 @@ import click
 
 from selcgi import VERSION
 from selcgi.cli.check_front import check_front
+from selcgi.cli.failures import failures, replay
 from selcgi.cli.mapping import mapping
 from selcgi.cli.run import run
 from selcgi.cli.serve import serve
@@ -37,6 +38,8 @@ cli.add_command(run)
 cli.add_command(mapping)
 cli.add_command(status)
 cli.add_command(check_front)
+cli.add_command(failures)
+cli.add_command(replay)
 
 
 def main() -> None:

@@ -8,11 +8,13 @@ import os
 import re
 import stat
 import sys
-from typing import IO, Any
+from collections.abc import Iterable
+from typing import IO, Any, NoReturn
 
 import click
 
 from selcgi.cli.options import settings_from, site_options
+from selcgi.cli.terminal import plain, sink
 from selcgi.serve.accesslog import Entry
 from selcgi.serve.once import Sinks, run_once
 from selcgi.settings import Settings
@@ -50,16 +52,21 @@ def run(
         "QUERY_STRING": query or tail,
         "REMOTE_USER": user,
         **_script_params(settings, path),
-        **_header_params(headers),
+        **header_params(headers),
     }
-    params["CONTENT_LENGTH"] = _length(body)
-    entries, whole = run_once(settings, params, body, Sinks(_out, _err))
+    params["CONTENT_LENGTH"] = body_length(body)
+    respond(settings, ((os.fsencode(name), os.fsencode(value)) for name, value in params.items()), body)
+
+
+def respond(settings: Settings, pairs: Iterable[tuple[bytes, bytes]], body: IO[bytes] | None) -> NoReturn:
+    """Serve one request, show its answer and what was decided, and end with the exit code that says how it went."""
+    entries, whole = run_once(settings, tuple(pairs), body, Sinks(sink(sys.stdout), sink(sys.stderr)))
     for entry in entries:
         _show(entry)
     sys.exit(0 if whole and 0 < entries[-1].status < 400 else 1)
 
 
-def _length(body: IO[bytes] | None) -> str:
+def body_length(body: IO[bytes] | None) -> str:
     """Of a file; that of a pipe is not known beforehand."""
     if body is None:
         return "0"
@@ -85,7 +92,7 @@ def _script_params(settings: Settings, path: str) -> dict[str, str]:
     }
 
 
-def _header_params(headers: tuple[str, ...]) -> dict[str, str]:
+def header_params(headers: tuple[str, ...]) -> dict[str, str]:
     params = {}
     for header in headers:
         name, colon, value = header.partition(":")
@@ -96,24 +103,14 @@ def _header_params(headers: tuple[str, ...]) -> dict[str, str]:
     return params
 
 
-def _out(data: bytes) -> None:
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
-
-
-def _err(data: bytes) -> None:
-    sys.stderr.buffer.write(data)
-    sys.stderr.buffer.flush()
-
-
 def _show(entry: Entry) -> None:
     """What was decided, a line each; colour only on a terminal."""
     for name in _SHOWN:
         value = getattr(entry, name)
         if value not in ("", 0, None):
             text = f"{value:.3f}" if isinstance(value, float) else str(value)
-            click.echo(f"{click.style(name + ':', bold=True):<10} {text}", err=True)
+            click.echo(f"{click.style(name + ':', bold=True):<10} {plain(text)}", err=True)
     if entry.reason:
-        click.echo(f"{click.style('reason:', fg='red', bold=True)} {entry.reason}", err=True)
+        click.echo(f"{click.style('reason:', fg='red', bold=True)} {plain(entry.reason)}", err=True)
     if entry.fix:
-        click.echo(f"{click.style('fix:', fg='green', bold=True)} {entry.fix}", err=True)
+        click.echo(f"{click.style('fix:', fg='green', bold=True)} {plain(entry.fix)}", err=True)

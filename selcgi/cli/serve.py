@@ -33,6 +33,7 @@ from selcgi.settings import ListenerSettings
 @click.option("--max-requests", type=click.IntRange(0), default=0, show_default="no limit", help="Then a new worker.")
 @click.option("--control", type=FILE, show_default="none", help="Socket for selcgi status, its owner's only.")
 @click.option("--metrics", metavar="HOST:PORT", default="", show_default="none", help="For Prometheus, on loopback.")
+@click.option("--failures", type=FILE, show_default="none", help="File for records of failed requests.")
 @click.option("--pid-file", type=FILE, help="Write the supervisor's pid here.")
 @click.option("--log-file", type=FILE, show_default="stderr", help="Opened anew at SIGUSR1.")
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
@@ -50,6 +51,7 @@ def serve(
     max_requests: int,
     control: Path | None,
     metrics: str,
+    failures: Path | None,
     pid_file: Path | None,
     log_file: Path | None,
     log_format: str,
@@ -78,6 +80,7 @@ def serve(
         requests_per_worker=max_requests,
         control=control.absolute() if control is not None else None,
         metrics=metrics,
+        failures=failures.absolute() if failures is not None else None,
         pid_file=pid_file,
         log_file=log_file,
         log_json=log_format == "json",

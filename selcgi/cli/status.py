@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from selcgi.cli.options import FILE
+from selcgi.cli.terminal import plain, table
 from selcgi.diagnose.control import CONTROL, ask
 
 _CLEAR = "\033[H\033[2J"
@@ -43,30 +44,16 @@ def show(found: dict[str, Any]) -> str:
     head += f"{found['running']} running, {found['waiting']} waiting"
     parts = [
         click.style(head, bold=True),
-        _table(found["workers"], ("pid", "generation", "seconds", "running", "waiting", "answers")),
-        _table(found["requests"], ("seconds", "state", "user", "context", "script", "worker", "id")),
+        table(found["workers"], ("pid", "generation", "seconds", "running", "waiting", "answers")),
+        table(found["requests"], ("seconds", "state", "user", "context", "script", "worker", "id")),
         _line("answers", found["answers"]),
         _line("limits hit", found["limits"]),
-        _table(
+        table(
             [{"user": user or "(nobody)", **row} for user, row in found["users"].items()], ("user", "answers", "failed")
         ),
         _reload(found["reload"]),
     ]
     return "\n\n".join(part for part in parts if part)
-
-
-def _table(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> str:
-    if not rows:
-        return ""
-    cells = [columns, *(tuple(_plain(str(row[name] or "-")) for name in columns) for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
-    return "\n".join((click.style(lines[0], underline=True), *lines[1:]))
-
-
-def _plain(text: str) -> str:
-    """Names come from clients; a terminal must not act on them."""
-    return "".join(one if one.isprintable() else "?" for one in text)
 
 
 def _line(title: str, numbers: dict[str, int]) -> str:
@@ -77,5 +64,9 @@ def _reload(last: dict[str, Any] | None) -> str:
     if last is None:
         return ""
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(last["time"]))
-    what = click.style("taken over", fg="green") if last["good"] else click.style(f"refused: {last['error']}", fg="red")
+    what = (
+        click.style("taken over", fg="green")
+        if last["good"]
+        else click.style(f"refused: {plain(last['error'])}", fg="red")
+    )
     return f"last reload: {when}, {what}"

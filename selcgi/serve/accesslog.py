@@ -44,7 +44,8 @@ class Entry:
     selinux: str = ""  # "off" or "permissive-ok": the protection that this run does not have
     reason: str = ""
     fix: str = ""
-    limit: str = ""  # the one that was hit; not in the line
+    limit: str = ""  # the one that was hit; this and the next are not in the line
+    waited: float = 0.0  # seconds, for its turn
 
     def blame(self, error: SelcgiError) -> None:
         """The first error of a request is its cause; what follows from it is not."""
@@ -87,5 +88,5 @@ def _text(value: str | int | float | None) -> str:
     return text if _PLAIN.fullmatch(text) else json.dumps(text)
 
 
-_NAMES = tuple(field.name for field in fields(Entry) if field.name != "limit")
+_NAMES = tuple(field.name for field in fields(Entry) if field.name not in ("limit", "waited"))
 _WHEN_SET = {"redirect", "selinux", "reason", "fix"}

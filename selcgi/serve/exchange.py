@@ -15,6 +15,7 @@ from selcgi.serve.poller import Poller
 from selcgi.settings import ListenerSettings
 
 Pairs = tuple[tuple[bytes, bytes], ...]
+_BEGINNING_BYTES = 1024
 
 
 class Connected(Protocol):
@@ -30,6 +31,17 @@ class Connected(Protocol):
     def write_stderr(self, wire_id: int, data: bytes) -> None: ...
     def end(self, wire_id: int, app_status: int, last: bytes) -> None: ...
     def break_off(self, wire_id: int) -> None: ...
+
+
+class Beginning:
+    """The first KB of what a script writes, for the record of a failure."""
+
+    def __init__(self) -> None:
+        self.data = b""
+
+    def feed(self, data: bytes) -> None:
+        if len(self.data) < _BEGINNING_BYTES:
+            self.data += data[: _BEGINNING_BYTES - len(self.data)]
 
 
 def _nothing() -> None:
@@ -50,6 +62,7 @@ class Exchange:
         self.takes_stderr = True  # the web server, as FCGI_STDERR
         self.aborted = False  # by FCGI_ABORT_REQUEST or a lost connection: nobody waits for an answer
         self.bytes_out = 0
+        self.stdout, self.stderr = Beginning(), Beginning()
         self.on_input: Callable[[], None] = _nothing
         self.on_output: Callable[[], None] = _nothing
         self._session: Connected | None = session

@@ -1,11 +1,10 @@
 """One request without a web server: the same worker, the same bytes on the wire, over a pair of sockets.
 
 Decides nothing about the request, so that what it shows is what a web server's request would meet.
-Called by cli/run.py.
+Called by cli/run.py and cli/failures.py.
 """
 
 import asyncio
-import os
 import signal
 import socket
 from collections.abc import Callable
@@ -37,13 +36,10 @@ class Sinks:
     stderr: Callable[[bytes], None]
 
 
-def run_once(
-    settings: Settings, params: dict[str, str], body: IO[bytes] | None, sinks: Sinks
-) -> tuple[list[Entry], bool]:
+def run_once(settings: Settings, pairs: Pairs, body: IO[bytes] | None, sinks: Sinks) -> tuple[list[Entry], bool]:
     """Serve one request: its records, and whether the answer was whole. StartRefused or MappingError as at a start."""
     entries: list[Entry] = []
     site = open_site(settings, open_labels(settings.selinux), entries.append)
-    pairs = tuple((os.fsencode(name), os.fsencode(value)) for name, value in params.items())
     with closing(site), ExitStack() as held:
         tree = open_tree(settings.cgroup)
         if tree is not None:

@@ -165,10 +165,14 @@ class Relay:
         data = self._read(self._running.stdout)
         if data:
             self._deadlines.moved()
-            self._answer.feed(data)
+            self._feed(data)
             if self._answer.head is not None:
                 self._deadlines.answered()
         self._flow()
+
+    def _feed(self, data: bytes) -> None:
+        self._exchange.stdout.feed(data)
+        self._answer.feed(data)
 
     def _stderr_readable(self) -> None:
         data = self._read(self._running.stderr)
@@ -213,7 +217,7 @@ class Relay:
 
     def _drain(self) -> None:
         """No writer is left: what the pipes still hold is all there will be, end of file or not."""
-        for fd, feed in ((self._running.stderr, self._stderr.feed), (self._running.stdout, self._answer.feed)):
+        for fd, feed in ((self._running.stderr, self._stderr.feed), (self._running.stdout, self._feed)):
             while fd in self._open and (fd == self._running.stderr or not self._full()):
                 data = self._read(fd)
                 if data:

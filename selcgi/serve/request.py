@@ -24,6 +24,7 @@ from selcgi.serve.admission import Admission
 from selcgi.serve.answer import Answer
 from selcgi.serve.board import Identity
 from selcgi.serve.exchange import Exchange
+from selcgi.serve.failures import Keeper
 from selcgi.serve.probe import ProbePage
 from selcgi.serve.probeanswer import answer_probe
 from selcgi.serve.redirect import Trail
@@ -54,12 +55,13 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What a worker has for its requests."""
+    """What a worker has for its requests. `keeper` is None when no failures are recorded."""
 
     launcher: Launcher
     admission: Admission
     tally: Tally
     probe: ProbePage
+    keeper: Keeper | None = None
 
 
 async def serve_request(site: Site, means: Means, exchange: Exchange) -> None:
@@ -80,6 +82,8 @@ async def serve_request(site: Site, means: Means, exchange: Exchange) -> None:
     exchange.entry.bytes_out = exchange.bytes_out
     means.tally.count(exchange.entry)
     _report(site, exchange, began)
+    if means.keeper is not None:
+        means.keeper.keep(exchange)
 
 
 async def _probed(site: Site, means: Means, exchange: Exchange) -> bool:
@@ -153,10 +157,12 @@ async def admit(site: Site, means: Means, exchange: Exchange, decision: Decision
     """Run it in its turn; see run()."""
     decision = await _with_length(exchange, decision)
     who = Identity(decision.request.user, exchange.entry.context)
-    row = means.tally.begin(exchange.entry, time.monotonic())
+    began = time.monotonic()
+    row = means.tally.begin(exchange.entry, began)
     try:
         await means.admission.enter(who, decision.limits.requests, exchange)
         means.tally.started(row)
+        exchange.entry.waited = round(time.monotonic() - began, 6)
         with means.admission.place(who):
             return await run(site, means.launcher, exchange, decision)
     finally:

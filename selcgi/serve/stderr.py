@@ -22,6 +22,7 @@ class StderrLog:
         self._line = b""
 
     def feed(self, data: bytes) -> None:
+        self._exchange.stderr.feed(data)
         kept = data[: self._left]
         self._left -= len(kept)
         self._dropped += len(data) - len(kept)

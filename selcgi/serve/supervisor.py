@@ -12,9 +12,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
 from selcgi import VERSION
 from selcgi.errors import SelcgiError, StartRefused
@@ -23,8 +21,11 @@ from selcgi.serve import log
 from selcgi.serve.accesslog import Entry
 from selcgi.serve.admission import Admission
 from selcgi.serve.board import Board
+from selcgi.serve.children import CONTROL, RECORDER, Child, become
 from selcgi.serve.control import open_control, run_control
+from selcgi.serve.failures import Keeper
 from selcgi.serve.files import fit_files
+from selcgi.serve.recorder import Recorder
 from selcgi.serve.request import Means
 from selcgi.serve.site import Site, doubts, open_site
 from selcgi.serve.worker import Listener, run_worker
@@ -40,22 +41,6 @@ _SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0  # seconds before a worker that died is replaced
 _HEALTHY_SECONDS = 60.0  # a worker that lived so long starts the pauses anew
 _GENERATIONS = 16  # of workers at once: those of earlier reloads are still ending their requests
-_CONTROL = -1  # number of the control process, which is no worker
-
-
-@dataclass(slots=True)
-class Child:
-    """A worker process, or the control process. `number` names its cgroup and its page; `generation` counts the reloads
-    before it."""
-
-    pid: int
-    number: int
-    generation: int
-    started: float
-
-    @property
-    def name(self) -> str:
-        return "control process" if self.number == _CONTROL else f"worker {self.number}"
 
 
 class Supervisor:
@@ -70,13 +55,15 @@ class Supervisor:
         self._control = open_control(settings)
         for sock in (*self._control.full, *self._control.numbers):
             held.callback(close_listener, sock)
+        self._recorder = Recorder(settings.failures) if settings.failures is not None else None
+        if self._recorder is not None:
+            held.callback(self._recorder.close)
         self._tree = open_tree(settings.cgroup)
         if self._tree is not None:
             held.callback(self._tree.remove)
         self._board = Board(_GENERATIONS * self._count)
         self._lifeline = os.pipe()
         self._children: dict[int, Child] = {}
-        self._controller = 0  # pid of the control process
         self._generation = 0
         self._stopping = False
         self._pause = self._start_at = 0.0
@@ -87,7 +74,7 @@ class Supervisor:
         self._tell("READY=1")
         LOG.info("selcgi %s is ready: %s", VERSION, self._description())
         while self._children or not self._stopping:
-            wait = max(0.0, self._start_at - time.monotonic()) if self._missing() or self._unanswered() else 3600.0
+            wait = max(0.0, self._start_at - time.monotonic()) if self._missing() or self._absent() else 3600.0
             info = signal.sigtimedwait(_SIGNALS, wait)
             if info is not None:
                 _HANDLERS[signal.Signals(info.si_signo)](self)
@@ -115,9 +102,13 @@ class Supervisor:
         mine = sum(child.number >= 0 and child.generation == self._generation for child in self._children.values())
         return not self._stopping and mine < self._count
 
-    def _unanswered(self) -> bool:
-        there = any(child.number == _CONTROL for child in self._children.values())
-        return any(self._control) and not there and not self._stopping
+    def _absent(self) -> dict[int, Callable[[], None]]:
+        """The processes beside the workers that should be there and are not, with their work."""
+        wanted = {CONTROL: self._answer} if any(self._control) else {}
+        if self._recorder is not None:
+            wanted[RECORDER] = self._record
+        there = {child.number for child in self._children.values()}
+        return {} if self._stopping else {number: wanted[number] for number in wanted.keys() - there}
 
     @property
     def _count(self) -> int:
@@ -126,8 +117,9 @@ class Supervisor:
     def _start_missing(self) -> None:
         while self._missing() and time.monotonic() >= self._start_at:
             self._start_worker()
-        if self._unanswered() and time.monotonic() >= self._start_at:
-            self._fork(_CONTROL, self._answer)
+        if time.monotonic() >= self._start_at:
+            for number, work in self._absent().items():
+                self._fork(number, work)
 
     def _start_worker(self) -> None:
         used = {child.number for child in self._children.values()}
@@ -140,7 +132,7 @@ class Supervisor:
         child = Child(pid, number, self._generation, time.monotonic())
         if pid == 0:
             os.close(self._lifeline[1])
-            _become(child.name, work)
+            become(child.name, work)
         self._children[pid] = child
 
     def _work(self, number: int) -> None:
@@ -148,13 +140,20 @@ class Supervisor:
         page = self._board.pages[number]
         page.sign(self._generation)
         admission = Admission(self._board, number, self._settings)
-        means = Means(Launcher(self._labels, leaves), admission, page.tally, self._board.probe)
+        keeper = Keeper(self._recorder.outlet) if self._recorder is not None else None
+        means = Means(Launcher(self._labels, leaves), admission, page.tally, self._board.probe, keeper)
         run_worker(self._site, self._listeners, means, self._lifeline[0])
 
     def _answer(self) -> None:
         for listener in self._listeners:
             listener.sock.close()
         run_control(self._board, self._labels.note, self._control, self._lifeline[0])
+
+    def _record(self) -> None:
+        assert self._recorder is not None
+        for listener in self._listeners:
+            listener.sock.close()
+        self._recorder.run()
 
     def on_child(self) -> None:
         """Reap. A worker that was not told to end is replaced, later and later when it keeps dying."""
@@ -224,6 +223,8 @@ class Supervisor:
         if not self._stopping:
             self._stopping = True
             self._tell("STOPPING=1")
+            if self._recorder is not None:
+                self._recorder.outlet.close()  # it ends when the last worker has
         self._signal(lambda _: True)
 
     def _signal(self, which: Callable[[Child], bool]) -> None:
@@ -248,21 +249,6 @@ def supervise(settings: Settings) -> None:
             _write_pid(settings.pid_file)
             held.callback(settings.pid_file.unlink, missing_ok=True)
         supervisor.run()
-
-
-def _become(name: str, work: Callable[[], None]) -> NoReturn:
-    """A forked process's whole life."""
-    code = 1
-    try:
-        work()
-        code = 0
-    except SelcgiError as error:
-        LOG.error("%s cannot go on: %s", name, error)
-    except Exception:
-        LOG.exception("%s failed", name)
-    finally:
-        logging.shutdown()
-        os._exit(code)
 
 
 def _write_pid(path: Path) -> None:

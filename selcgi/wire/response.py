@@ -11,6 +11,7 @@ from http import HTTPStatus
 from typing import NoReturn
 
 from selcgi.errors import BadResponse
+from selcgi.wire.redaction import harmless_head
 
 _END = re.compile(rb"\r?\n\r?\n|\A\r?\n")
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
@@ -161,7 +162,7 @@ def _reads_files(name: bytes) -> bool:
 
 
 def _quoted(line: bytes) -> str:
-    return ascii(line[:80].decode("latin-1"))
+    return ascii(harmless_head(line[:80]).decode("latin-1"))
 
 
 def error_page(status: int, request_id: str, retry_after: int | None = None) -> bytes:

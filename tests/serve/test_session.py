@@ -181,6 +181,8 @@ def test_a_broken_answer_keeps_what_was_written(lines: list[Line]) -> None:
     exchange.write_last(b"half")
     exchange.break_off()
     assert line.peer.recv(1 << 16).startswith(encode_record(Kind.STDOUT, 1, b"half"))
+
+
 def test_an_answer_that_breaks_off_ends_with_what_is_no_record(lines: list[Line]) -> None:
     """After all that was written; a mere close would look whole to nginx."""
     line = connect(lines, BEGIN)

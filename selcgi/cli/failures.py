@@ -1,0 +1,114 @@
+"""`selcgi failures` and `selcgi replay`: look at the last requests that failed, and run one of them again.
+
+Decides only how a record is shown, and that a replay is a `run` with the params of the record.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from selcgi.cli.options import FILE, settings_from, site_options
+from selcgi.cli.run import body_length, header_params, respond
+from selcgi.cli.terminal import plain, table
+from selcgi.errors import SelcgiError, StartRefused
+from selcgi.serve.failures import KINDS
+from selcgi.serve.recorder import Record, records
+
+RECORDS = Path("/var/log/selcgi/failures")
+_COLUMNS = ("time", "id", "status", "user", "script", "step", "reason")
+_TEXTS = ("stdout", "stderr")
+_LISTS = ("params", "changed", *_TEXTS)
+
+
+def _known(context: click.Context, _: click.Parameter, begun: str) -> list[CompletionItem]:
+    """The ids of all records, for a shell to complete."""
+    try:
+        found = records(context.params.get("failures") or RECORDS)
+    except SelcgiError:
+        return []
+    return [CompletionItem(one["id"], help=plain(f"{one['status']} {one['script']}")) for one in reversed(found)
+            if str(one["id"]).startswith(begun)]  # fmt: skip
+
+
+_FILE = click.option("--failures", type=FILE, default=RECORDS, show_default=True, help="As given to selcgi serve.")
+
+
+@click.command()
+@_FILE
+@click.option("--last", metavar="N", type=click.IntRange(1), default=20, show_default=True, help="How many.")
+@click.option("--kind", type=click.Choice(KINDS), show_default="all", help="missing: there was no such script.")
+@click.option("--json", "as_json", is_flag=True, help="All of each record, one a line.")
+@click.argument("wanted", metavar="[ID]", required=False, shell_complete=_known)
+def failures(failures: Path, last: int, kind: str | None, as_json: bool, wanted: str | None) -> None:
+    """List the last requests that failed or were refused, the newest last; or show all of one.
+
+    A record holds what was asked and decided, the script's response head and the first KB of its stderr. Cookies,
+    credentials and headers that selcgi does not know are never in it. selcgi serve --failures makes them.
+
+    \b
+    selcgi failures --last 5
+    selcgi failures 8bbab1bf26b1
+    selcgi failures --json | jq 'select(.status >= 500)'
+    """
+    found = [_find(failures, wanted)] if wanted else records(failures)
+    chosen = [record for record in found if kind in (None, record["kind"])][-last:]
+    if as_json:
+        for record in chosen:
+            click.echo(json.dumps(record))
+    elif wanted and chosen:
+        click.echo("\n".join(_lines(chosen[0])))
+    else:
+        click.echo(table(chosen, _COLUMNS) or f"no request is on record in {failures}")
+
+
+@click.command()
+@_FILE
+@click.option("--header", "headers", metavar="'NAME: VALUE'", multiple=True, help="As in selcgi run, for one removed.")
+@click.option("--body", type=click.File("rb"), help="File to send as the body, - for stdin: records hold none.")
+@site_options
+@click.argument("wanted", metavar="ID", shell_complete=_known)
+def replay(failures: Path, headers: tuple[str, ...], body: IO[bytes] | None, wanted: str, **values: Any) -> None:
+    """Run the failed request ID again, as selcgi run would: the same params, by the mapping and the limits of now.
+
+    What is shown, and the exit code, are those of selcgi run. A name that was claimed without proof counts as proven.
+
+    \b
+    selcgi replay 8bbab1bf26b1
+    selcgi replay --header 'Cookie: session=1' --body data.csv 8bbab1bf26b1
+    """
+    settings, record = settings_from(values), _find(failures, wanted)
+    given = {**header_params(headers), "CONTENT_LENGTH": body_length(body)}
+    lost = [name for name in record["changed"] if name not in given]
+    pairs = [(name, value) for name, value in record["params"] if name not in given]
+    if body is None and any(name == "CONTENT_LENGTH" and value not in ("", "0") for name, value in record["params"]):
+        lost.append("the body")
+    if lost:
+        click.echo(f"{click.style('not as it was:', bold=True)} {plain(', '.join(lost))}", err=True)
+    respond(settings, ((os.fsencode(name), os.fsencode(value)) for name, value in (*pairs, *given.items())), body)
+
+
+def _find(path: Path, wanted: str) -> Record:
+    for record in records(path):
+        if record["id"] == wanted:
+            return record
+    raise StartRefused(f"no record {wanted!a} in {path}", "selcgi failures lists those that there are")
+
+
+def _lines(record: Record) -> Iterator[str]:
+    """All of it. What is empty is left out."""
+    fields = [(name, value) for name, value in record.items() if name not in _LISTS and value not in ("", None)]
+    for title, pairs in (("record", fields), ("params", record["params"])):
+        yield click.style(f"{title}:", bold=True)
+        width = max((len(name) for name, _ in pairs), default=0)
+        yield from (f"  {plain(name):<{width}}  {plain(str(value))}".rstrip() for name, value in pairs)
+    if record["changed"]:
+        yield f"{click.style('removed or cut:', bold=True)} {plain(', '.join(record['changed']))}"
+    for name in _TEXTS:
+        if record[name]:
+            yield click.style(f"{name}, its beginning:", bold=True)
+            yield from (f"  {plain(line.expandtabs())}" for line in record[name].splitlines())

@@ -1,0 +1,46 @@
+"""The processes of a supervisor: its workers, and those beside them.
+
+Decides how one is named in the log, and that a forked process never returns into its supervisor's code. Used by
+serve/supervisor.py.
+"""
+
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NoReturn
+
+from selcgi.errors import SelcgiError
+
+LOG = logging.getLogger("selcgi")
+CONTROL, RECORDER = -1, -2  # numbers of the processes that are no workers
+_NAMES = {CONTROL: "control process", RECORDER: "recorder"}
+
+
+@dataclass(slots=True)
+class Child:
+    """`number` of a worker names its cgroup and its page; `generation` counts the reloads before it."""
+
+    pid: int
+    number: int
+    generation: int
+    started: float
+
+    @property
+    def name(self) -> str:
+        return _NAMES.get(self.number, f"worker {self.number}")
+
+
+def become(name: str, work: Callable[[], None]) -> NoReturn:
+    """A forked process's whole life."""
+    code = 1
+    try:
+        work()
+        code = 0
+    except SelcgiError as error:
+        LOG.error("%s cannot go on: %s", name, error)
+    except Exception:
+        LOG.exception("%s failed", name)
+    finally:
+        logging.shutdown()
+        os._exit(code)
