@@ -61,7 +61,7 @@ def nginx() -> Iterator[web.WebServer]:
 
 def test_service_runs_confined_without_capabilities(nginx: web.WebServer) -> None:  # noqa: ARG001
     assert prop("ActiveState") == "active"
-    assert len(workers()) == (os.cpu_count() or 1) + 1, "and the control process"
+    assert len(workers()) == (os.cpu_count() or 1) + 2, "and the control process and the recorder"
     for pid in (main_pid(), *workers()):
         assert Path(f"/proc/{pid}/attr/current").read_text().rstrip("\0\n") == "system_u:system_r:selcgi_t:s0"
         status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
@@ -85,6 +85,25 @@ def test_administrator_sees_what_it_does(nginx: web.WebServer) -> None:
     assert {row["pid"] for row in found["workers"]} < set(workers())
     assert found["users"]["alice"]["answers"] >= 1
     assert site.run("stat", "-c", "%a %U", "/run/selcgi/control.sock") == "600 selcgi\n"
+
+
+def test_failures_are_on_record_for_the_administrator_alone(nginx: web.WebServer, avcs: Claims) -> None:
+    """The script runs as the user whose file it is: the policy keeps it out."""
+    site.script(
+        "steal.cgi", "#!/bin/sh\nprintf 'Content-Type: text/plain\\n\\n'\nid -un\ncat /var/log/selcgi/failures 2>&1\n"
+    )
+    assert nginx.ask("show.cgi", "carol")[0] == 403
+    status, body = nginx.ask("steal.cgi", "alice")
+    assert status == 200
+    assert body.startswith("selcgi\n")
+    assert "Permission denied" in body
+    avcs.expect("user_webapp_t", "var_log_t", "dir", "search")
+    record = json.loads(site.run(*site.as_service(), "failures", "--json").splitlines()[-1])
+    assert (record["user"], record["status"], record["step"]) == ("carol", 403, "mapping")
+    listing = site.run("stat", "-c", "%a %U %C", "/var/log/selcgi", "/var/log/selcgi/failures").splitlines()
+    assert listing == [f"{mode} selcgi system_u:object_r:selcgi_log_t:s0" for mode in (700, 600)]
+    again = site.run(*site.as_service(), "failures", record["id"])
+    assert record["reason"] in again
 
 
 def test_script_is_born_in_its_leaf(nginx: web.WebServer) -> None:
