@@ -45,10 +45,10 @@ _FILE = click.option("--failures", type=FILE, default=RECORDS, show_default=True
 @click.option("--json", "as_json", is_flag=True, help="All of each record, one a line.")
 @click.argument("wanted", metavar="[ID]", required=False, shell_complete=_known)
 def failures(failures: Path, last: int, kind: str | None, as_json: bool, wanted: str | None) -> None:
-    """List the last requests that failed or were refused, the newest last; or show all of one.
+    """List the last failed requests, or show one.
 
-    A record holds what was asked and decided, the script's response head and the first KB of its stderr. Cookies,
-    credentials and headers that selcgi does not know are never in it. selcgi serve --failures makes them.
+    The newest comes last. A record holds what was asked and decided, the head of the response and the beginning of
+    stderr. Cookies, credentials and headers that selcgi does not know are not in it. selcgi serve --failures makes it.
 
     \b
     selcgi failures --last 5
@@ -73,9 +73,10 @@ def failures(failures: Path, last: int, kind: str | None, as_json: bool, wanted:
 @site_options
 @click.argument("wanted", metavar="ID", shell_complete=_known)
 def replay(failures: Path, headers: tuple[str, ...], body: IO[bytes] | None, wanted: str, **values: Any) -> None:
-    """Run the failed request ID again, as selcgi run would: the same params, by the mapping and the limits of now.
+    """Run a failed request again, as selcgi run would.
 
-    What is shown, and the exit code, are those of selcgi run. A name that was claimed without proof counts as proven.
+    The params are those on record, the mapping and the limits those of now. What is shown, and the exit code, are
+    those of selcgi run. A name that was claimed without proof counts as proven.
 
     \b
     selcgi replay 8bbab1bf26b1

@@ -1,4 +1,4 @@
-"""The program `selcgi`: its commands, and its exit codes: 0 done, 1 findings, 2 usage, 3 could not run.
+"""The program `selcgi`: its commands, and its exit codes.
 
 Decides nothing else. A SelcgiError that reaches this place is printed as one sentence; nothing prints a traceback.
 Called by bin/selcgi.
@@ -18,9 +18,18 @@ from selcgi.cli.status import status
 from selcgi.errors import SelcgiError
 
 COULD_NOT_RUN = 3
+EXIT_CODES = {
+    0: "done",
+    1: "findings, or a request that was refused or failed",
+    2: "a mistake on the command line",
+    COULD_NOT_RUN: "could not run; the reason and what to do are on stderr",
+}
 
 
-@click.group(context_settings={"auto_envvar_prefix": "SELCGI", "help_option_names": ["-h", "--help"]})
+@click.group(
+    context_settings={"auto_envvar_prefix": "SELCGI", "help_option_names": ["-h", "--help"]},
+    epilog=f"Exit: {'; '.join(f'{code} {text}' for code, text in EXIT_CODES.items())}.",
+)
 @click.version_option(VERSION, prog_name="selcgi")
 def cli() -> None:
     """Run CGI scripts, each in a one-time process under its user's SELinux context.

@@ -7,13 +7,27 @@ import click
 
 from selcgi.cli.options import FILE
 from selcgi.errors import Denied, MappingError
+from selcgi.mapping import grammar
 from selcgi.mapping.modselinux import respell
 from selcgi.mapping.rules import mistakes, parse, unreachable
 from selcgi.mapping.table import Query, Table, Verdict
 from selcgi.system.mapfile import read_mapfile
 
 
-@click.group("map")
+class _WithGrammar(click.Group):
+    """Its help ends with the grammar."""
+
+    def format_epilog(self, _: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Mapping file"):
+            formatter.write_text(grammar.INTRO)
+        for part in grammar.SECTIONS:
+            with formatter.section(part.title):
+                if part.lead:
+                    formatter.write_text(part.lead)
+                formatter.write_dl(part.rows)
+
+
+@click.group("map", cls=_WithGrammar)
 def mapping() -> None:
     """Check, explain and import mapping files.
 
@@ -44,7 +58,7 @@ def check(file: Path) -> None:
 
 @mapping.command()
 @click.argument("file", type=FILE)
-@click.option("--user", default=None, help="Who asks.  [default: nobody known]")
+@click.option("--user", default=None, show_default="nobody known", help="Who asks.")
 @click.option("--script", default="", help="Absolute path of the script.")
 @click.option("--host", default="", help="Name of the virtual host.")
 def explain(file: Path, user: str | None, script: str, host: str) -> None:

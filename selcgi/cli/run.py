@@ -37,8 +37,8 @@ def run(
 ) -> None:
     """Run SCRIPT as USER, just as a web server's request would.
 
-    A relative SCRIPT lies beneath the first --root. The response goes to stdout, what was decided to stderr.
-    Exit: 0 answered, 1 refused or failed, 2 usage, 3 could not run.
+    A relative SCRIPT lies beneath the first --root. The response goes to stdout, what was decided to stderr. Exit: 0
+    answered, 1 refused or failed.
 
     \b
     As a user:                 selcgi run --user alice report.cgi/2026?sort=name

@@ -1,0 +1,82 @@
+"""The grammar of a mapping file in words: the one source of `selcgi map --help` and of selcgi.map(5).
+
+Decides nothing; what a line means is decided in rules.py and options.py, and a test holds that no option is missing
+here. Called by cli/mapping.py and cli/man.py.
+"""
+
+from dataclasses import dataclass
+
+from selcgi.mapping.rules import LINE_CHARACTERS
+from selcgi.mapping.words import ANONYMOUS
+
+INTRO = (
+    "A rule is a line: WHO CONTEXT [OPTION..], with blanks between. The first rule that matches decides; when none "
+    "does, the request is refused (403). # begins a comment, but not in quotes. Lines are not joined, and have at most "
+    f"{LINE_CHARACTERS} characters, all of them printable. A file with a mistake is not loaded; the one in use stays."
+)
+EXAMPLE = f"""\
+# who            context                 options
+alice            user_webapp_t:s0:c1
+"Bob Miller"     user_webapp_t:s0:c2     script=/srv/cgi/reports/* timeout=120s memory=512M
+intern-*         staff_webapp_t:*        host=intranet.example.org
+{ANONYMOUS}    anon_webapp_t:s0
+*                deny
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A part of a rule: `rows` are what it may be, each with what that means."""
+
+    title: str
+    rows: tuple[tuple[str, str], ...]
+    lead: str = ""
+
+
+SECTIONS = (
+    Section(
+        "Who",
+        (
+            ("NAME", "That user, character by character."),
+            ('"NAME"', r'The same, for a name with blanks or # * ? [ @ in it. In quotes \" and \\ stand for " and \.'),
+            ("GLOB", "* is any characters, / included, ? is one, [a-z] one of these, [!a-z] one that is none of them."),
+            (ANONYMOUS, "A request without a user. No glob matches it."),
+            ("*", "Everybody, with a user and without."),
+        ),
+    ),
+    Section(
+        "Context",
+        (
+            ("DOMAIN", "The SELinux type that the script runs in. User, role and range are selcgi's own."),
+            ("DOMAIN:RANGE", "With a range: s0, s0:c1,c3.c5, s0-s0:c0.c1023, or * for selcgi's own."),
+            ("USER:ROLE:DOMAIN[:RANGE]", "All of it. Three fields are DOMAIN:RANGE when the second is s and a number."),
+            ("deny", "The request is refused (403). Only script= and host= go with it."),
+        ),
+    ),
+    Section(
+        "Options that narrow the match",
+        (
+            ("script=GLOB", "Only scripts with such an absolute path."),
+            ("host=GLOB", "Only on such a virtual host: its name without a port, in small letters."),
+        ),
+        "They come first. A request must meet all of them.",
+    ),
+    Section(
+        "Other options",
+        (
+            ("timeout=TIME", "From the launch to the last byte, in place of --timeout."),
+            ("first-byte-timeout=TIME", "Until the response head is complete."),
+            ("idle-timeout=TIME", "Longest silence of script and web server."),
+            ("max-body=SIZE", "Longest request body."),
+            ("max=N", "Requests at once of one user in this context, in place of --concurrent-user."),
+            ("memory=SIZE", "Address space of each process."),
+            ("cpu=TIME", "Processor time of each process, in whole seconds."),
+            ("processes=N", "Processes of the script's Unix user, on the whole machine."),
+            ("files=N", "Open files of each process."),
+            ("file-size=SIZE", "Longest file that a process may write."),
+            ("uid=NAME", "Run as this Unix user, never root; selcgi must be able to become it."),
+            ("sendfile=yes", "Let X-Accel-Redirect and its kin through: by them the web server reads files for it."),
+        ),
+        "TIME is 30, 30s, 1.5m or 2h, up to 24h. SIZE is 4096, 64K, 512M or 2G.",
+    ),
+)  # fmt: skip
