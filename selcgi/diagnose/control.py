@@ -9,7 +9,7 @@ from pathlib import Path
 
 from selcgi.errors import StartRefused
 
-CONTROL = Path("/run/selcgi/control.sock")
+CONTROL = Path("/run/selcgi/control/control.sock")
 _SECONDS = 10.0
 
 
