@@ -109,6 +109,14 @@ def test_an_administrator_sends_the_answer_into_a_file_or_a_pipe(folder: str) ->
         assert (code, shown.count("user_webapp_t:s0:c1")) == (0, 2), shown
 
 
+def test_a_shell_completes_for_an_administrator() -> None:
+    """Which starts selcgi in its own domain, where no other program can be started."""
+    words = "COMP_WORDS=(selcgi fai); COMP_CWORD=1"
+    command = f". {site.TREE}/contrib/completion/selcgi.bash; {words}; _selcgi {SELCGI}; echo [${{COMPREPLY[*]}}]"
+    code, shown = at_terminal(UNCONFINED, command)
+    assert (code, plain(shown)) == (0, "[failures]\n")
+
+
 def test_another_range_is_refused() -> None:
     code, shown = at_terminal(UNCONFINED, f"runcon -t selcgi_t -l s0-s0:c0.c1023 {SELCGI} {RUN}")
     assert code == 3
