@@ -18,7 +18,7 @@ from selcgi import VERSION
 from selcgi.cli.failures import RECORDS
 from selcgi.cli.main import EXIT_CODES, cli
 from selcgi.cli.options import MAP_FILE, ROOT
-from selcgi.cli.status import CONTROL
+from selcgi.diagnose.control import CONTROL
 from selcgi.mapping import grammar
 
 _ESCAPES = str.maketrans(
