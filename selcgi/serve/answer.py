@@ -1,12 +1,21 @@
 """What the script wrote, on its way to the web server: the head in one piece, then no more than it promised.
 
 Decides what may be sent. Nothing leaves before the head is complete and `released`; a body longer than its
-Content-Length is cut, a shorter one makes the response broken (RFC 3875 section 6.3, RFC 9112 section 6.3).
-Must not read or write anything. Used by serve/relay.py.
+Content-Length is cut, a shorter one makes the response broken (RFC 3875 section 6.3, RFC 9112 section 6.3). So does
+the death of its script when no length says that all of it is there. Must not read or write anything. Used by
+serve/relay.py.
 """
+
+from signal import Signals, strsignal
 
 from selcgi.errors import BadResponse
 from selcgi.wire.response import HeadReader, ResponseHead
+
+_FIX: dict[int, str] = {
+    Signals.SIGKILL: "see the kernel's log for the oom killer",
+    Signals.SIGXCPU: "raise cpu= in the rule, if the script may compute that long",
+    Signals.SIGXFSZ: "raise file-size= in the rule, if the script may write that much",
+}
 
 
 class Answer:
@@ -37,12 +46,16 @@ class Answer:
         if head is not None:
             self._start(head)
 
-    def finish(self) -> None:
-        """The script's stdout has ended. BadResponse when the head never did, or the body is too short."""
+    def finish(self, signum: int | None = None) -> None:
+        """The script's stdout has ended. BadResponse when the head never did, or the body is too short, or may be since
+        signal `signum` has ended the script."""
+        promised = None if self.head is None else self._promised(self.head)
+        if signum is not None and (promised is None or self.body_bytes < promised):
+            raise _died(signum)
         if self.head is None:
             self._start(self._reader.finish())
-        assert self.head is not None
-        promised = self._promised(self.head)
+            assert self.head is not None
+            promised = self._promised(self.head)
         if promised is not None and self.body_bytes < promised:
             raise BadResponse(
                 f"the script promised Content-Length {promised} and wrote {self.body_bytes} bytes",
@@ -87,3 +100,9 @@ class Answer:
         if data:
             self._held.append(data)
             self.held_bytes += len(data)
+
+
+def _died(signum: int) -> BadResponse:
+    name = Signals(signum).name if signum in set(Signals) else f"signal {signum}"
+    reason = f"the script was ended by {name} ({strsignal(signum)}) before its answer was complete"
+    return BadResponse(reason, _FIX.get(signum, "see its stderr; memory= or files= in its rule may be too little"))

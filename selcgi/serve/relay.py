@@ -200,7 +200,7 @@ class Relay:
             self._drain()
         if self._phase is Phase.GONE and not self._open:
             self._exchange.write_last(self._answer.take())
-            self._answer.finish()
+            self._answer.finish(self._running.exit.signal if self._running.exit is not None else None)
             self._exchange.write_last(self._answer.take())
             self._finish()
             return

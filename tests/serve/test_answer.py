@@ -58,6 +58,26 @@ def test_a_body_that_is_too_short_is_an_error() -> None:
         answer.finish()
 
 
+@pytest.mark.parametrize(
+    ("output", "whole"),
+    [
+        (b"", False),
+        (HEAD, False),
+        (HEAD + b"\nsome", False),
+        (HEAD + b"Content-Length: 5\n\n1234", False),
+        (HEAD + b"Content-Length: 5\n\n12345", True),
+    ],
+)
+def test_the_death_of_its_script_is_an_error_unless_a_length_says_that_all_is_there(output: bytes, whole: bool) -> None:
+    answer = Answer(1000, False)
+    answer.feed(output)
+    if whole:
+        answer.finish(signum=11)
+        return
+    with pytest.raises(BadResponse, match=r"ended by SIGSEGV \(Segmentation fault\)"):
+        answer.finish(signum=11)
+
+
 def test_the_answer_to_head_has_its_length_and_no_body() -> None:
     answer = Answer(1000, False, bodiless=True)
     assert taken(answer, HEAD + b"Content-Length: 5\n\n12345").endswith(b"Content-Length: 5\r\n\r\n")
