@@ -4,7 +4,6 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ import pytest
 from tests.stack import Selcgi
 
 USER = "nobody"  # scripts run as this user: the tests themselves run as root
-Serve = Callable[..., AbstractContextManager[Selcgi]]
+Serve = Callable[..., Selcgi]
 
 
 class Place:

@@ -1,0 +1,100 @@
+"""What a fault may leave behind: nothing. Looks at a running selcgi from outside, before the fault and after it.
+
+`leaving_nothing` is the whole of it: inside it anything may go wrong; at its end no process, descriptor, file or
+member of a cgroup is more than before, the same worker answers a normal request, and selcgi ends in order.
+Used by the test_faults files; decides nothing about answers or log lines but their form.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.e2e.conftest import Place
+from tests.stack import Answer, Ask, Selcgi, ask, wait_until
+
+HELLO = "#!/bin/sh\nprintf 'Content-Type: text/plain\\n\\nhello\\n'\n"
+
+
+class Traces:
+    """Of one worker and of the scripts of one place, now."""
+
+    def __init__(self, worker: int, place: Place, way: str) -> None:
+        self._mark = f"CGI_MARKS={place.marks}".encode()
+        self.children = Path(f"/proc/{worker}/task/{worker}/children").read_text().split()
+        self.descriptors = descriptors(worker)
+        self.scripts = [pid for pid in Path("/proc").glob("[0-9]*") if self._is_script(pid)]
+        self.files = sorted(path.name for path in place.folder.iterdir())
+        self.members = members(way)
+
+    def _is_script(self, process: Path) -> bool:
+        try:
+            return self._mark in (process / "environ").read_bytes().split(b"\0")
+        except OSError:
+            return False
+
+    def within(self, before: "Traces") -> bool:
+        """Nothing of `before` has become more."""
+        mine = (self.children, self.scripts, self.members, self.files)
+        return self.descriptors <= before.descriptors and mine == (
+            before.children,
+            before.scripts,
+            before.members,
+            before.files,
+        )
+
+    def __repr__(self) -> str:
+        return str(vars(self))
+
+
+def descriptors(pid: int) -> Counter[str]:
+    """How many of which kind are open; a number in a name (of a pipe, of a leaf) tells nothing."""
+    kinds: Counter[str] = Counter()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            kinds[re.sub(r"\d+", "N", str(link.readlink()))] += 1
+        except FileNotFoundError:
+            continue
+    return kinds
+
+
+def members(way: str) -> list[str]:
+    """Processes in leaves of the delegated cgroup."""
+    base = Path(way.removeprefix("--cgroup="))
+    return [pid for leaf in base.glob("worker-*/leaf-*/cgroup.procs") for pid in leaf.read_text().split()]
+
+
+@contextmanager
+def leaving_nothing(selcgi: Selcgi, place: Place, way: str = "--cgroup=none") -> Iterator[int]:
+    """Runs selcgi. Gives its worker's pid. `way` is the option that chose how requests are ended."""
+    hello = Ask(place.script("hello.cgi", HELLO))
+    with selcgi:
+        (worker,) = selcgi.workers()
+        assert ask(selcgi.socket, hello).status == 200  # what the first request opens for all is open
+        wait_until("its end", lambda: not Traces(worker, place, way).children)
+        before = Traces(worker, place, way)
+        yield worker
+        try:
+            wait_until("nothing left", lambda: Traces(worker, place, way).within(before))
+        except AssertionError:
+            raise AssertionError(f"before: {before}\nafter: {Traces(worker, place, way)}") from None
+        assert ask(selcgi.socket, hello).text == "hello\n"
+        assert selcgi.workers() == [worker]
+        assert not [line for line in selcgi.log().splitlines() if "Traceback" in line and '"stderr": ' not in line]
+    assert selcgi.process is not None
+    assert selcgi.process.returncode == 0
+    assert not selcgi.socket.exists()
+    assert not list(Path(way.removeprefix("--cgroup=")).glob("*/")), "no cgroup is left"
+
+
+def last_entry(selcgi: Selcgi) -> dict[str, Any]:
+    """The line of the one request beside those for `leaving_nothing`."""
+    wait_until("its line in the log", lambda: len(selcgi.entries()) > 1)
+    return selcgi.entries()[1]
+
+
+def outcome(answer: Answer) -> tuple[int, bool]:
+    """What a client can tell: its status, and whether the answer looks whole."""
+    return answer.status, answer.complete
