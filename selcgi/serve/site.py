@@ -19,7 +19,7 @@ from selcgi.settings import Settings
 from selcgi.system.accounts import account, own_account
 from selcgi.system.identity import load_secret
 from selcgi.system.mapfile import read_mapfile
-from selcgi.system.scripts import Roots, open_roots
+from selcgi.system.roots import Roots, open_roots
 from selcgi.system.selinux import Labels
 from selcgi.wire.passing import check_passed_names
 

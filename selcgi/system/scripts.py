@@ -2,25 +2,22 @@
 
 Decides which file runs and whether it may: no link is followed unseen, and no parent, file or interpreter may be one
 that somebody else can exchange. That is suEXEC's list without its gaps: the parents, ACLs, the mount, the interpreter,
-and the time between check and use. Must not read params or ask the mapping. Each component is opened by openat2(2)
-beneath the one before it, and what was checked stays open. Called by serve/request.py; roots by serve/site.py.
+and the time between check and use. Must not read params or ask the mapping. Each component is opened beneath the one
+before it, from the root that system/roots.py opened, and what was checked stays open. Called by serve/request.py.
 """
 
-import ctypes
-import errno
 import os
 import re
 import shlex
 import stat
-import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import dropwhile
-from pathlib import Path
 
-from selcgi.errors import Overloaded, ScriptNotFound, ScriptRefused, SelcgiError, StartRefused
+from selcgi.errors import ScriptNotFound, ScriptRefused, SelcgiError
 from selcgi.plan import Script
-from selcgi.system.mapfile import objection, open_folder, shown
+from selcgi.system.mapfile import objection, shown
+from selcgi.system.roots import Root, Roots, enter, find_root, next_name, open_beneath
 
 LabelOf = Callable[[int], str]
 
@@ -29,33 +26,6 @@ _CANDIDATE_BYTES = 64 << 10  # with its PATH_INFO
 _HEAD_BYTES = 256  # of a file that the kernel looks at: BINPRM_BUF_SIZE, include/uapi/linux/binfmts.h
 # fs/binfmt_script.c: blanks, then the interpreter up to a blank, a newline or a NUL. 127 bytes pass in every kernel.
 _INTERPRETER = re.compile(rb"#![ \t]*(/[^ \t\n\0]{0,126})[ \t\n\0]")
-_OPENAT2 = 437  # include/uapi/asm-generic/unistd.h
-_NO_MAGICLINKS, _NO_SYMLINKS, _BENEATH = 0x02, 0x04, 0x08  # include/uapi/linux/openat2.h
-# struct open_how: flags, mode, resolve. With O_PATH and O_NOFOLLOW a link itself is opened, not what it points to.
-_HOW = struct.pack("=QQQ", os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, 0, _BENEATH | _NO_SYMLINKS | _NO_MAGICLINKS)
-_syscall = ctypes.CDLL(None, use_errno=True).syscall
-_syscall.restype = ctypes.c_long
-_syscall.argtypes = (ctypes.c_long, ctypes.c_int, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_size_t)
-
-
-@dataclass(frozen=True, slots=True)
-class Root:
-    """One --root. `owners` may own what lies beneath it: root, selcgi's own user, and whoever owns the root itself."""
-
-    parts: tuple[bytes, ...]
-    descriptor: int  # O_PATH, close-on-exec
-    owners: frozenset[int]
-
-
-@dataclass(frozen=True, slots=True)
-class Roots:
-    """All roots, the deepest first. Owns their descriptors."""
-
-    all: tuple[Root, ...]
-
-    def close(self) -> None:
-        for root in self.all:
-            os.close(root.descriptor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,30 +49,6 @@ class _Found:
     status: os.stat_result
 
 
-def open_roots(paths: Iterable[Path]) -> Roots:
-    """Check and open each root. StartRefused when one, or a folder above it, can be changed by somebody else."""
-    opened: list[Root] = []
-    try:
-        for path in paths:
-            opened.append(_open_root(path))
-        if not opened:
-            raise StartRefused("there is no root, so no script could ever run", "give --root DIR")
-    except BaseException:
-        Roots(tuple(opened)).close()
-        raise
-    return Roots(tuple(sorted(opened, key=lambda root: -len(root.parts))))
-
-
-def _open_root(path: Path) -> Root:
-    descriptor, owners = open_folder(path)
-    try:
-        os.close(_open_beneath(descriptor, b".", os.fsencode(path))[0])
-    except SelcgiError as error:
-        os.close(descriptor)
-        raise StartRefused(error.reason, "openat2(2) is needed: Linux 5.6, no RestrictSUIDSGID= of systemd") from None
-    return Root(tuple(map(os.fsencode, path.parts[1:])), descriptor, owners)
-
-
 def open_script(candidates: tuple[bytes, ...], roots: Roots, label_of: LabelOf) -> Located:
     """The first of the absolute `candidates`, each with its PATH_INFO, that exists; the caller closes its script.
 
@@ -112,7 +58,7 @@ def open_script(candidates: tuple[bytes, ...], roots: Roots, label_of: LabelOf) 
     absent: list[SelcgiError] = []
     for candidate in candidates:
         _check_spelling(candidate)
-        place = _place(candidate, roots)
+        place = find_root(candidate, roots)
         if place is None:
             fix = "add --root if scripts there may run"
             absent.append(ScriptRefused(f"{shown(candidate)} lies beneath no root", fix))
@@ -152,38 +98,19 @@ def _check_spelling(path: bytes) -> None:
         raise ScriptRefused(reason, "have the web server send SCRIPT_FILENAME absolute and resolved")
 
 
-def _place(path: bytes, roots: Roots) -> tuple[Root, bytes] | None:
-    """The deepest root that `path` lies beneath, by whole components, and the path from there."""
-    for root in roots.all:
-        rest = path
-        for part in root.parts:
-            name, rest = _next(rest)
-            if name != part:
-                break
-        else:
-            return root, rest
-    return None
-
-
-def _next(path: bytes) -> tuple[bytes, bytes]:
-    """The first component and what follows it, as it was spelled: PATH_INFO keeps its slashes."""
-    name, slash, rest = path.lstrip(b"/").partition(b"/")
-    return name, slash + rest
-
-
 def _walk(root: Root, rest: bytes) -> _Found:
     """Down from the root, each folder checked before anything in it is looked at."""
-    path = b"/".join((b"", *root.parts))
-    directory, status = _open_beneath(root.descriptor, b".", path)
+    path = root.path
+    directory, status = enter(root)
     try:
         while True:
             if bad := objection(status, path, root.owners):
                 raise ScriptRefused(*bad)
-            name, rest = _next(rest)
+            name, rest = next_name(rest)
             if not name:
                 raise ScriptNotFound(f"{shown(path)} is a folder")
             path += b"/" + name
-            entry, status = _open_beneath(directory, name, path)
+            entry, status = open_beneath(directory, name, path)
             if not stat.S_ISDIR(status.st_mode):
                 return _Found(path, rest, directory, entry, status)
             os.close(directory)
@@ -193,32 +120,11 @@ def _walk(root: Root, rest: bytes) -> _Found:
         raise
 
 
-def _open_beneath(directory: int, name: bytes, path: bytes) -> tuple[int, os.stat_result]:
-    """O_PATH of one component and its status. `path` is for the error: ScriptNotFound, ScriptRefused, Overloaded."""
-    descriptor: int = _syscall(_OPENAT2, directory, name, _HOW, len(_HOW))
-    if descriptor < 0:
-        raise _unopened(ctypes.get_errno(), path)
-    try:
-        return descriptor, os.fstat(descriptor)
-    except OSError as error:
-        os.close(descriptor)
-        raise _unopened(error.errno or errno.EIO, path) from None
-
-
-def _unopened(number: int, path: bytes) -> SelcgiError:
-    reason = f"{shown(path)} can't be opened: {os.strerror(number)}"
-    if number in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
-        return ScriptNotFound(reason)
-    if number in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
-        return Overloaded(reason, "raise LimitNOFILE= or lower the number of requests at once")
-    return ScriptRefused(reason, f"let selcgi's user search {shlex.quote(shown(path.rpartition(b'/')[0]))}")
-
-
 def _follow(link: _Found, roots: Roots) -> tuple[Root, bytes]:
     """Where a link leads, as a place to start again from with every check. ScriptRefused when beneath no root."""
     # An empty path reads the link that is open, not one that has its name now: readlinkat(2).
     target = _join(link.path.rpartition(b"/")[0], os.readlink(b"", dir_fd=link.entry))
-    place = _place(target + link.rest, roots) if target else None
+    place = find_root(target + link.rest, roots) if target else None
     if place is None:
         to = shown(target) or "a path with '..' after a name"
         fix = f"link to an absolute path beneath a root, or add --root for the folder of {to}"

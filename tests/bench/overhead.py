@@ -17,7 +17,8 @@ from selcgi.mapping.rules import parse
 from selcgi.mapping.table import Query, Table
 from selcgi.plan import Limits, Plan
 from selcgi.settings import EnvironRules, WireLimits
-from selcgi.system.scripts import open_roots, open_script
+from selcgi.system.roots import open_roots
+from selcgi.system.scripts import open_script
 from selcgi.system.selinux import open_labels
 from selcgi.wire.connection import Connection
 from selcgi.wire.environ import environ, read_request

@@ -8,7 +8,7 @@ Used by the test_faults files; decides nothing about answers or log lines but th
 import re
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,15 +49,18 @@ class Traces:
         return str(vars(self))
 
 
+def open_files(pid: int) -> list[str]:
+    """What each descriptor of a process leads to."""
+    found = []
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed since it was listed
+            found.append(str(link.readlink()))
+    return found
+
+
 def descriptors(pid: int) -> Counter[str]:
     """How many of which kind are open; a number in a name (of a pipe, of a leaf) tells nothing."""
-    kinds: Counter[str] = Counter()
-    for link in Path(f"/proc/{pid}/fd").iterdir():
-        try:
-            kinds[re.sub(r"\d+", "N", str(link.readlink()))] += 1
-        except FileNotFoundError:
-            continue
-    return kinds
+    return Counter(re.sub(r"\d+", "N", name) for name in open_files(pid))
 
 
 def members(way: str) -> list[str]:

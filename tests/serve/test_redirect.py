@@ -6,7 +6,8 @@ from selcgi.errors import RedirectRefused
 from selcgi.plan import Script
 from selcgi.serve.redirect import Trail
 from selcgi.settings import EnvironRules
-from selcgi.system.scripts import Located, Root
+from selcgi.system.roots import Root
+from selcgi.system.scripts import Located
 from selcgi.wire.environ import Request, environ
 from tests.wire.test_environ import read
 

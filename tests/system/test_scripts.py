@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from selcgi.errors import Overloaded, ScriptNotFound, ScriptRefused, StartRefused
-from selcgi.system.scripts import Roots, open_roots, open_script
+from selcgi.system.roots import Roots, open_roots
+from selcgi.system.scripts import open_script
 
 SOMEBODY = 12345
 SHELL = "#!/bin/sh\necho\n"
@@ -147,9 +148,9 @@ def test_what_selcgi_itself_may_not_reach_is_named(cgi: Path, roots: Roots, name
 def test_a_noexec_mount_is_named(tmp_path: Path) -> None:
     (tmp_path / "m").mkdir()
     program = """
-import sys; from pathlib import Path; from selcgi.system.scripts import *
-root = Path(sys.argv[1]); root.chmod(0o755); path = root / "x"; path.write_text("#!/bin/sh"); path.chmod(0o755)
-open_script((bytes(path),), open_roots([root]), lambda _: "")
+import sys; from pathlib import Path; from selcgi.system import roots, scripts; root = Path(sys.argv[1])
+root.chmod(0o755); path = root / "x"; path.write_text("#!/bin/sh"); path.chmod(0o755)
+scripts.open_script((bytes(path),), roots.open_roots([root]), lambda _: "")
 """
     mount = 'mount -t tmpfs -o noexec,size=64k none "$1" && exec "$2" -c "$3" "$1"'
     command = ["unshare", "-m", "sh", "-c", mount, "sh", str(tmp_path / "m"), sys.executable, program]
@@ -159,8 +160,7 @@ open_script((bytes(path),), open_roots([root]), lambda _: "")
 
 
 def test_without_a_free_descriptor_it_is_overload(cgi: Path, roots: Roots) -> None:
-    most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    free = os.dup(0)
+    most, free = resource.getrlimit(resource.RLIMIT_NOFILE), os.dup(0)
     os.close(free)
     resource.setrlimit(resource.RLIMIT_NOFILE, (free + 1, most[1]))
     try:

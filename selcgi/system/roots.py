@@ -1,0 +1,134 @@
+"""The --root folders: opened once, at start or reload, and walked beneath by openat2(2) alone.
+
+Decides what lies beneath which root, and that a root is still the folder that its name leads to: a folder that took
+its place was never checked, and the one it displaced is not what the administrator means any more. Must not know what
+a script is. Called by system/scripts.py for each request, by serve/site.py for the roots themselves.
+"""
+
+import ctypes
+import errno
+import os
+import shlex
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from selcgi.errors import Overloaded, ScriptNotFound, ScriptRefused, SelcgiError, StartRefused
+from selcgi.system.mapfile import open_folder, shown
+
+_OPENAT2 = 437  # include/uapi/asm-generic/unistd.h
+_NO_MAGICLINKS, _NO_SYMLINKS, _BENEATH = 0x02, 0x04, 0x08  # include/uapi/linux/openat2.h
+# struct open_how: flags, mode, resolve. With O_PATH and O_NOFOLLOW a link itself is opened, not what it points to.
+_HOW = struct.pack("=QQQ", os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, 0, _BENEATH | _NO_SYMLINKS | _NO_MAGICLINKS)
+_syscall = ctypes.CDLL(None, use_errno=True).syscall
+_syscall.restype = ctypes.c_long
+_syscall.argtypes = (ctypes.c_long, ctypes.c_int, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_size_t)
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """One --root. `owners` may own what lies beneath it: root, selcgi's own user, and whoever owns the root itself."""
+
+    parts: tuple[bytes, ...]
+    descriptor: int  # O_PATH, close-on-exec
+    owners: frozenset[int]
+
+    @property
+    def path(self) -> bytes:
+        return b"/".join((b"", *self.parts))
+
+
+@dataclass(frozen=True, slots=True)
+class Roots:
+    """All roots, the deepest first. Owns their descriptors."""
+
+    all: tuple[Root, ...]
+
+    def close(self) -> None:
+        for root in self.all:
+            os.close(root.descriptor)
+
+
+def open_roots(paths: Iterable[Path]) -> Roots:
+    """Check and open each root. StartRefused when one, or a folder above it, can be changed by somebody else."""
+    opened: list[Root] = []
+    try:
+        for path in paths:
+            opened.append(_open_root(path))
+        if not opened:
+            raise StartRefused("there is no root, so no script could ever run", "give --root DIR")
+    except BaseException:
+        Roots(tuple(opened)).close()
+        raise
+    return Roots(tuple(sorted(opened, key=lambda root: -len(root.parts))))
+
+
+def _open_root(path: Path) -> Root:
+    descriptor, owners = open_folder(path)
+    try:
+        os.close(open_beneath(descriptor, b".", os.fsencode(path))[0])
+    except SelcgiError as error:
+        os.close(descriptor)
+        raise StartRefused(error.reason, "openat2(2) is needed: Linux 5.6, no RestrictSUIDSGID= of systemd") from None
+    return Root(tuple(map(os.fsencode, path.parts[1:])), descriptor, owners)
+
+
+def find_root(path: bytes, roots: Roots) -> tuple[Root, bytes] | None:
+    """The deepest root that `path` lies beneath, by whole components, and the path from there."""
+    for root in roots.all:
+        rest = path
+        for part in root.parts:
+            name, rest = next_name(rest)
+            if name != part:
+                break
+        else:
+            return root, rest
+    return None
+
+
+def next_name(path: bytes) -> tuple[bytes, bytes]:
+    """The first component and what follows it, as it was spelled: PATH_INFO keeps its slashes."""
+    name, slash, rest = path.lstrip(b"/").partition(b"/")
+    return name, slash + rest
+
+
+def enter(root: Root) -> tuple[int, os.stat_result]:
+    """O_PATH of the root and its status. ScriptRefused when its name leads to something else by now."""
+    descriptor, status = open_beneath(root.descriptor, b".", root.path)
+    if what := _displaced(root.path, status):
+        os.close(descriptor)
+        reason = f"the root {shown(root.path)} is not the folder that was opened: {what}"
+        raise ScriptRefused(reason, "reload selcgi (SIGHUP) once the new root is complete")
+    return descriptor, status
+
+
+def _displaced(path: bytes, status: os.stat_result) -> str:
+    try:
+        now = os.lstat(path)
+    except PermissionError:  # a folder above it was closed to selcgi: launch/ says which script can't run then
+        return ""
+    except OSError as error:
+        return error.strerror or str(error)
+    return "" if (now.st_dev, now.st_ino) == (status.st_dev, status.st_ino) else "another took its place"
+
+
+def open_beneath(directory: int, name: bytes, path: bytes) -> tuple[int, os.stat_result]:
+    """O_PATH of one component and its status. `path` is for the error: ScriptNotFound, ScriptRefused, Overloaded."""
+    descriptor: int = _syscall(_OPENAT2, directory, name, _HOW, len(_HOW))
+    if descriptor < 0:
+        raise _unopened(ctypes.get_errno(), path)
+    try:
+        return descriptor, os.fstat(descriptor)
+    except OSError as error:
+        os.close(descriptor)
+        raise _unopened(error.errno or errno.EIO, path) from None
+
+
+def _unopened(number: int, path: bytes) -> SelcgiError:
+    reason = f"{shown(path)} can't be opened: {os.strerror(number)}"
+    if number in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
+        return ScriptNotFound(reason)
+    if number in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+        return Overloaded(reason, "raise LimitNOFILE= or lower the number of requests at once")
+    return ScriptRefused(reason, f"let selcgi's user search {shlex.quote(shown(path.rpartition(b'/')[0]))}")
