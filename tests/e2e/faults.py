@@ -37,13 +37,8 @@ class Traces:
 
     def within(self, before: "Traces") -> bool:
         """Nothing of `before` has become more."""
-        mine = (self.children, self.scripts, self.members, self.files)
-        return self.descriptors <= before.descriptors and mine == (
-            before.children,
-            before.scripts,
-            before.members,
-            before.files,
-        )
+        pairs = ((vars(self)[name], vars(before)[name]) for name in ("children", "scripts", "members", "files"))
+        return self.descriptors <= before.descriptors and all(set(now) <= set(then) for now, then in pairs)
 
     def __repr__(self) -> str:
         return str(vars(self))

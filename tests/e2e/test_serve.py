@@ -147,10 +147,13 @@ def test_a_name_needs_its_proof_which_goes_nowhere(serve: Serve, place: Place) -
 def test_a_reload_takes_over_a_good_file_and_refuses_a_bad_one(serve: Serve, place: Place) -> None:
     path, slow = script_of(place), place.script("slow.cgi", SLOW)
     with serve("--cgroup=none") as selcgi, begin(selcgi, Ask(slow, "alice")) as sock:
+        (worker,) = selcgi.workers()
+        wait_until("the slow one", Path(f"/proc/{worker}/task/{worker}/children").read_text)
         place.rules("carol user_webapp_t:s0:c3")
         selcgi.signal(signal.SIGHUP)
         wait_until("the reload", lambda: "reloaded" in selcgi.log())
-        assert ask(selcgi.socket, Ask(path, "carol")).status == 200
+        # The old worker may take one more connection before it sees its SIGTERM.
+        wait_until("the new mapping", lambda: ask(selcgi.socket, Ask(path, "carol")).status == 200)
         assert ask(selcgi.socket, Ask(path, "alice")).status == 403
         assert b"slow" in sock.recv(65536) + sock.recv(65536), "a running request keeps its table"
         place.rules("carol user_webapp_t timout=3")
