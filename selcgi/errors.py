@@ -5,6 +5,15 @@ Decides which HTTP status a client sees for each cause (`status`), and which ste
 format pages, log, or carry secrets: `reason` and `fix` go to the log, the client sees the status alone.
 """
 
+import errno
+
+USED_UP = {
+    errno.EMFILE: "raise LimitNOFILE=, or lower --concurrent",
+    errno.ENFILE: "raise fs.file-max of sysctl(8), or lower --concurrent",
+    errno.EAGAIN: "raise processes= in the rule, or LimitNPROC= and TasksMax= of the unit, or lower --concurrent",
+    errno.ENOMEM: "see what takes the memory, or lower --concurrent",
+}
+
 
 class SelcgiError(Exception):
     """A named error: `reason` says what and where in one sentence, `fix` what to change (may be empty)."""
@@ -76,13 +85,19 @@ class BodyTooLarge(SelcgiError):
 
 
 class LaunchFailed(SelcgiError):
-    """A step of the launch failed; `step` names it, and no instruction of the script has run."""
+    """A step of the launch failed; `step` names it, and no instruction of the script has run. See launch_failed()."""
 
     status = 500
 
     def __init__(self, step: str, reason: str, fix: str = "") -> None:
         super().__init__(reason, fix)
         self.step = step
+
+
+class LaunchStarved(LaunchFailed):
+    """A step of the launch found no descriptor, process or memory left; the client may try again."""
+
+    status = 503
 
 
 class ContextLost(LaunchFailed):
@@ -148,3 +163,16 @@ class StartRefused(SelcgiError):
     """selcgi can't keep its promise on this system as it is configured, and does not start."""
 
     step = "start"
+
+
+def launch_failed(step: str, what: str, error: OSError, fix: str = "") -> LaunchFailed:
+    """`what` failed with `error`; if something is used up, that is the cause, and has a fix of its own."""
+    reason, used_up = f"{what}: {error.strerror or error}", USED_UP.get(error.errno or 0)
+    return LaunchStarved(step, reason, used_up) if used_up else LaunchFailed(step, reason, fix)
+
+
+def unexpected(error: Exception, where: str) -> SelcgiError:
+    """For what no code expects: a bug, or want of memory, which can be met anywhere."""
+    if isinstance(error, MemoryError):
+        return Overloaded(f"no memory is left in the worker for {where}", USED_UP[errno.ENOMEM])
+    return SelcgiError(f"internal error in {where}: {error!r}", "please report it")

@@ -8,7 +8,7 @@ import os
 import resource
 from typing import NoReturn
 
-from selcgi.errors import LaunchFailed
+from selcgi.errors import LaunchFailed, launch_failed
 from selcgi.plan import Account, Limits
 from selcgi.system.posixspawn import Image
 from selcgi.system.processes import quiet_fork
@@ -70,9 +70,9 @@ def _raise(report: bytes) -> NoReturn:
     error = OSError(int(number), os.strerror(int(number)))
     if name == "exec" and error.errno:
         raise error
-    raise LaunchFailed(
-        name, f"{name} failed: {error.strerror if error.errno else 'internal error'}", _FIX.get(name, "")
-    )
+    if not error.errno:
+        raise LaunchFailed(name, f"{name} failed: internal error")
+    raise launch_failed(name, f"{name} failed", error, _FIX.get(name, ""))
 
 
 _FIX = {

@@ -15,7 +15,7 @@ import signal
 import socket
 from typing import NoReturn
 
-from selcgi.errors import ContextLost, LaunchFailed
+from selcgi.errors import LaunchFailed
 from selcgi.launch.spawn import spawn
 from selcgi.plan import Plan
 from selcgi.system.processes import (
@@ -34,7 +34,7 @@ TERMINATE = b"terminate"
 KILL = b"kill"
 # Reports, guard to worker, one JSON list each, the name first; the end of the file means: nothing is left.
 STARTED = "started"  # pid
-FAILED = "failed"  # step, reason, fix, whether the context was lost
+FAILED = "failed"  # class of the error, step, reason, fix
 EXITED = "exited"  # code or null, signal or null, CPU seconds, bytes
 MESSAGE_BYTES = 65536
 _LONGEST_TEXT = 4000  # characters, so that a message holds two, escaped
@@ -50,7 +50,7 @@ def run_guard(plan: Plan, theirs: tuple[int, int, int], labels: Labels, worker: 
         _detach(plan, theirs, worker)
         Guard(plan, theirs, labels, worker).run()
     except BaseException as error:  # whatever it is, no frame of the worker may go on in this process
-        _report(worker, FAILED, "guard", f"the guard failed: {error!r}"[:_LONGEST_TEXT], "", False)
+        _report(worker, FAILED, LaunchFailed.__name__, "guard", f"the guard failed: {error!r}"[:_LONGEST_TEXT], "")
         end_children()
     finally:
         os._exit(0)
@@ -88,7 +88,7 @@ class Guard:
             self._start()
         except LaunchFailed as error:
             texts = (error.step, error.reason[:_LONGEST_TEXT], error.fix[:_LONGEST_TEXT])
-            _report(self._worker, FAILED, *texts, isinstance(error, ContextLost))
+            _report(self._worker, FAILED, type(error).__name__, *texts)
             self._killing = True
         news = select.poll()
         news.register(self._worker, select.POLLIN)

@@ -9,7 +9,7 @@ import json
 import os
 import socket
 
-from selcgi.errors import ContextLost, LaunchFailed
+from selcgi.errors import ContextLost, LaunchFailed, LaunchStarved
 from selcgi.launch import guard
 from selcgi.launch.steps import step
 from selcgi.launch.streams import Streams
@@ -70,9 +70,9 @@ class GuardedRunning:
         self._over = True
         self._exit = Exit(code, signum, cpu_seconds, maxrss_bytes)
 
-    def _failed(self, name: str, reason: str, fix: str, lost: bool) -> None:
+    def _failed(self, kind: str, name: str, reason: str, fix: str) -> None:
         self._over = True
-        raise (ContextLost if lost else LaunchFailed)(name, reason, fix)
+        raise _ERRORS[kind](name, reason, fix)
 
     def _ended(self) -> None:
         """The guard closes its end by its own death alone, so this wait is over at once."""
@@ -109,4 +109,5 @@ class GuardedRunning:
             self._socket.send(order, socket.MSG_NOSIGNAL)
 
 
+_ERRORS = {one.__name__: one for one in (LaunchFailed, LaunchStarved, ContextLost)}
 _REPORTS = {guard.STARTED: "_started", guard.EXITED: "_exited", guard.FAILED: "_failed"}

@@ -63,6 +63,8 @@ class LeafRunning:
         self._leaf.kill()
 
     def close(self) -> None:
+        if not self._gone:
+            self.kill()
         self._close_pidfd()
         self._leaves.give_back(self._leaf)
 

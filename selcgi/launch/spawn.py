@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable
 from contextlib import nullcontext
 
-from selcgi.errors import LaunchFailed
+from selcgi.errors import USED_UP, LaunchFailed, launch_failed
 from selcgi.launch.child import fork_and_exec, to_rlimits
 from selcgi.plan import Plan, Script
 from selcgi.system.cgroups import Leaf
@@ -70,6 +70,8 @@ def _execute(plan: Plan, streams: tuple[int, int, int], labels: Labels, cgroup: 
             return fork_and_exec(image, to_rlimits(plan.limits), plan.account)
         return spawn_process(image, cgroup)
     except OSError as error:
+        if error.errno in USED_UP:
+            raise launch_failed("exec", f"cannot start {os.fsdecode(plan.script.path)}", error) from error
         reason, fix = _explain(plan, labels, error)
         raise LaunchFailed("exec", reason, fix) from error
 

@@ -7,7 +7,7 @@ nothing of the script runs. Must not do a step. Used by launch/ alone.
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from selcgi.errors import LaunchFailed
+from selcgi.errors import LaunchFailed, launch_failed
 
 STEPS = (
     "make_streams",  # before anything that would have to be undone by killing
@@ -39,4 +39,4 @@ def step(name: str) -> Iterator[None]:
 def failed(name: str, error: OSError) -> LaunchFailed:
     """The same where every request passes and a context manager would cost it some microseconds."""
     assert name in STEPS, name
-    return LaunchFailed(name, f"{name} failed: {error.strerror or error}")
+    return launch_failed(name, f"{name} failed", error)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from enum import Enum
 from functools import partial
 
-from selcgi.errors import ClientGone, DeadlineExceeded, LaunchFailed, SelcgiError
+from selcgi.errors import ClientGone, DeadlineExceeded, LaunchFailed, SelcgiError, unexpected
 from selcgi.launch.running import Running
 from selcgi.plan import Limits
 from selcgi.serve.answer import Answer
@@ -64,11 +64,11 @@ class Relay:
         running = self._running
         self._exchange.on_input = lambda: self._safely(self._input)
         self._exchange.on_output = lambda: self._safely(self._output)
-        self._poller.add_reader(running.wake, partial(self._safely, self._woken))
-        self._listen(running.stderr, True)
-        self._listen(running.stdout, True)
-        self._safely(self._input)
         try:
+            self._poller.add_reader(running.wake, partial(self._safely, self._woken))
+            self._listen(running.stderr, True)
+            self._listen(running.stdout, True)
+            self._safely(self._input)
             await self._over
         finally:
             self._release()
@@ -82,7 +82,7 @@ class Relay:
         except SelcgiError as error:
             self._fail(error)
         except Exception as error:  # any bug ends the request, in the open
-            self._fail(SelcgiError(f"internal error in the relay: {error!r}"))
+            self._fail(unexpected(error, "the relay"))
 
     def _input(self) -> None:
         """The body has grown, ended or failed, or the client has left."""
@@ -100,12 +100,15 @@ class Relay:
 
     def _woken(self) -> None:
         """Something became of the processes."""
+        self._look()
+        if self._running.exit is not None:
+            self._exited()
+        self._flow()
+
+    def _look(self) -> None:
         self._running.poll()
         if self._running.gone:
             self._set_phase(Phase.GONE)
-        elif self._running.exit is not None:
-            self._exited()
-        self._flow()
 
     def _exited(self) -> None:
         if self._phase is Phase.RUNNING and self._open:
@@ -132,9 +135,7 @@ class Relay:
     def _kill(self) -> None:
         self._timer = self._loop.call_later(_UNKILLABLE_SECONDS, self._unkillable)
         self._running.kill()
-        self._running.poll()
-        if self._running.gone:
-            self._set_phase(Phase.GONE)
+        self._safely(self._look)
 
     def _unkillable(self) -> None:
         reason = f"processes of the request are still there {_UNKILLABLE_SECONDS:g} s after SIGKILL"

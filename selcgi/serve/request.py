@@ -15,7 +15,16 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from selcgi.errors import BadResponse, ClientGone, DeadlineExceeded, Denied, Overloaded, ScriptNotFound, SelcgiError
+from selcgi.errors import (
+    BadResponse,
+    ClientGone,
+    DeadlineExceeded,
+    Denied,
+    Overloaded,
+    ScriptNotFound,
+    SelcgiError,
+    unexpected,
+)
 from selcgi.launch.cold import Launcher
 from selcgi.mapping.table import Query, Verdict
 from selcgi.plan import Limits, Plan
@@ -65,7 +74,7 @@ class Means:
 
 
 async def serve_request(site: Site, means: Means, exchange: Exchange) -> None:
-    """Answer one request, whatever it takes, and log it. Raises nothing."""
+    """Answer one request, whatever it takes, and log it. Raises nothing while there is memory."""
     began = asyncio.get_running_loop().time()
     entry = exchange.entry
     entry.id, entry.selinux = secrets.token_hex(6), site.labels.note.removeprefix("selinux=")
@@ -76,8 +85,7 @@ async def serve_request(site: Site, means: Means, exchange: Exchange) -> None:
         _refuse(exchange, error)
     except Exception as error:  # a bug must not leave a client without an answer
         place = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{Path(place.filename).name}:{place.lineno}"
-        _refuse(exchange, SelcgiError(f"internal error at {where}: {error!r}", "please report it"))
+        _refuse(exchange, unexpected(error, f"{Path(place.filename).name}:{place.lineno}"))
     await _end(exchange, site.settings.late_body_seconds)
     exchange.entry.bytes_out = exchange.bytes_out
     means.tally.count(exchange.entry)
@@ -174,13 +182,12 @@ async def run(site: Site, launcher: Launcher, exchange: Exchange, decision: Deci
 
     The target of a local redirect that is to be followed; nothing was answered then.
     """
-    running = launcher.launch(make_plan(site, decision))
     bodiless = decision.request.method == "HEAD"
     settings = site.settings
     answer = Answer(settings.head_bytes, decision.verdict.sendfile, bodiless, settings.local_redirects)
-    relay = Relay(running, exchange, answer, decision.limits, settings)
+    running = launcher.launch(make_plan(site, decision))
     try:
-        await relay.run()
+        await Relay(running, exchange, answer, decision.limits, settings).run()
     except SelcgiError as error:
         if not answer.sent:
             raise
@@ -250,7 +257,7 @@ def _refuse(exchange: Exchange, error: SelcgiError) -> None:
     entry.blame(error)
     entry.status = error.status
     if not isinstance(error, ClientGone):
-        retry = _RETRY_SECONDS if isinstance(error, Overloaded) else None
+        retry = _RETRY_SECONDS if error.status == Overloaded.status else None
         exchange.write_last(error_page(error.status, entry.id, retry))
 
 

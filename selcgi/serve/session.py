@@ -9,9 +9,10 @@ means. Made by serve/worker.py; it hands each request to its owner as an Exchang
 import asyncio
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
-from selcgi.errors import ProtocolError, SelcgiError
+from selcgi.errors import SelcgiError, unexpected
 from selcgi.serve.body import Body
 from selcgi.serve.exchange import Exchange, Pairs
 from selcgi.serve.poller import Poller
@@ -44,7 +45,7 @@ class Owner(Protocol):
     def body(self) -> Body: ...
     def began(self, exchange: Exchange) -> None: ...
     def closed(self, session: "Session") -> None: ...
-    def protocol_error(self, listener: ListenerSettings, error: SelcgiError) -> None: ...
+    def failed(self, listener: ListenerSettings, error: SelcgiError) -> None: ...
 
 
 class Session:
@@ -64,8 +65,8 @@ class Session:
         self._late_bytes = 0
         self._lingering = False
         self.poller = owner.poller
-        self.poller.add_reader(sock.fileno(), self._readable)
-        self._readable()
+        self.poller.add_reader(sock.fileno(), partial(self._safely, self._readable))
+        self._safely(self._readable)
 
     @property
     def blocked(self) -> bool:
@@ -128,6 +129,16 @@ class Session:
             exchange.disconnected()
         self._exchanges.clear()
 
+    def _safely(self, step: Callable[[], None]) -> None:
+        """A step that fails may have lost bytes: the connection is of no more use."""
+        try:
+            step()
+        except Exception as error:  # a peer that breaks the rules, a bug, or no memory
+            self.close()
+            self._owner.failed(
+                self.listener, error if isinstance(error, SelcgiError) else unexpected(error, "a session")
+            )
+
     def _readable(self) -> None:
         try:
             data = self._sock.recv(_AT_ONCE)
@@ -148,13 +159,7 @@ class Session:
             self.close()
 
     def _receive(self, data: bytes) -> None:
-        try:
-            events = self._connection.receive_data(data)
-        except ProtocolError as error:
-            self._owner.protocol_error(self.listener, error)
-            self.close()
-            return
-        for event in events:
+        for event in self._connection.receive_data(data):
             _ON[type(event)](self, event)
         self._send(self._connection.data_to_send())
 
@@ -195,7 +200,7 @@ class Session:
         if sent < len(data):
             self._out += data[sent:]
             self._since = self._owner.loop.time()
-            self.poller.add_writer(self._sock.fileno(), self._writable)
+            self.poller.add_writer(self._sock.fileno(), partial(self._safely, self._writable))
 
     def _try(self, data: bytes | bytearray) -> int:
         try:

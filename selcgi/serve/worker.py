@@ -6,15 +6,17 @@ Must not read the mapping file or its own command line: the Site came with the f
 """
 
 import asyncio
+import errno
 import gc
 import logging
+import os
 import signal
 import socket
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from selcgi.errors import Overloaded, SelcgiError
+from selcgi.errors import USED_UP, Overloaded, SelcgiError, unexpected
 from selcgi.serve import log
 from selcgi.serve.body import Body, SpoolSpace
 from selcgi.serve.exchange import Exchange
@@ -114,14 +116,23 @@ class Worker:
             reason = f"{len(self._tasks)} requests are in this worker, refused ones included"
             exchange.refused = Overloaded(reason, "see what they wait for, or add --workers", limit="worker")
         self._served += 1
-        self._start(serve_request(self._site, self._means, exchange))
+        self._start(self._serve(exchange))
+
+    async def _serve(self, exchange: Exchange) -> None:
+        try:
+            await serve_request(self._site, self._means, exchange)
+        except Exception as error:  # there was no memory even to refuse it
+            self.failed(exchange.listener, unexpected(error, "a request"))
+        finally:
+            exchange.body.close()
+            exchange.break_off()  # unless it has ended
 
     def closed(self, session: Session) -> None:
         self._sessions.discard(session)
         self._accept_on(not self._draining)
         self._check_idle()
 
-    def protocol_error(self, listener: ListenerSettings, error: SelcgiError) -> None:
+    def failed(self, listener: ListenerSettings, error: SelcgiError) -> None:
         LOG.warning("connection closed listener=%s step=%s: %s", listener.address, error.step, error)
 
     @property
@@ -172,8 +183,8 @@ class Worker:
             sock, _ = listener.sock.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
             return
-        except OSError as error:
-            LOG.error("cannot accept listener=%s: %s, trying again", listener.settings.address, error.strerror)
+        except (OSError, MemoryError) as error:
+            LOG.error("cannot accept listener=%s: %s, trying again", listener.settings.address, _why(error))
             self._accept_on(False)
             self.loop.call_later(0.5, lambda: self._accept_on(not self._draining))
             return
@@ -185,6 +196,12 @@ class Worker:
             now = self.loop.time()
             for session in list(self._sessions):
                 session.sweep(now)
+
+
+def _why(error: OSError | MemoryError) -> str:
+    """In a sentence, with what to do."""
+    number = error.errno if isinstance(error, OSError) else errno.ENOMEM
+    return f"{os.strerror(number or errno.EIO)}; {USED_UP.get(number or 0, 'see the socket')}"
 
 
 def run_loop(make: Callable[[], Coroutine[Any, Any, Result]]) -> Result:

@@ -16,7 +16,7 @@ import select
 import time
 from pathlib import Path
 
-from selcgi.errors import LaunchFailed, StartRefused
+from selcgi.errors import StartRefused, launch_failed
 from selcgi.system.posixspawn import takes_newborn
 
 _END_SECONDS = 10.0  # for killed processes to be gone; one that is still there waits in the kernel
@@ -54,13 +54,13 @@ class Leaf:
         try:
             os.write(self._procs, b"0")
         except OSError as error:
-            raise LaunchFailed("enter_leaf", f"cannot enter {self.path}: {error.strerror}", _FIX) from error
+            raise launch_failed("enter_leaf", f"cannot enter {self.path}", error, _FIX) from error
 
     def __exit__(self, *_: object) -> None:
         try:
             os.write(self._home, b"0")
         except OSError as error:
-            raise LaunchFailed("leave_leaf", f"cannot leave {self.path}: {error.strerror}", _FIX) from error
+            raise launch_failed("leave_leaf", f"cannot leave {self.path}", error, _FIX) from error
 
     def watch(self, pidfd: int) -> None:
         """`wake` is readable when the process of `pidfd` has ended, until the caller closes `pidfd`."""
@@ -108,7 +108,7 @@ class Leaves:
             self._sort_ended()
             return self._free.pop() if self._free else self._make()
         except OSError as error:
-            raise LaunchFailed("lease_leaf", f"no leaf below {self._path}: {error.strerror}", _FIX) from error
+            raise launch_failed("lease_leaf", f"no leaf below {self._path}", error, _FIX) from error
 
     def give_back(self, leaf: Leaf) -> None:
         """For the next request, as soon as it is empty; never before."""

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from selcgi.errors import Overloaded, ScriptNotFound, ScriptRefused, SelcgiError, StartRefused
+from selcgi.errors import USED_UP, Overloaded, ScriptNotFound, ScriptRefused, SelcgiError, StartRefused
 from selcgi.system.mapfile import open_folder, shown
 
 _OPENAT2 = 437  # include/uapi/asm-generic/unistd.h
@@ -129,6 +129,6 @@ def _unopened(number: int, path: bytes) -> SelcgiError:
     reason = f"{shown(path)} can't be opened: {os.strerror(number)}"
     if number in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
         return ScriptNotFound(reason)
-    if number in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
-        return Overloaded(reason, "raise LimitNOFILE= or lower the number of requests at once")
+    if number in USED_UP:
+        return Overloaded(reason, USED_UP[number])
     return ScriptRefused(reason, f"let selcgi's user search {shlex.quote(shown(path.rpartition(b'/')[0]))}")

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import dropwhile
 
-from selcgi.errors import ScriptNotFound, ScriptRefused, SelcgiError
+from selcgi.errors import USED_UP, Overloaded, ScriptNotFound, ScriptRefused, SelcgiError
 from selcgi.plan import Script
 from selcgi.system.mapfile import objection, shown
 from selcgi.system.roots import Root, Roots, enter, find_root, next_name, open_beneath
@@ -68,7 +68,10 @@ def open_script(candidates: tuple[bytes, ...], roots: Roots, label_of: LabelOf) 
         except ScriptNotFound as error:
             absent.append(error)
         except OSError as error:
-            raise ScriptRefused(f"{shown(candidate)} can't be looked at: {error.strerror}") from None
+            reason = f"{shown(candidate)} can't be looked at: {error.strerror}"
+            if error.errno in USED_UP:
+                raise Overloaded(reason, USED_UP[error.errno]) from None
+            raise ScriptRefused(reason) from None
     raise absent[0] if absent else ScriptNotFound("the request names no script")
 
 

@@ -49,7 +49,7 @@ class Owner:
     def closed(self, session: Session) -> None:
         self.left.append(session)
 
-    def protocol_error(self, _: ListenerSettings, error: SelcgiError) -> None:
+    def failed(self, _: ListenerSettings, error: SelcgiError) -> None:
         self.errors.append(error)
 
 
