@@ -1,23 +1,24 @@
 """Where log lines go and how they are written: stderr or a file, text or JSON, one line each.
 
 Decides that a log which can't be written stops no request: the lines that were lost are counted, and told once it
-works again. A file is opened anew by reopen(), after rotation. On stderr that is the journal's, each line begins with
-its level (sd-daemon(3)). Must not decide what is worth a line. Set up by cli/serve.py, reopened by serve/supervisor.py
-and serve/worker.py.
+works again. A file is opened anew by reopen(), after rotation; where that fails the old one is kept. On stderr that
+is the journal's, each line begins with its level (sd-daemon(3)). Must not decide what is worth a line. Set up by
+cli/serve.py, reopened by serve/supervisor.py and serve/worker.py.
 """
 
 import json
 import logging
 import os
-import sys
 import time
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from selcgi.errors import StartRefused
 from selcgi.settings import Settings
+from selcgi.system.processes import occupy_standard_streams
 
 LOG = logging.getLogger("selcgi")
+_STDERR = 2
 _PRIORITY = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3}  # syslog(3)
 
 
@@ -46,52 +47,74 @@ class Lines(logging.Formatter):
         return f"{text}: {self.formatException(record.exc_info)!a}" if record.exc_info else text
 
 
-class _Counting:
-    """Mixed into a handler: what it can't write is counted, never raised."""
+class LineHandler(logging.Handler):
+    """Writes to a descriptor, a line in one write(2): lines of several processes do not mix. What can't be written is
+    counted, never raised and never kept. `path` is None for stderr."""
 
-    lost = 0
+    def __init__(self, descriptor: int, path: Path | None = None) -> None:
+        super().__init__()
+        self.lost = 0
+        self._descriptor = descriptor
+        self._path = path
+        self._torn = False  # the disk took a part of the last line
 
     def emit(self, record: logging.LogRecord) -> None:
-        if self.lost:
-            lost, self.lost = self.lost, 0
-            text = "%d lines before this one could not be written to the log"
-            super().emit(logging.LogRecord(LOG.name, logging.WARNING, __file__, 0, text, (lost,), None))  # type: ignore[misc]
+        try:
             if self.lost:
-                self.lost += lost
-                return
-        super().emit(record)  # type: ignore[misc]
+                self._write(self.format(_loss(self.lost)))
+                self.lost = 0
+            self._write(self.format(record))
+        except Exception:  # the disk, the reader, or a bug in a record: no request may fail of it
+            self.lost += 1
 
-    def handleError(self, _: logging.LogRecord) -> None:  # noqa: N802 - the name is logging's
-        self.lost += 1
+    def reopen(self) -> None:
+        """Take the file that has the name now. OSError: the old one is kept."""
+        if self._path is not None:
+            old, self._descriptor = self._descriptor, _open(self._path)
+            os.close(old)
+
+    def close(self) -> None:
+        super().close()
+        if self._path is not None and self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _write(self, text: str) -> None:
+        data = ("\n" * self._torn + text + "\n").encode(errors="backslashreplace")
+        while data:
+            written = os.write(self._descriptor, data)
+            data = data[written:]
+            self._torn = bool(data)
 
 
-class StderrHandler(_Counting, logging.StreamHandler[IO[str]]):
-    """stderr, as the service manager gave it."""
-
-
-class FileHandler(_Counting, logging.FileHandler):
-    """--log-file. Once closed it opens its file anew with the next line."""
+def _loss(lines: int) -> logging.LogRecord:
+    text = "%d lines before this one could not be written to the log"
+    return logging.LogRecord(LOG.name, logging.WARNING, __file__, 0, text, (lines,), None)
 
 
 def set_up(settings: Settings) -> None:
     """All lines of this process and of those that it forks. StartRefused when the file can't be opened."""
-    handler: StderrHandler | FileHandler
-    if settings.log_file is None:
-        handler = StderrHandler(sys.stderr)
-        handler.setFormatter(Lines(settings.log_json, _is_journal(sys.stderr.fileno())))
-    else:
-        handler = _open(settings.log_file)
-        handler.setFormatter(Lines(settings.log_json))
+    occupy_standard_streams()  # or another file could get the number of a stderr that is closed
+    path = settings.log_file
+    try:
+        handler = LineHandler(_STDERR if path is None else _open(path), path)
+    except OSError as error:
+        fix = "set --log-file to a place that selcgi may write"
+        raise StartRefused(f"cannot open the log {path}: {error.strerror}", fix) from error
+    handler.setFormatter(Lines(settings.log_json, path is None and _is_journal(_STDERR)))
     root = logging.getLogger()
     root.addHandler(handler)
     root.setLevel(settings.log_level.upper())
 
 
 def reopen() -> None:
-    """After rotation: the old file is let go of."""
+    """After rotation: the old file is let go of, if there is a new one."""
     for handler in logging.getLogger().handlers:
-        if isinstance(handler, FileHandler):
-            handler.close()
+        if isinstance(handler, LineHandler):
+            try:
+                handler.reopen()
+            except OSError as error:
+                LOG.error("cannot open the log anew, going on with the old file: %s", error)
 
 
 def utc(seconds: float) -> str:
@@ -99,12 +122,8 @@ def utc(seconds: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{int(seconds * 1000) % 1000:03d}Z"
 
 
-def _open(path: Path) -> FileHandler:
-    try:
-        return FileHandler(path, encoding="utf-8")
-    except OSError as error:
-        fix = "set --log-file to a place that selcgi may write"
-        raise StartRefused(f"cannot open the log {path}: {error.strerror}", fix) from error
+def _open(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
 
 
 def _is_journal(fd: int) -> bool:

@@ -1,8 +1,9 @@
 """Log lines: one record is one line, whatever it holds; a log that fails is counted and stops nothing."""
 
-import io
+import fcntl
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,13 +73,37 @@ def test_a_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
 
 
 def test_lines_that_a_full_disk_took_are_counted() -> None:
-    with io.TextIOWrapper(io.FileIO("/dev/full", "w"), write_through=True) as full:
-        handler = log.StderrHandler(full)
-        handler.emit(record("one"))
-        handler.emit(record("two"))
-        assert handler.lost == 2
-        better = io.StringIO()
-        handler.setStream(better)
+    read_end, write_end = os.pipe2(os.O_NONBLOCK)
+    handler = log.LineHandler(os.open("/dev/full", os.O_WRONLY))
+    handler.emit(record("one"))
+    handler.emit(record("two"))
+    assert handler.lost == 2
+    os.dup2(write_end, handler._descriptor)
     handler.emit(record("three"))
-    assert better.getvalue() == "2 lines before this one could not be written to the log\nthree\n"
+    assert os.read(read_end, 1000) == b"2 lines before this one could not be written to the log\nthree\n"
     assert handler.lost == 0
+    for descriptor in (read_end, write_end, handler._descriptor):
+        os.close(descriptor)
+
+
+def test_a_line_of_which_only_a_part_was_taken_is_lost_and_joins_no_other() -> None:
+    read_end, write_end = os.pipe2(os.O_NONBLOCK)
+    size = fcntl.fcntl(write_end, fcntl.F_SETPIPE_SZ, 4096)
+    handler = log.LineHandler(write_end)
+    handler.emit(record("x" * (size + 10)))
+    assert os.read(read_end, size) == b"x" * size
+    handler.emit(record("next"))
+    assert os.read(read_end, 1000) == b"\n1 lines before this one could not be written to the log\nnext\n"
+    os.close(read_end)
+    os.close(write_end)
+
+
+def test_a_file_that_cannot_be_opened_anew_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    log.set_up(Settings(log_file=tmp_path / "logs" / "log"))
+    (tmp_path / "logs").rename(tmp_path / "away")
+    log.reopen()
+    log.LOG.warning("after")
+    first, second = (tmp_path / "away" / "log").read_text().splitlines()
+    assert "going on with the old file" in first
+    assert second == "WARNING after"
