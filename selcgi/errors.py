@@ -56,6 +56,13 @@ class Denied(SelcgiError):
         self.rule = rule
 
 
+class ProbeRefused(SelcgiError):
+    """A probe whose token is not good, or no longer: it gets no probe answer, and runs no script either."""
+
+    status = 503
+    step = "probe"
+
+
 class IdentityNotProven(SelcgiError):
     """A REMOTE_USER came without the proof that its listener demands; it is never taken for anonymous."""
 

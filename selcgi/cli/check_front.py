@@ -40,8 +40,8 @@ def check_front(auth: Account | None, control: Path, insecure: bool, as_json: bo
 
     And what else gets through: the password, a lost client, a long response head, an upload without a length. URL is
     that of a script, which is not run: the selcgi behind it answers with what arrived. It does so only for this
-    command, which needs its control socket; nothing is changed. Ask once for each place of the web server, without an
-    account and with one.
+    command, which needs its control socket; nothing is changed. It takes some forty requests, a few with
+    wrong passwords. Ask once for each place of the web server.
 
     Exit: 0 no name can be forged, 1 one can, 2 usage, 3 could not run.
 

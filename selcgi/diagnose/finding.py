@@ -25,6 +25,7 @@ class Question(StrEnum):
     LOST_CLIENT = "a lost client"
     HEAD = "a long response head"
     CHUNKED = "an upload without a length"
+    LAST = "the first request, once more"  # only when it has no answer any more
 
 
 FORGING = (Question.NOBODY, Question.UNCHECKED, Question.HEADER, Question.DUPLICATE)
@@ -42,7 +43,7 @@ class Finding:
     @property
     def undecided(self) -> bool:
         """Whether it can't be told if a name can be forged."""
-        return self.verdict == "unknown" and self.question in FORGING
+        return self.verdict == "unknown" and self.question in (*FORGING, Question.LAST)
 
 
 _CHECKED = {

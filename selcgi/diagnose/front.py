@@ -24,6 +24,15 @@ def check(front: Front) -> Iterator[Finding]:
         yield from forging(front)
         for question in (_proof, _http_proxy, _password, _lost_client, _head_size, _chunked):
             yield question(front)
+        yield from _last(front)
+
+
+def _last(front: Front) -> Iterator[Finding]:
+    """A web server that locks out whoever sends wrong passwords refuses everything from then on, and looks safe."""
+    seen = front.probe(front.rightful)
+    if seen.told is None:
+        answer = f"is answered with {seen.reply.status} now: what was refused above may have been for that reason only"
+        yield Finding(Question.LAST, "unknown", answer)
 
 
 def _note(front: Front, question: Question, answer: str) -> Finding:

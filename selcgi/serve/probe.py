@@ -2,9 +2,9 @@
 
 `selcgi check-front` wants to see what a request looks like when it has come through the web server. Asked over the
 control socket, which is its owner's only, it needs no other socket, no option and no line in the web server's
-configuration: what is tested is what serves. Nobody else learns the token, a guess costs a whole request, and with it
-no script runs and no rule is asked. Must not keep the token itself, nor anything of a request. The page is made by
-serve/board.py, armed by serve/control.py, asked by serve/request.py for each request.
+configuration: what is tested is what serves. Nobody else learns the token; it shows no more than what came with its
+own request. With it or without, a probe starts no script. Must not keep the token itself, nor anything of a request.
+The page is made by serve/board.py, armed by serve/control.py, asked by serve/request.py for each request.
 """
 
 import hashlib
@@ -14,6 +14,8 @@ import struct
 import time
 from collections.abc import Iterable
 from enum import IntEnum
+
+from selcgi.errors import ProbeRefused
 
 SECONDS = 120.0
 HEADER = b"HTTP_X_SELCGI_PROBE"  # its value: the token, a dot, the question
@@ -54,7 +56,7 @@ class ProbePage:
         token = secrets.token_hex(32)
         self.disarm()
         self.lost_client = LostClient.NONE
-        # A worker that reads between the two takes the request for any other.
+        # Nothing is good between the two.
         self._ARMED.pack_into(self._memory, 0, 0.0, _hash(token.encode()))
         self._ARMED.pack_into(self._memory, 0, time.monotonic() + SECONDS, _hash(token.encode()))
         return token
@@ -65,15 +67,18 @@ class ProbePage:
         return ""
 
     def question(self, pairs: Iterable[tuple[bytes, bytes]]) -> str | None:
-        """What a probe asks; None for any other request."""
-        if not self.armed:
-            return None
-        asked = (value.partition(b".") for name, value in pairs if name == HEADER)
-        return next((question.decode("latin-1") for token, _, question in asked if self._is_right(token)), None)
+        """What a probe asks; None for any other request. ProbeRefused when its token is not good."""
+        for name, value in pairs:
+            if name == HEADER:
+                token, _, question = value.partition(b".")
+                if not self._is_right(token):
+                    raise ProbeRefused("the token of this probe is not good, or no longer", "run check-front again")
+                return question.decode("latin-1")
+        return None
 
     def _is_right(self, token: bytes) -> bool:
         _, kept = self._ARMED.unpack_from(self._memory)
-        return hmac.compare_digest(kept, _hash(token)) and self.armed
+        return self.armed and hmac.compare_digest(kept, _hash(token))
 
 
 def _hash(token: bytes) -> bytes:

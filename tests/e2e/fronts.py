@@ -22,6 +22,7 @@ from tests.stack import PROGRAM, TREE, Selcgi
 
 PAGE = TREE / "contrib" / "WEB-SERVERS.md"
 BEGIN, END = "<!-- table: python -m tests.e2e.fronts -->\n", "<!-- end of table -->\n"
+COLUMNS = tuple(one for one in Question if one not in (Question.ACCOUNT, Question.LAST))
 
 
 class PlainNginx(Nginx):
@@ -193,7 +194,7 @@ def row(kind: type[Server], identity: str, user: str) -> list[str]:
 
 def cells(checked: Checked) -> list[str]:
     """The exit code, then a cell for each question but the account's."""
-    found = [checked.findings[question] for question in Question if question is not Question.ACCOUNT]
+    found = [checked.findings[question] for question in COLUMNS]
     return [str(checked.code), *map(_cell, found)]
 
 
@@ -206,7 +207,7 @@ def _cell(finding: dict[str, str]) -> str:
 
 
 def table(rows: list[list[str]]) -> str:
-    titles = ["configuration", "identity=", "exit", *(one for one in Question if one is not Question.ACCOUNT)]
+    titles = ["configuration", "identity=", "exit", *COLUMNS]
     lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
     lines += [f"| {label(*which)} | {' | '.join(found)} |" for which, found in zip(ROWS, rows, strict=True)]
     return "\n".join(lines) + "\n"

@@ -182,6 +182,17 @@ def test_without_the_password_nothing_is_said(place: Place, kind: type[Server]) 
         assert "is the password right?" in done.stderr
 
 
+def test_a_web_server_that_locks_out_is_not_taken_for_a_safe_one(place: Place) -> None:
+    locks = (
+        "stick-table type ip size 1k expire 1m store http_req_cnt\n    http-request track-sc0 src\n"
+        "    http-request deny deny_status 403 if { sc_http_req_cnt(0) gt 2 }"
+    )
+    found = checked(place, altered(PlainHAProxy, add=locks))
+    assert found.verdict(Question.UNCHECKED) == "good"
+    assert (found.verdict(Question.LAST), found.code) == ("unknown", 3)
+    assert "is answered with 403 now" in found.findings[Question.LAST]["answer"]
+
+
 def test_https(place: Place) -> None:
     """A certificate that nobody has signed is taken only when told so."""
     paths = [f"{place.folder}/{name}" for name in ("key", "certificate")]
