@@ -13,6 +13,7 @@ from selcgi.plan import Limits
 
 KIB = 1024
 MIB = 1024 * KIB
+UMASK = 0o027  # of selcgi, and so of every script
 
 SelinuxMode = Literal["required", "permissive-ok", "off"]
 IdentityMode = Literal["none", "proof", "auth-type", "remote-user"]

@@ -142,6 +142,6 @@ def _refuse(turn: Turn, error: SelcgiError) -> None:
 def _look(exchange: Exchange, turn: Turn) -> None:
     """A client that has left, or a body that is wrong, needs no place."""
     if exchange.aborted:
-        _refuse(turn, ClientGone("the client left while its request waited for a place"))
+        _refuse(turn, ClientGone(f"{exchange.why_gone} while its request waited for a place"))
     elif exchange.body.error is not None:
         _refuse(turn, exchange.body.error)

@@ -6,6 +6,7 @@ serve/supervisor.py.
 
 import logging
 import os
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn
@@ -25,6 +26,7 @@ class Child:
     number: int
     generation: int
     started: float
+    retires: bool = False  # a worker that takes no more requests, and is replaced already
 
     @property
     def name(self) -> str:
@@ -34,6 +36,7 @@ class Child:
 def become(name: str, work: Callable[[], None]) -> NoReturn:
     """A forked process's whole life."""
     code = 1
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the supervisor's; a closed terminal sends it to all
     try:
         work()
         code = 0

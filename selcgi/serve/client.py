@@ -5,7 +5,9 @@ Used by `selcgi run`, whose request takes the same way as one of a web server, a
 """
 
 import asyncio
+import os
 import socket
+import stat
 from collections.abc import AsyncIterator, Callable
 from typing import IO
 
@@ -18,10 +20,33 @@ _BEGIN = bytes((0, 1, 0, 0, 0, 0, 0, 0))  # role RESPONDER, no FCGI_KEEP_CONN (s
 
 
 async def read_pieces(source: IO[bytes] | None) -> AsyncIterator[bytes]:
-    """A file or pipe, piece by piece, without holding up the event loop for longer than one read."""
-    while source is not None and (piece := source.read(_PIECE)):
+    """A file or pipe, piece by piece; while a pipe has nothing, the event loop goes on."""
+    if source is None:
+        return
+    descriptor = source.fileno()
+    waits = not stat.S_ISREG(os.fstat(descriptor).st_mode)
+    while True:
+        if waits:
+            waits = await _readable(descriptor)
+        if not (piece := os.read(descriptor, _PIECE)):
+            return
         yield piece
         await asyncio.sleep(0)
+
+
+async def _readable(descriptor: int) -> bool:
+    """Wait until there is something to read. False for what epoll(7) does not take and never stalls: /dev/null."""
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    try:
+        loop.add_reader(descriptor, ready.set)
+    except PermissionError:
+        return False
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(descriptor)
+    return True
 
 
 async def request(

@@ -60,6 +60,7 @@ class Exchange:
         self.entry = Entry(listener=session.listener.address)
         self.refused: SelcgiError | None = None  # before it was looked at: unreadable params, too many requests
         self.takes_stderr = True  # the web server, as FCGI_STDERR
+        self.why_gone = "the client left"
         self.aborted = False  # by FCGI_ABORT_REQUEST or a lost connection: nobody waits for an answer
         self.bytes_out = 0
         self.stdout, self.stderr = Beginning(), Beginning()
@@ -123,7 +124,8 @@ class Exchange:
         self.aborted = True
         self.on_input()
 
-    def disconnected(self) -> None:
+    def disconnected(self, why: str) -> None:
         """The connection is no more."""
         self._session = None
+        self.why_gone = why
         self.abort()

@@ -5,6 +5,7 @@ It is never closed because a body broke off: a truncated upload must not look co
 """
 
 import os
+from collections.abc import Callable
 
 from selcgi.serve.body import Body
 from selcgi.serve.poller import Poller
@@ -13,10 +14,12 @@ from selcgi.serve.poller import Poller
 class Feeder:
     """Owns the write end `fd` of a script's stdin, non-blocking; -1 means that there is none."""
 
-    def __init__(self, poller: Poller, fd: int, body: Body) -> None:
+    def __init__(self, poller: Poller, fd: int, body: Body, writable: Callable[[], None]) -> None:
+        """`writable` is called when a full pipe has room again; it calls push()."""
         self._poller = poller
         self._fd = fd
         self._body = body
+        self._writable = writable
         self._waiting = False
         self.written = 0  # bytes
         if fd < 0:
@@ -37,12 +40,14 @@ class Feeder:
                 return
 
     def close(self) -> None:
-        """The end of file for the script; what is left of the body is thrown away."""
+        """The end of file for the script; what is left of the body is thrown away. The way back to the caller goes too:
+        cycles would wait for the garbage collector."""
         if self._fd >= 0:
             self._wait(False)
             os.close(self._fd)
             self._fd = -1
             self._body.discard()
+        self._writable = _nothing
 
     def _write(self, piece: bytes) -> bool:
         try:
@@ -65,7 +70,11 @@ class Feeder:
 
     def _wait(self, wanted: bool) -> None:
         if wanted and not self._waiting:
-            self._poller.add_writer(self._fd, self.push)
+            self._poller.add_writer(self._fd, self._writable)
         elif self._waiting and not wanted:
             self._poller.remove_writer(self._fd)
         self._waiting = wanted
+
+
+def _nothing() -> None:
+    return None

@@ -5,6 +5,7 @@ Called by cli/run.py and cli/failures.py.
 """
 
 import asyncio
+import os
 import signal
 import socket
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from selcgi.serve.client import Pairs, read_pieces, request
 from selcgi.serve.request import Means
 from selcgi.serve.site import Site, open_site
 from selcgi.serve.worker import Worker, run_loop
-from selcgi.settings import ListenerSettings, Settings
+from selcgi.settings import UMASK, ListenerSettings, Settings
 from selcgi.system.cgroups import open_tree
 from selcgi.system.selinux import open_labels
 
@@ -38,6 +39,7 @@ class Sinks:
 
 def run_once(settings: Settings, pairs: Pairs, body: IO[bytes] | None, sinks: Sinks) -> tuple[list[Entry], bool]:
     """Serve one request: its records, and whether the answer was whole. StartRefused or MappingError as at a start."""
+    os.umask(UMASK)
     entries: list[Entry] = []
     site = open_site(settings, open_labels(settings.selinux), entries.append)
     with closing(site), ExitStack() as held:

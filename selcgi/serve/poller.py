@@ -37,18 +37,12 @@ class Poller:
                 call()
 
     def add_reader(self, descriptor: int, call: Call) -> None:
-        self._readers[descriptor] = call
-        if descriptor in self._writers:
-            self._epoll.modify(descriptor, select.EPOLLIN | select.EPOLLOUT)
-        else:
-            self._epoll.register(descriptor, select.EPOLLIN)
+        """Also in place of another."""
+        self._add(descriptor, self._readers, call, descriptor in self._writers, select.EPOLLIN)
 
     def add_writer(self, descriptor: int, call: Call) -> None:
-        self._writers[descriptor] = call
-        if descriptor in self._readers:
-            self._epoll.modify(descriptor, select.EPOLLIN | select.EPOLLOUT)
-        else:
-            self._epoll.register(descriptor, select.EPOLLOUT)
+        """Also in place of another."""
+        self._add(descriptor, self._writers, call, descriptor in self._readers, select.EPOLLOUT)
 
     def remove_reader(self, descriptor: int) -> None:
         """Also when there is none."""
@@ -59,6 +53,14 @@ class Poller:
         """Also when there is none."""
         if self._writers.pop(descriptor, None):
             self._forget(descriptor, descriptor in self._readers, select.EPOLLIN)
+
+    def _add(self, descriptor: int, calls: dict[int, Call], call: Call, other: bool, events: int) -> None:
+        if descriptor not in calls:
+            if other:
+                self._epoll.modify(descriptor, select.EPOLLIN | select.EPOLLOUT)
+            else:
+                self._epoll.register(descriptor, events)
+        calls[descriptor] = call
 
     def _forget(self, descriptor: int, kept: bool, events: int) -> None:
         if kept:

@@ -50,7 +50,7 @@ class Relay:
         self._entry = exchange.entry
         self._answer = answer
         self._stderr = StderrLog(exchange, exchange.entry.id, settings.stderr_bytes)
-        self._feeder = Feeder(self._poller, running.stdin, exchange.body)
+        self._feeder = Feeder(self._poller, running.stdin, exchange.body, partial(self._safely, self._stdin_writable))
         self._deadlines = Deadlines(self._loop, limits, settings, self._fail)
         self._phase = Phase.RUNNING
         self._error: SelcgiError | None = None
@@ -87,9 +87,15 @@ class Relay:
     def _input(self) -> None:
         """The body has grown, ended or failed, or the client has left."""
         if self._exchange.aborted:
-            raise ClientGone("the client left before the response was complete")
+            raise ClientGone(f"{self._exchange.why_gone} before the response was complete")
         if self._exchange.body.error is not None:
             raise self._exchange.body.error
+        self._deadlines.moved()
+        self._feeder.push()
+        self._flow()
+
+    def _stdin_writable(self) -> None:
+        """The script reads on, or has closed its end."""
         self._deadlines.moved()
         self._feeder.push()
         self._flow()

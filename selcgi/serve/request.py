@@ -216,7 +216,7 @@ async def _with_length(exchange: Exchange, decision: Decision) -> Decision:
         reason = "the body, of unknown length, did not end in time"
         raise DeadlineExceeded("idle", reason, "raise --idle-timeout and --timeout") from None
     if exchange.aborted:
-        raise ClientGone("the client left in the middle of its body")
+        raise ClientGone(f"{exchange.why_gone} in the middle of its body")
     if body.error is not None:
         raise body.error
     return replace(decision, request=replace(request, content_length=body.received))

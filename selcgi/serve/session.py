@@ -29,7 +29,8 @@ from selcgi.wire.connection import (
 )
 
 _AT_ONCE = 65536  # bytes asked of the socket: one record
-_LINGER_SECONDS = 2.0  # for the peer to close after our last byte
+_LINGER_SECONDS = 2.0  # for the peer to close after our last byte, or to begin a request while selcgi drains
+_UNTAKEN = 4  # times output_bytes that may wait to be sent before nothing more is read
 _LINGER_BYTES = 1 << 20  # of late input that are read and thrown away meanwhile
 
 
@@ -61,11 +62,11 @@ class Session:
         self._keep: dict[int, bool] = {}
         self._out = bytearray()
         self._since = owner.loop.time()  # when it last had nothing to do, or last sent a byte
-        self._closing = False
+        self._closing = self._answered = False
         self._late_bytes = 0
         self._lingering = False
         self.poller = owner.poller
-        self.poller.add_reader(sock.fileno(), partial(self._safely, self._readable))
+        self._read_on()
         self._safely(self._readable)
 
     @property
@@ -86,6 +87,7 @@ class Session:
         """The answer is complete with `last`; the connection stays if the web server wants it."""
         del self._exchanges[wire_id]
         self._closing = not self._keep.pop(wire_id) or self._closing
+        self._answered = True
         self._since = self._owner.loop.time()
         self._send(self._connection.stdout(wire_id, last) + self._connection.end(wire_id, app_status))
         self._finish()
@@ -107,17 +109,19 @@ class Session:
     def sweep(self, now: float) -> None:
         """Close when it has had no request, or the web server has taken no byte, for too long."""
         settings = self._owner.settings
-        quiet = _LINGER_SECONDS if self._lingering else settings.connection_idle_seconds
+        quiet = _LINGER_SECONDS if self._closing else settings.connection_idle_seconds
         seconds = settings.write_seconds if self._out else quiet
         if (self._out or not self._exchanges) and now - self._since > seconds:
             self.close()
 
     def drain(self) -> None:
-        """Take no new request; close as soon as the ones in progress are answered."""
+        """Close as soon as the requests in progress are answered. One that is on its way is no request in progress yet,
+        but is answered too: the first of a connection, or what is half here."""
         self._closing = True
-        self._finish()
+        if self._answered and not self._connection.incomplete:
+            self._finish()
 
-    def close(self) -> None:
+    def close(self, why: str = "the client left") -> None:
         """At once, whatever is in progress."""
         if self._sock.fileno() < 0:
             return
@@ -126,7 +130,7 @@ class Session:
         self._sock.close()
         self._owner.closed(self)
         for exchange in list(self._exchanges.values()):
-            exchange.disconnected()
+            exchange.disconnected(why)
         self._exchanges.clear()
 
     def _safely(self, step: Callable[[], None]) -> None:
@@ -138,6 +142,9 @@ class Session:
             self._owner.failed(
                 self.listener, error if isinstance(error, SelcgiError) else unexpected(error, "a session")
             )
+
+    def _read_on(self) -> None:
+        self.poller.add_reader(self._sock.fileno(), partial(self._safely, self._readable))
 
     def _readable(self) -> None:
         try:
@@ -162,6 +169,8 @@ class Session:
         for event in self._connection.receive_data(data):
             _ON[type(event)](self, event)
         self._send(self._connection.data_to_send())
+        if len(self._out) > _UNTAKEN * self._owner.settings.output_bytes:
+            self.poller.remove_reader(self._sock.fileno())  # a peer that asks on and takes no answer
 
     def _began(self, event: RequestBegan) -> None:
         self._add(event.request_id, event.keep_connection, event.pairs, None)
@@ -216,6 +225,7 @@ class Session:
         self._since = self._owner.loop.time()
         if not self._out and self._sock.fileno() >= 0:
             self.poller.remove_writer(self._sock.fileno())
+            self._read_on()
         for exchange in list(self._exchanges.values()):
             exchange.on_output()
         self._finish()

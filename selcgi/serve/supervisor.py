@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from selcgi import VERSION
-from selcgi.errors import SelcgiError, StartRefused
+from selcgi.errors import USED_UP, SelcgiError, StartRefused
 from selcgi.launch.cold import Launcher
 from selcgi.serve import log
 from selcgi.serve.accesslog import Entry
@@ -28,8 +28,8 @@ from selcgi.serve.files import fit_files
 from selcgi.serve.recorder import Recorder
 from selcgi.serve.request import Means
 from selcgi.serve.site import Site, doubts, open_site
-from selcgi.serve.worker import Listener, run_worker
-from selcgi.settings import Settings
+from selcgi.serve.worker import REPLACED, Listener, run_worker
+from selcgi.settings import UMASK, Settings
 from selcgi.system.cgroups import open_tree
 from selcgi.system.notify import notify
 from selcgi.system.processes import end_children, set_child_subreaper
@@ -37,7 +37,7 @@ from selcgi.system.selinux import open_labels
 from selcgi.system.sockets import close_listener, open_listener
 
 LOG = logging.getLogger("selcgi")
-_SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+_SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, REPLACED)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0  # seconds before a worker that died is replaced
 _HEALTHY_SECONDS = 60.0  # a worker that lived so long starts the pauses anew
 _GENERATIONS = 16  # of workers at once: those of earlier reloads are still ending their requests
@@ -77,7 +77,7 @@ class Supervisor:
             wait = max(0.0, self._start_at - time.monotonic()) if self._missing() or self._absent() else 3600.0
             info = signal.sigtimedwait(_SIGNALS, wait)
             if info is not None:
-                _HANDLERS[signal.Signals(info.si_signo)](self)
+                _HANDLERS[signal.Signals(info.si_signo)](self, info.si_pid)
             self._start_missing()
 
     def _listen(self, held: ExitStack) -> Iterator[Listener]:
@@ -99,8 +99,9 @@ class Supervisor:
         return site
 
     def _missing(self) -> bool:
-        mine = sum(child.number >= 0 and child.generation == self._generation for child in self._children.values())
-        return not self._stopping and mine < self._count
+        workers = [child for child in self._children.values() if child.number >= 0]
+        serving = sum(child.generation == self._generation and not child.retires for child in workers)
+        return not self._stopping and serving < self._count and len(workers) < len(self._board.pages)
 
     def _absent(self) -> dict[int, Callable[[], None]]:
         """The processes beside the workers that should be there and are not, with their work."""
@@ -115,11 +116,17 @@ class Supervisor:
         return self._settings.workers or len(os.sched_getaffinity(0))
 
     def _start_missing(self) -> None:
-        while self._missing() and time.monotonic() >= self._start_at:
-            self._start_worker()
-        if time.monotonic() >= self._start_at:
-            for number, work in self._absent().items():
-                self._fork(number, work)
+        """In a while, when the kernel refuses a process now."""
+        try:
+            while self._missing() and time.monotonic() >= self._start_at:
+                self._start_worker()
+            if time.monotonic() >= self._start_at:
+                for number, work in self._absent().items():
+                    self._fork(number, work)
+        except OSError as error:
+            self._pause_for(0.0)
+            limit = USED_UP.get(error.errno or 0, "see the kernel's log")
+            LOG.error("cannot start a process: %s; %s; tried again in %g s", error.strerror, limit, self._pause)
 
     def _start_worker(self) -> None:
         used = {child.number for child in self._children.values()}
@@ -155,7 +162,7 @@ class Supervisor:
             listener.sock.close()
         self._recorder.run()
 
-    def on_child(self) -> None:
+    def on_child(self, _: int) -> None:
         """Reap. A worker that was not told to end is replaced, later and later when it keeps dying."""
         while True:
             try:
@@ -173,25 +180,31 @@ class Supervisor:
             self._end_orphans(child)
         if code == 0 or self._stopping:
             return
-        now = time.monotonic()
-        lived = now - child.started
-        self._pause = _FIRST_PAUSE if lived > _HEALTHY_SECONDS or not self._pause else self._pause * 2
-        self._pause = min(self._pause, _LONGEST_PAUSE)
-        self._start_at = now + self._pause
+        self._pause_for(time.monotonic() - child.started)
         how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
         LOG.error("%s (pid %d) ended: %s; replaced in %g s", child.name, child.pid, how, self._pause)
 
+    def _pause_for(self, lived: float) -> None:
+        """Before the next start: longer and longer, as long as what is started does not live."""
+        self._pause = _FIRST_PAUSE if lived > _HEALTHY_SECONDS or not self._pause else self._pause * 2
+        self._pause = min(self._pause, _LONGEST_PAUSE)
+        self._start_at = time.monotonic() + self._pause
+
     def _end_orphans(self, child: Child) -> None:
         """Nothing of a dead worker's requests may live on."""
-        if self._tree is not None:
-            ended = self._tree.kill_worker(child.number)
-        else:
-            ended = end_children(spare=self._children.keys())
+        try:
+            if self._tree is not None:
+                ended = self._tree.kill_worker(child.number)
+            else:
+                ended = end_children(spare=self._children.keys())
+        except OSError as error:
+            LOG.error("cannot look for processes of %s (pid %d): %s", child.name, child.pid, error)
+            ended = False
         self._board.pages[child.number].bury(self._board.supervisor.retired)
         if not ended:
             LOG.error("processes of %s (pid %d) are still there after SIGKILL", child.name, child.pid)
 
-    def on_hangup(self) -> None:
+    def on_hangup(self, _: int) -> None:
         """Reload: build, then swap; a mistake changes nothing and is loud."""
         self._tell(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
@@ -207,30 +220,37 @@ class Supervisor:
             self._generation += 1
             self._start_at = 0.0
             self._start_missing()
-            self._signal(lambda child: child.number >= 0 and child.generation < self._generation)
+            self._signal(REPLACED, lambda child: child.number >= 0 and child.generation < self._generation)
             LOG.info("reloaded: %s", ", ".join(map(str, self._settings.maps)))
             self._board.supervisor.reloaded(time.time(), True, "")
         self._tell("READY=1")
 
-    def on_rotated(self) -> None:
+    def on_rotated(self, _: int) -> None:
         """SIGUSR1: the log file has been moved away."""
         log.reopen()
         for child in self._children.values():
             os.kill(child.pid, signal.SIGUSR1)
 
-    def on_terminate(self) -> None:
+    def on_terminate(self, _: int) -> None:
         """Drain: every worker ends its requests; the last one ends the supervisor."""
         if not self._stopping:
             self._stopping = True
             self._tell("STOPPING=1")
+            for listener in self._listeners:
+                close_listener(listener.sock)
             if self._recorder is not None:
                 self._recorder.outlet.close()  # it ends when the last worker has
-        self._signal(lambda _: True)
+        self._signal(signal.SIGTERM, lambda _: True)
 
-    def _signal(self, which: Callable[[Child], bool]) -> None:
+    def on_retiring(self, pid: int) -> None:
+        """A worker has served --max-requests: another starts while it ends what it has."""
+        if child := self._children.get(pid):
+            child.retires = True
+
+    def _signal(self, signum: signal.Signals, which: Callable[[Child], bool]) -> None:
         for child in list(self._children.values()):
             if which(child):
-                os.kill(child.pid, signal.SIGTERM)
+                os.kill(child.pid, signum)
 
     def _tell(self, state: str) -> None:
         if problem := notify(state):
@@ -239,7 +259,7 @@ class Supervisor:
 
 def supervise(settings: Settings) -> None:
     """Serve until SIGTERM. StartRefused or MappingError, before anything runs, when that can't be done safely."""
-    os.umask(0o027)
+    os.umask(UMASK)
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     settings = fit_files(settings)
     set_child_subreaper()
@@ -260,11 +280,12 @@ def _write_pid(path: Path) -> None:
         ) from error
 
 
-_HANDLERS: dict[signal.Signals, Callable[[Supervisor], None]] = {
+_HANDLERS: dict[signal.Signals, Callable[[Supervisor, int], None]] = {
     signal.SIGCHLD: Supervisor.on_child,
     signal.SIGTERM: Supervisor.on_terminate,
     signal.SIGINT: Supervisor.on_terminate,
     signal.SIGHUP: Supervisor.on_hangup,
     signal.SIGUSR1: Supervisor.on_rotated,
+    REPLACED: Supervisor.on_retiring,
 }
 assert set(_HANDLERS) == set(_SIGNALS)

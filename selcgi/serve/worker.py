@@ -28,8 +28,9 @@ from selcgi.settings import ListenerSettings, Settings
 from selcgi.system.identity import check_peer
 
 LOG = logging.getLogger("selcgi")
+REPLACED = signal.SIGUSR2  # to a worker: another takes its place; from one: it needs a successor
 Result = TypeVar("Result")
-_SWEEP_SECONDS = 5.0
+_SWEEP_SECONDS = 2.0
 _GARBAGE = 20_000  # objects made and not freed by then, until cycles among them are looked for
 
 
@@ -58,13 +59,14 @@ class Worker:
         self._tasks: set[asyncio.Task[None]] = set()
         self._served = 0
         self._accepting = False
-        self._draining = False
+        self._draining = self._cutting_off = False
         self._idle = asyncio.Event()
 
     async def serve(self) -> None:
-        """Until drained: by SIGTERM, a lost supervisor, or --max-requests."""
+        """Until drained: by SIGTERM, a lost supervisor, or when it is to be replaced."""
         for signum in (signal.SIGTERM, signal.SIGINT):
             self.loop.add_signal_handler(signum, self.drain)
+        self.loop.add_signal_handler(REPLACED, self.retire)
         self.loop.add_signal_handler(signal.SIGUSR1, log.reopen)
         # The supervisor forks with its signals blocked, so that none is lost before this line.
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
@@ -76,17 +78,33 @@ class Worker:
         sweeper.cancel()
 
     def drain(self) -> None:
-        """Accept no more; done when the last request is, or cut off after drain_seconds."""
+        """Retire, and be done within drain_seconds: what has not ended by then is cut off."""
+        if self._lifeline >= 0:
+            self.loop.remove_reader(self._lifeline)
+        if not self._cutting_off:
+            self._cutting_off = True
+            self.loop.call_later(self.settings.drain_seconds, self._cut_off)
+            for listener in () if self._draining else self._listeners:
+                self._accept_rest(listener)
+        self.retire()
+
+    def retire(self) -> None:
+        """Accept no more; done when the last request is, however long its own deadlines let it run."""
         if self._draining:
             return
         self._draining = True
-        if self._lifeline >= 0:
-            self.loop.remove_reader(self._lifeline)
         self._accept_on(False)
+        for listener in self._listeners:
+            listener.sock.close()  # this copy: where nobody listens any more, a client is refused at once
         for session in list(self._sessions):
             session.drain()
-        self.loop.call_later(self.settings.drain_seconds, self._cut_off)
         self._check_idle()
+
+    def _accept_rest(self, listener: Listener) -> None:
+        """What has connected so far is still served."""
+        for _ in range(self._most_sessions - len(self._sessions)):
+            if not self._accept(listener):
+                break
 
     async def stop(self) -> None:
         """End everything at once, and wait until no script is left."""
@@ -105,10 +123,11 @@ class Worker:
         session = Session(self, sock, listener)
         if sock.fileno() >= 0:
             self._sessions.add(session)
-            self._accept_on(len(self._sessions) < self._most_sessions)
+            self._accept_on(len(self._sessions) < self._most_sessions and not self._draining)
 
     def body(self) -> Body:
-        return Body(self.settings, self._space, self.settings.limits.body_bytes)
+        # max-body= of its rule may be more than --max-body: until that is found, all may come that can be kept.
+        return Body(self.settings, self._space, self.settings.body_memory_bytes + self.settings.spool_bytes)
 
     def began(self, exchange: Exchange) -> None:
         """A request is complete up to its body."""
@@ -148,8 +167,9 @@ class Worker:
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if 0 < self.settings.requests_per_worker <= self._served:
-            self.drain()
+        if 0 < self.settings.requests_per_worker <= self._served and not self._draining:
+            os.kill(os.getppid(), REPLACED)
+            self.retire()
         self._check_idle()
 
     def _check_idle(self) -> None:
@@ -160,13 +180,15 @@ class Worker:
         """What has not ended by now is ended: its client sees a broken answer, its script is killed."""
         if self._tasks:
             LOG.warning(
-                "%d requests did not end within the drain of %g s", len(self._tasks), self.settings.drain_seconds
+                "selcgi stops: %d requests did not end within %g s and are cut off",
+                len(self._tasks),
+                self.settings.drain_seconds,
             )
         self._close_all()
 
     def _close_all(self) -> None:
         for session in list(self._sessions):
-            session.close()
+            session.close("selcgi was stopped")
 
     def _accept_on(self, wanted: bool) -> None:
         if wanted == self._accepting:
@@ -178,17 +200,19 @@ class Worker:
             else:
                 self.loop.remove_reader(listener.sock)
 
-    def _accept(self, listener: Listener) -> None:
+    def _accept(self, listener: Listener) -> bool:
+        """False when nobody waits to be accepted."""
         try:
             sock, _ = listener.sock.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-            return
+            return False
         except (OSError, MemoryError) as error:
             LOG.error("cannot accept listener=%s: %s, trying again", listener.settings.address, _why(error))
             self._accept_on(False)
             self.loop.call_later(0.5, lambda: self._accept_on(not self._draining))
-            return
+            return False
         self.adopt(sock, listener.settings)
+        return True
 
     async def _sweep(self) -> None:
         while True:

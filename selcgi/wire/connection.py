@@ -147,6 +147,11 @@ class Connection:
     def active(self) -> frozenset[int]:
         return frozenset(self._requests)
 
+    @property
+    def incomplete(self) -> bool:
+        """A record is half here, or the params of a request are."""
+        return self._reader.pending > 0 or any(one.state is State.PARAMS for one in self._requests.values())
+
     def receive_data(self, data: bytes) -> list[Event]:
         """What `data` brings. ProtocolError: nothing on this connection can be trusted, close it."""
         events: list[Event] = []
