@@ -59,7 +59,7 @@ def failures(failures: Path, last: int, kind: str | None, as_json: bool, wanted:
     chosen = [record for record in found if kind in (None, record["kind"])][-last:]
     if as_json:
         for record in chosen:
-            click.echo(json.dumps(record))
+            click.echo(json.dumps(record).replace("\x7f", r"\u007f"))
     elif wanted and chosen:
         click.echo("\n".join(_lines(chosen[0])))
     else:

@@ -14,6 +14,7 @@ from http.server import BaseHTTPRequestHandler
 from socketserver import BaseServer, TCPServer
 from typing import Any, NamedTuple
 
+from selcgi.serve import log
 from selcgi.serve.board import Board
 from selcgi.serve.status import metrics, status
 from selcgi.settings import ListenerSettings, Settings
@@ -91,7 +92,7 @@ def _pages(board: Board, note: str) -> dict[str, tuple[str, Callable[[], str]]]:
 def run_control(board: Board, note: str, sockets: Sockets, lifeline: int) -> None:
     """Answer until SIGTERM or until the supervisor is gone."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR1, lambda *_: log.reopen())
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     servers = [_Server(sock, _pages(board, note)) for sock in sockets.full]
     servers += [_Server(sock, {name: _pages(board, note)[name] for name in _NUMBERS}) for sock in sockets.numbers]

@@ -64,9 +64,9 @@ class Keeper:
 
 
 def encode(exchange: Exchange, what: str) -> bytes:
-    """One line of JSON in ASCII, at most RECORD_BYTES with its end. Long texts are cut until it fits."""
+    """One line of JSON in printable ASCII, at most RECORD_BYTES with its end. Long texts are cut until it fits."""
     for most in (2048, 512, 128, 0):
-        line = json.dumps(_record(exchange, what, most)).encode()
+        line = json.dumps(_record(exchange, what, most)).replace("\x7f", r"\u007f").encode()
         if len(line) < RECORD_BYTES:
             break
     return line

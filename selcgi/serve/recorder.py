@@ -7,20 +7,22 @@ serve/supervisor.py; records() is called by cli/failures.py.
 """
 
 import json
+import logging
 import os
 import signal
 import socket
 import stat
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from selcgi.errors import StartRefused
+from selcgi.serve import log
 from selcgi.serve.failures import KINDS, RECORD_BYTES
 
+LOG = logging.getLogger("selcgi")
 KEPT = 64  # records of a kind
 _FILE_BYTES = len(KINDS) * KEPT * RECORD_BYTES
-_QUIET = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+_QUIET = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 Record = dict[str, Any]  # as serve/failures.py makes it
 
@@ -31,12 +33,14 @@ class Recorder:
     def __init__(self, path: Path) -> None:
         """StartRefused when the file can't be had for its owner only."""
         self._file = _open(path)
+        self._lost = False  # the last record
         self._inlet, self.outlet = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
     def run(self) -> None:
         """Until no worker, nor the supervisor, is left that could send: signals to end are theirs."""
         for signum in _QUIET:
             signal.signal(signum, signal.SIG_IGN)
+        signal.signal(signal.SIGUSR1, lambda *_: log.reopen())
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         self.outlet.close()
         turns = _turns(self._file)
@@ -47,8 +51,18 @@ class Recorder:
             what = record["kind"]
             place = KINDS.index(what) * KEPT + turns[what]
             turns[what] = (turns[what] + 1) % KEPT
-            with suppress(OSError):  # a full disk; the next may fit
-                os.pwrite(self._file, line.ljust(RECORD_BYTES - 1) + b"\n", place * RECORD_BYTES)
+            self.write(line, place)
+
+    def write(self, line: bytes, place: int) -> None:
+        """A record, to its place; a full disk is no end of it."""
+        try:
+            os.pwrite(self._file, line.ljust(RECORD_BYTES - 1) + b"\n", place * RECORD_BYTES)
+        except OSError as error:
+            if not self._lost:
+                LOG.warning("records of failed requests can't be written, continuing: %s", error.strerror)
+            self._lost = True
+        else:
+            self._lost = False
 
     def close(self) -> None:
         os.close(self._file)

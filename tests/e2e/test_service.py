@@ -146,12 +146,22 @@ def test_the_pid_file_is_there_while_it_runs(serve: Serve, place: Place) -> None
     assert not file.exists()
 
 
+def opened(folder: Path) -> list[str]:
+    """What a process has open but for its standard streams."""
+    return [one.resolve().name for one in folder.iterdir() if int(one.name) > 2]
+
+
 def test_a_rotated_log_is_opened_anew_by_all(serve: Serve, place: Place) -> None:
     path = place.script("quick.cgi", "#!/bin/sh\nprintf 'Content-Type: text/plain\\n\\nquick\\n'\n")
     log = place.folder / "selcgi.log"
-    with serve("--cgroup=none", f"--log-file={log}") as selcgi:
+    more = f"--control={place.folder}/control.sock", f"--failures={place.folder}/failures"
+    with serve("--cgroup=none", f"--log-file={log}", *more) as selcgi:
+        assert selcgi.process is not None
         log.rename(place.folder / "selcgi.log.1")
         selcgi.signal(signal.SIGUSR1)
         wait_until("a line in the new file", lambda: ask(selcgi.socket, Ask(path)).status == 200 and log.exists())
         wait_until("a request's line there", lambda: '"status": 200' in log.read_text())
+        held = [Path(f"/proc/{pid}/fd") for pid in (selcgi.process.pid, *selcgi.workers())]
+        assert len(held) == 4, "supervisor, worker, control process, recorder"
+        wait_until("nobody has the old file", lambda: "selcgi.log.1" not in str(list(map(opened, held))))
     assert "is ready" in (place.folder / "selcgi.log.1").read_text()

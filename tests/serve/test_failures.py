@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,7 +75,7 @@ def test_record_of_anything_fits_its_place(pairs: list[tuple[bytes, bytes]]) -> 
         pairs=tuple(pairs), script="\udcff" * 4096, reason="\x1b" * 9000, fix="\x1b" * 9000, user="\u4e2d" * 80
     )
     exchange.stdout.feed(b"\xff" * 9000)
-    exchange.stderr.feed(b"\xff" * 9000)
+    exchange.stderr.feed(b"\x7f\x9b" * 9000)
     line = encode(exchange, "failed")
     assert len(line) < RECORD_BYTES
     assert json.loads(line)["changed"]
@@ -171,6 +172,22 @@ def test_what_is_no_record_is_not_written(tmp_path: Path) -> None:
     recorder.close()
     assert os.waitpid(pid, 0)[1] == 0
     assert ids(path) == [1]
+
+
+def test_disk_that_takes_nothing_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "failures"
+    recorder = Recorder(path)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        for number in range(3):
+            recorder.write(encode(failed(number), "failed"), number)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert caplog.text.count("can't be written, continuing: File too large") == 1
+    recorder.write(encode(failed(3), "failed"), 3)
+    recorder.close()
+    assert ids(path) == [3]
 
 
 def test_file_that_others_may_read_is_refused(tmp_path: Path) -> None:
