@@ -34,7 +34,8 @@ def environ(tmp_path: Path) -> dict[str, str]:
     program.write_text(f'#!/bin/sh\nPYTHONPATH={TREE} exec {shlex.quote(sys.executable)} {TREE}/bin/selcgi "$@"\n')
     program.chmod(0o755)
     path = f"{program.parent}:{os.environ['PATH']}"
-    return {"PATH": path, "HOME": str(tmp_path), "PS1": PROMPT, "TERM": "dumb", "COLUMNS": "500", "LC_ALL": "C.UTF-8"}
+    folders = {"HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}
+    return {**folders, "PATH": path, "PS1": PROMPT, "TERM": "dumb", "COLUMNS": "500", "LC_ALL": "C.UTF-8"}
 
 
 class Typed:
