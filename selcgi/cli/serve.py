@@ -29,6 +29,7 @@ from selcgi.settings import ListenerSettings
 @count_option("--concurrent-user", 0, "Of one user in one context; max= of a rule.", show="three quarters of all")
 @count_option("--queue", DEFAULTS.queue_length, "Requests that wait in one worker; more get 503.")
 @seconds_option("--queue-time", DEFAULTS.queue_seconds, "Longest wait.")
+@seconds_option("--drain-timeout", DEFAULTS.drain_seconds, "For requests to end, after SIGTERM.")
 @click.option("--workers", type=click.IntRange(0, 1024), default=0, show_default="one a processor")
 @click.option("--max-requests", type=click.IntRange(0), default=0, show_default="no limit", help="Then a new worker.")
 @click.option("--control", type=FILE, show_default="none", help="Socket for selcgi status, its owner's only.")
@@ -47,6 +48,7 @@ def serve(
     concurrent_user: int,
     queue: int,
     queue_time: float,
+    drain_timeout: float,
     workers: int,
     max_requests: int,
     control: Path | None,
@@ -76,6 +78,7 @@ def serve(
         user_requests=concurrent_user,
         queue_length=queue,
         queue_seconds=queue_time,
+        drain_seconds=drain_timeout,
         workers=workers,
         requests_per_worker=max_requests,
         control=control.absolute() if control is not None else None,

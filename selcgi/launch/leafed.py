@@ -11,14 +11,14 @@ from selcgi.errors import LaunchFailed
 from selcgi.launch.streams import Streams
 from selcgi.plan import Exit
 from selcgi.system.cgroups import Leaf, Leaves
-from selcgi.system.processes import reap, signal_group
+from selcgi.system.processes import reap, reap_strangers, signal_group
 
 
 class LeafRunning:
     """See launch/running.py for what each member promises."""
 
     def __init__(self, pid: int, streams: Streams, leaves: Leaves, leaf: Leaf) -> None:
-        """OSError when no pidfd is to be had; then nothing is owned."""
+        """OSError when its end can't be watched for; then nothing is owned."""
         self.pid = pid
         self.stdin, self.stdout, self.stderr = streams.stdin, streams.stdout, streams.stderr
         self.wake = leaf.wake
@@ -27,7 +27,12 @@ class LeafRunning:
         self._exit: Exit | None = None
         self._gone = False
         self._pidfd = os.pidfd_open(pid)
-        leaf.watch(self._pidfd)
+        try:
+            leaf.watch(self._pidfd)
+        except OSError:
+            self._close_pidfd()
+            raise
+        leaves.scripts.add(pid)
 
     def poll(self) -> None:
         if self._exit is None:
@@ -67,6 +72,8 @@ class LeafRunning:
             self.kill()
         self._close_pidfd()
         self._leaves.give_back(self._leaf)
+        self._leaves.scripts.discard(self.pid)
+        reap_strangers(self._leaves.scripts)
 
     def _close_pidfd(self) -> None:
         if self._pidfd >= 0:

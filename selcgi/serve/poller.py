@@ -8,7 +8,7 @@ adds one removes it before closing it. One for each worker, which has its loop w
 import select
 from collections.abc import Callable
 
-Call = Callable[[], None]
+Call = Callable[[], object]
 _AT_ONCE = 64  # events of one turn, so that the loop's other work has its turn too
 _READ = select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR
 _WRITE = select.EPOLLOUT | select.EPOLLHUP | select.EPOLLERR

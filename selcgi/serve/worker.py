@@ -14,6 +14,7 @@ import signal
 import socket
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from selcgi.errors import USED_UP, Overloaded, SelcgiError, unexpected
@@ -120,7 +121,12 @@ class Worker:
             LOG.warning("connection refused listener=%s: %s", listener.address, reason)
             sock.close()
             return
-        session = Session(self, sock, listener)
+        try:
+            session = Session(self, sock, listener)
+        except OSError as error:  # the kernel watches no more descriptors for this user
+            LOG.error("connection closed listener=%s: %s", listener.address, _why(error))
+            sock.close()
+            return
         if sock.fileno() >= 0:
             self._sessions.add(session)
             self._accept_on(len(self._sessions) < self._most_sessions and not self._draining)
@@ -194,11 +200,15 @@ class Worker:
         if wanted == self._accepting:
             return
         self._accepting = wanted
-        for listener in self._listeners:
-            if wanted:
-                self.loop.add_reader(listener.sock, self._accept, listener)
-            else:
-                self.loop.remove_reader(listener.sock)
+        try:
+            for listener in self._listeners:
+                if wanted:
+                    self.poller.add_reader(listener.sock.fileno(), partial(self._accept, listener))
+                else:
+                    self.poller.remove_reader(listener.sock.fileno())
+        except OSError as error:
+            LOG.error("cannot listen: %s, trying again", _why(error))
+            self._accept_later()
 
     def _accept(self, listener: Listener) -> bool:
         """False when nobody waits to be accepted."""
@@ -208,11 +218,14 @@ class Worker:
             return False
         except (OSError, MemoryError) as error:
             LOG.error("cannot accept listener=%s: %s, trying again", listener.settings.address, _why(error))
-            self._accept_on(False)
-            self.loop.call_later(0.5, lambda: self._accept_on(not self._draining))
+            self._accept_later()
             return False
         self.adopt(sock, listener.settings)
         return True
+
+    def _accept_later(self) -> None:
+        self._accept_on(False)
+        self.loop.call_later(0.5, lambda: self._accept_on(not self._draining))
 
     async def _sweep(self) -> None:
         while True:

@@ -91,6 +91,7 @@ class Leaves:
     def __init__(self, path: Path) -> None:
         """`path` is the worker's part of the tree, made if it is missing. StartRefused when it can't be used."""
         self._path = path
+        self.scripts: set[int] = set()  # pids in the leaves that their requests will reap
         self._made = 0
         self._free: list[Leaf] = []
         self._ending: list[Leaf] = []  # given back while a killed process was still on its way out

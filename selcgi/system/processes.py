@@ -37,6 +37,18 @@ def reap(pid: int, *, wait: bool = False) -> Exit | None:
     return to_exit(status, usage) if reaped else None
 
 
+def reap_strangers(own: Collection[int]) -> None:
+    """Take away the dead children of this process that are not in `own`.
+
+    A script can make children of its parent (clone(2), CLONE_PARENT). They end with their cgroup, but nobody would
+    wait for them, and each would take up a process for ever. One of `own` that is dead is left to its request, and
+    ends the search: waitid(2) shows one at a time.
+    """
+    with contextlib.suppress(ChildProcessError):
+        while (found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) and found.si_pid not in own:
+            os.waitpid(found.si_pid, 0)
+
+
 def to_exit(status: int, usage: resource.struct_rusage) -> Exit:
     """`status` and `usage` as wait4(2) gives them; ru_maxrss is in KiB (getrusage(2))."""
     code = os.waitstatus_to_exitcode(status)

@@ -43,6 +43,8 @@ def _spellings(params: Mapping[bytes, bytes]) -> Iterator[bytes]:
     """Absolute paths that SCRIPT_FILENAME, or else DOCUMENT_ROOT and SCRIPT_NAME, may mean; best first."""
     named = params.get(b"SCRIPT_FILENAME", b"")
     query = b"?" + params.get(b"QUERY_STRING", b"")
+    if (params.get(b"SCRIPT_NAME", b"") + params.get(b"PATH_INFO", b"")).endswith(query):
+        query = b""  # "%3F" in the URL: it is part of the path by which the web server let the request in
     if proxied := _proxied(named):
         named = named[proxied.end() :].removesuffix(query)
     if named.startswith(b"/"):

@@ -22,8 +22,8 @@ _HOP_BY_HOP = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"te", b"trailer", b"upgrade")
 )  # RFC 9110 section 7.6.1
 _NOT_SENT = _HOP_BY_HOP | {b"status"}  # Status is written anew
-# With these a script has nginx, Apache, lighttpd or perlbal read what its own domain may not.
-_SENDFILE = (b"x-accel-", b"x-sendfile", b"x-lighttpd-send-", b"x-reproxy-")
+# With these a script has nginx (and its mod_zip), Apache, lighttpd or perlbal read what its own domain may not.
+_SENDFILE = (b"x-accel-", b"x-sendfile", b"x-lighttpd-send-", b"x-reproxy-", b"x-archive-files")
 _MOST = 100  # headers
 _ONE_RECORD = 65528  # bytes of the written head: the content of one record, see wire/records.py
 # A path and a query of this server (RFC 3986 section 3.3). "//host" is another server's, and "#" is for browsers.
