@@ -7,33 +7,53 @@ Filled by serve/session.py, emptied by serve/feeder.py.
 """
 
 import os
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 
 from selcgi.errors import BadRequest, BodyTooLarge, Overloaded, SelcgiError
 from selcgi.settings import Settings
 
+_GREEDY = 0.75  # of the space that one user may have
 PIECE = 65536  # bytes read at a time: the capacity of a pipe (pipe(7))
 
 
 @dataclass(slots=True)
 class SpoolSpace:
-    """What the body files of one worker may hold together, in bytes."""
+    """What the body files of one worker may hold together, in bytes, and one user's of it. None: not known yet."""
 
     limit: int
     used: int = 0
+    of: Counter[str | None] = field(default_factory=Counter)
 
-    def take(self, size: int) -> None:
-        """Overloaded when the space is used up."""
+    def take(self, size: int, user: str | None) -> None:
+        """Overloaded when the space is used up, or the user's part of it."""
         if self.used + size > self.limit:
-            raise Overloaded(
-                f"the spool holds {self.used} bytes, {self.limit} are allowed",
-                "raise --spool-total, or lower --max-body",
-                "spool",
-            )
+            raise _full("the spool holds", self.used, self.limit)
+        self._check(size, user)
         self.used += size
+        self.of[user] += size
 
-    def give_back(self, size: int) -> None:
+    def assign(self, size: int, user: str) -> None:
+        """That much, taken for nobody known, is the user's. Overloaded when it is too much for one."""
+        self._check(size, user)
+        self.of[None] -= size
+        self.of[user] += size
+
+    def give_back(self, size: int, user: str | None) -> None:
         self.used -= size
+        self.of[user] -= size
+        if not self.of[user]:
+            del self.of[user]
+
+    def _check(self, size: int, user: str | None) -> None:
+        most = int(_GREEDY * self.limit)
+        if user is not None and self.of[user] + size > most:
+            raise _full("bodies of this user hold", self.of[user], most)
+
+
+def _full(who: str, used: int, limit: int) -> Overloaded:
+    fix = "raise --spool-total, or lower --max-body"
+    return Overloaded(f"{who} {used} bytes on disk, {limit} are allowed", fix, limit="spool")
 
 
 class Body:
@@ -48,6 +68,7 @@ class Body:
         self.unwanted = False  # nobody will read it: count, and throw away
         self._settings = settings
         self._space = space
+        self._user: str | None = None
         self._memory = bytearray()
         self._file = -1
         self._read_at = self._write_at = 0  # in the file
@@ -62,13 +83,16 @@ class Body:
         """It has arrived and all of it was taken."""
         return self.arrived and not self._memory and self._read_at == self._write_at
 
-    def expect(self, length: int | None, limit: int) -> None:
-        """What the params say. BodyTooLarge or BadRequest when that, or what is here already, can't be right."""
+    def expect(self, length: int | None, limit: int, user: str) -> None:
+        """What the params say. BodyTooLarge, BadRequest, Overloaded when that, or what is here already, can't be."""
         if self.unwanted:  # a followed redirect: the body was its first script's
             return
         self.expected, self.limit = length, limit
         if self.error is not None:
             raise self.error
+        if self._user is None:
+            self._space.assign(self._write_at, user)
+            self._user = user
         if max(length or 0, self.received) > limit:
             raise BodyTooLarge(f"a body of {max(length or 0, self.received)} bytes, {limit} are allowed", _RAISE_LIMIT)
         self._check_length()
@@ -137,7 +161,7 @@ class Body:
         if self._write_at == 0 and len(self._memory) + len(data) <= self._settings.body_memory_bytes:
             self._memory += data
             return
-        self._space.take(len(data))
+        self._space.take(len(data), self._user)
         self._spool(data)
 
     def _spool(self, data: bytes) -> None:
@@ -151,14 +175,14 @@ class Body:
                 self._write_at += written
                 left = left[written:]
         except OSError as error:
-            self._space.give_back(len(left))
+            self._space.give_back(len(left), self._user)
             raise Overloaded(
                 f"cannot spool a body in {self._settings.spool}: {error.strerror}", "free space there, or set --spool"
             ) from error
 
     def _rewind(self) -> None:
         if self._write_at:
-            self._space.give_back(self._write_at)
+            self._space.give_back(self._write_at, self._user)
             os.ftruncate(self._file, 0)
             self._read_at = self._write_at = 0
 

@@ -9,6 +9,8 @@ cli/serve.py, reopened by serve/supervisor.py and serve/worker.py.
 import json
 import logging
 import os
+import select
+import stat
 import time
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from selcgi.system.processes import occupy_standard_streams
 
 LOG = logging.getLogger("selcgi")
 _STDERR = 2
+_PATIENCE_MS = 200  # with a pipe that is full
 _PRIORITY = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3}  # syslog(3)
 
 
@@ -49,7 +52,8 @@ class Lines(logging.Formatter):
 
 class LineHandler(logging.Handler):
     """Writes to a descriptor, a line in one write(2): lines of several processes do not mix. What can't be written is
-    counted, never raised and never kept. `path` is None for stderr."""
+    counted, never raised and never kept; a pipe that nobody reads is waited for once, not for each line. `path` is
+    None for stderr."""
 
     def __init__(self, descriptor: int, path: Path | None = None) -> None:
         super().__init__()
@@ -57,6 +61,7 @@ class LineHandler(logging.Handler):
         self._descriptor = descriptor
         self._path = path
         self._torn = False  # the disk took a part of the last line
+        self._may_block = not stat.S_ISREG(os.fstat(descriptor).st_mode)
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -82,9 +87,19 @@ class LineHandler(logging.Handler):
     def _write(self, text: str) -> None:
         data = ("\n" * self._torn + text + "\n").encode(errors="backslashreplace")
         while data:
-            written = os.write(self._descriptor, data)
+            written = os.write(self._descriptor, self._piece(data))
             data = data[written:]
             self._torn = bool(data)
+
+    def _piece(self, data: bytes) -> bytes:
+        """What is taken without blocking: a pipe that polls as writable has room for PIPE_BUF bytes (pipe(7))."""
+        if not self._may_block:
+            return data
+        ready = select.poll()
+        ready.register(self._descriptor, select.POLLOUT)
+        if not ready.poll(0 if self.lost else _PATIENCE_MS):
+            raise BlockingIOError
+        return data[: select.PIPE_BUF]
 
 
 def _loss(lines: int) -> logging.LogRecord:

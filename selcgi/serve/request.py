@@ -130,7 +130,7 @@ def decide(site: Site, exchange: Exchange, request: Request) -> Decision:
         exchange.entry.script = os.fsdecode(located.script.path)
         verdict = _ask(site, request, located.script.path, exchange.entry)
         limits = verdict.limits(site.settings.limits)
-        exchange.body.expect(request.content_length, limits.body_bytes)
+        exchange.body.expect(request.content_length, limits.body_bytes, request.user or "")
         return Decision(request, located, verdict, limits)
     except BaseException:
         located.script.close()

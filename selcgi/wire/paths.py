@@ -19,6 +19,9 @@ _front = re.compile(rb"(?:/(?!\.\.?/|\.\.?\Z)[^/]+)*").fullmatch
 _origin = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://[^/?]*").match
 
 
+_LOST = "Apache: ProxyPass instead of SetHandler, as contrib/apache has it"
+
+
 def script_paths(params: Mapping[bytes, bytes]) -> tuple[bytes, ...]:
     """Where the script may be. BadRequest when the params name none."""
     extra = params.get(b"PATH_INFO", b"")
@@ -43,7 +46,10 @@ def _spellings(params: Mapping[bytes, bytes]) -> Iterator[bytes]:
     """Absolute paths that SCRIPT_FILENAME, or else DOCUMENT_ROOT and SCRIPT_NAME, may mean; best first."""
     named = params.get(b"SCRIPT_FILENAME", b"")
     query = b"?" + params.get(b"QUERY_STRING", b"")
-    if (params.get(b"SCRIPT_NAME", b"") + params.get(b"PATH_INFO", b"")).endswith(query):
+    url = params.get(b"SCRIPT_NAME", b"")
+    if named and url.endswith(query) and not named.endswith(query):
+        raise BadRequest("SCRIPT_NAME has a question mark of the path in it that SCRIPT_FILENAME has lost", _LOST)
+    if (url + params.get(b"PATH_INFO", b"")).endswith(query):
         query = b""  # "%3F" in the URL: it is part of the path by which the web server let the request in
     if proxied := _proxied(named):
         named = named[proxied.end() :].removesuffix(query)

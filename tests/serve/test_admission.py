@@ -173,7 +173,7 @@ def test_whoever_needs_no_place_any_more_leaves_the_queue(how: str) -> None:
         if how == "client":
             waiting.abort()
         else:
-            waiting.body.expect(5, 1000)
+            waiting.body.expect(5, 1000, "")
             waiting.body.feed(b"123456")
             waiting.on_input()
         await settle()

@@ -92,7 +92,7 @@ def test_a_long_body_comes_in_pieces_that_a_pipe_can_take(space: SpoolSpace) -> 
     ],
 )
 def test_lengths(body: Body, expected: int | None, pieces: list[int], error: type[SelcgiError] | None) -> None:
-    body.expect(expected, 5000)
+    body.expect(expected, 5000, "")
     for size in pieces:
         body.feed(b"x" * size)
     body.end()
@@ -106,11 +106,11 @@ def test_what_came_before_the_params_were_read_counts(body: Body, expected: int,
     body.feed(b"four")
     body.end()
     with pytest.raises(error):
-        body.expect(expected, 5000)
+        body.expect(expected, 5000, "")
 
 
 def test_all_that_was_declared_is_enough_without_an_end(body: Body) -> None:
-    body.expect(4, 5000)
+    body.expect(4, 5000, "")
     body.feed(b"four")
     assert (body.arrived, body.complete, body.ended) == (True, False, False)
     assert drain(body) == b"four"
@@ -130,6 +130,30 @@ def test_a_full_spool_is_an_overload_of_this_body_alone(space: SpoolSpace) -> No
     assert space.used == 0
     first.close()
     second.close()
+
+
+def test_one_user_leaves_the_others_some_of_the_spool(space: SpoolSpace) -> None:
+    greedy = [Body(SETTINGS, space, 1 << 20) for _ in range(2)]
+    for body in greedy:
+        body.expect(None, 1 << 20, "alice")
+        body.feed(b"x" * 4_000)
+    other = Body(SETTINGS, space, 1 << 20)
+    other.feed(b"y" * 2_000)
+    other.expect(None, 1 << 20, "bob")
+    assert (other.error, greedy[0].error) == (None, None)
+    assert isinstance(greedy[1].error, Overloaded)
+    for body in (*greedy, other):
+        body.close()
+    assert (space.used, +space.of) == (0, {})
+
+
+def test_what_came_before_its_user_was_known_counts_as_well(space: SpoolSpace) -> None:
+    body = Body(SETTINGS, space, 1 << 20)
+    body.feed(b"x" * 8_000)
+    with pytest.raises(Overloaded, match="bodies of this user hold 0 bytes on disk, 7500 are allowed"):
+        body.expect(None, 1 << 20, "alice")
+    body.close()
+    assert (space.used, +space.of) == (0, {})
 
 
 def test_a_folder_that_cannot_be_written_is_an_overload_that_names_it(space: SpoolSpace) -> None:

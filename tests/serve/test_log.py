@@ -88,7 +88,7 @@ def test_lines_that_a_full_disk_took_are_counted() -> None:
 
 def test_a_line_of_which_only_a_part_was_taken_is_lost_and_joins_no_other() -> None:
     read_end, write_end = os.pipe2(os.O_NONBLOCK)
-    size = fcntl.fcntl(write_end, fcntl.F_SETPIPE_SZ, 4096)
+    size = fcntl.fcntl(write_end, fcntl.F_SETPIPE_SZ, 8192)
     handler = log.LineHandler(write_end)
     handler.emit(record("x" * (size + 10)))
     assert os.read(read_end, size) == b"x" * size
@@ -107,3 +107,17 @@ def test_a_file_that_cannot_be_opened_anew_is_kept(tmp_path: Path) -> None:
     first, second = (tmp_path / "away" / "log").read_text().splitlines()
     assert "going on with the old file" in first
     assert second == "WARNING after"
+
+
+def test_a_pipe_that_nobody_reads_stops_nothing() -> None:
+    read_end, write_end = os.pipe2(os.O_CLOEXEC)
+    size = 65536  # pipe(7)
+    handler = log.LineHandler(write_end)
+    for _ in range(size):
+        handler.emit(record("a line of a request"))
+    assert handler.lost > size // 2
+    taken = os.read(read_end, size)
+    handler.emit(record("read again"))
+    assert b"lines before this one could not be written to the log\nread again\n" in taken + os.read(read_end, size)
+    os.close(read_end)
+    os.close(write_end)

@@ -216,3 +216,36 @@ def test_the_others_on_a_connection_survive_a_break(lines: list[Line]) -> None:
     received = line.peer.recv(1 << 16)
     assert encode_record(Kind.END_REQUEST, 1, b"\0\0\0\1\0\0\0\0") in received
     assert b"still here" in received
+
+
+def test_a_connection_whose_first_request_is_on_its_way_is_answered_while_draining(lines: list[Line]) -> None:
+    whole = BEGIN[:16] + encode_record(Kind.PARAMS, 1, b"") + encode_record(Kind.STDIN, 1, b"")
+    for sent in (0, 5, 16):
+        line = connect(lines, whole[:sent])
+        line.session.drain()
+        assert not line.closed
+        line.peer.sendall(whole[sent:])
+        line.owner.poller.dispatch()
+        line.owner.exchanges[0].end(0)
+        assert encode_record(Kind.END_REQUEST, 1, bytes(8)) in line.peer.recv(1 << 16)
+        assert line.peer.recv(1) == b"", "and that was its last"
+
+
+def test_a_kept_connection_with_half_a_request_is_answered_while_draining(lines: list[Line]) -> None:
+    line = connect(lines, BEGIN)
+    line.owner.exchanges[0].end(0)
+    line.peer.recv(1 << 16)
+    line.peer.sendall(BEGIN[:20])
+    line.owner.poller.dispatch()
+    line.session.drain()
+    line.peer.sendall(BEGIN[20:])
+    line.owner.poller.dispatch()
+    line.owner.exchanges[1].end(0)
+    assert encode_record(Kind.END_REQUEST, 1, bytes(8)) in line.peer.recv(1 << 16)
+
+
+def test_one_that_asks_nothing_does_not_hold_up_the_drain(lines: list[Line]) -> None:
+    line = connect(lines, b"")
+    line.session.drain()
+    line.sweep_after(3)
+    assert line.closed

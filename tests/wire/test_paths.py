@@ -118,3 +118,25 @@ def test_no_script_is_a_bad_request_that_says_what_to_send(named: str | None) ->
 
 def test_path_info_without_a_slash_never_changes_the_name_of_the_script() -> None:
     assert read(PATH_INFO=".bak").script_paths == (b"/srv/cgi/x.cgi",)
+
+
+# What a client makes of http://h/x.cgi%3Fa?a: the web server's rules for /x.cgi were not asked.
+@pytest.mark.parametrize("query", ["a", ""])
+@pytest.mark.parametrize("sent", [{"SCRIPT_NAME": "/x.cgi?"}, {"SCRIPT_NAME": "/x.cgi", "PATH_INFO": "?"}])
+@pytest.mark.parametrize("prefix", ["", "proxy:fcgi://localhost"])
+def test_a_question_mark_of_the_path_stays_in_it(prefix: str, sent: dict[str, str], query: str) -> None:
+    last = list(sent)[-1]
+    request = read(
+        SCRIPT_FILENAME=f"{prefix}/srv/cgi/x.cgi?{query}", QUERY_STRING=query, **{**sent, last: sent[last] + query}
+    )
+    assert b"/srv/cgi/x.cgi" not in request.script_paths
+
+
+def test_a_question_mark_that_the_web_server_has_cut_off_is_refused() -> None:
+    with pytest.raises(BadRequest, match="question mark"):
+        read(SCRIPT_FILENAME="/srv/cgi/x.cgi", SCRIPT_NAME="/x.cgi?a", QUERY_STRING="a")
+
+
+def test_one_in_path_info_is_none_of_the_scripts_name() -> None:
+    request = read(SCRIPT_FILENAME="/srv/cgi/x.cgi", SCRIPT_NAME="/x.cgi", PATH_INFO="/a?b", QUERY_STRING="b")
+    assert b"/srv/cgi/x.cgi/a?b" in request.script_paths

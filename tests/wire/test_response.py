@@ -92,7 +92,13 @@ def test_content_length_is_what_the_head_promises() -> None:
 
 
 SENDFILE = ("X-Accel-Redirect", "x-accel-limit-rate", "X-Sendfile", "X-Sendfile2", "X-Sendfile-Temporary")
-SENDFILE_MORE = ("X-LIGHTTPD-send-file", "X-Lighttpd-Send-Tempfile", "X-Reproxy-URL")
+SENDFILE_MORE = (
+    "X-LIGHTTPD-send-file",
+    "X-Lighttpd-Send-Tempfile",
+    "X-Reproxy-URL",
+    "X-REPROXY-FILE",
+    "X-Archive-Files",
+)
 
 
 @pytest.mark.parametrize("name", [*SENDFILE, *SENDFILE_MORE])
