@@ -16,7 +16,7 @@ except ImportError:
     print("fuzz: this Python has no atheris: run bin/test style once, or set PYTHON", file=sys.stderr)
     sys.exit(3)
 
-with atheris.instrument_imports(include=["selcgi", "flup", "tests.fuzz.plants"]):
+with atheris.instrument_imports(include=["selcgi", "flup"]):
     from tests.fuzz import connection, framing, mapping, modselinux, request, response
     from tests.fuzz.plants import PLANTS
 

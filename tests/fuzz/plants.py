@@ -1,6 +1,6 @@
 """Bugs to be planted into the fuzzed process, each of a kind that such code has had: a target must find its own.
 
-Called by __main__.py before the first input. Instrumented like the code that it changes.
+Called by __main__.py before the first input.
 """
 
 import itertools
