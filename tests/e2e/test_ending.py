@@ -46,16 +46,19 @@ def test_the_client_leaves(serve: Serve, way: str, family: str, after: str) -> N
         assert (selcgi.entry()["killed_by"], selcgi.entry()["status"]) == ("client", 200)
 
 
+def request_bytes(asked: Ask, keep: bool = False) -> bytes:
+    """All records of request 1, without a body."""
+    begun = encode_record(Kind.BEGIN_REQUEST, 1, bytes((0, 1, int(keep), 0, 0, 0, 0, 0)))
+    params = encode_stream(Kind.PARAMS, 1, encode_pairs(asked.pairs())) + encode_record(Kind.PARAMS, 1, b"")
+    return begun + params + encode_record(Kind.STDIN, 1, b"")
+
+
 def begin(selcgi: Selcgi, asked: Ask, keep: bool = False) -> socket.socket:
     """A connection with one request on it, complete but for its answer."""
     sock = socket.socket(socket.AF_UNIX)
     sock.settimeout(20)
     sock.connect(str(selcgi.socket))
-    body = bytes((0, 1, int(keep), 0, 0, 0, 0, 0))
-    sock.sendall(
-        encode_record(Kind.BEGIN_REQUEST, 1, body) + encode_stream(Kind.PARAMS, 1, encode_pairs(asked.pairs()))
-    )
-    sock.sendall(encode_record(Kind.PARAMS, 1, b"") + encode_record(Kind.STDIN, 1, b""))
+    sock.sendall(request_bytes(asked, keep))
     return sock
 
 
