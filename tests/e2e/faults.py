@@ -13,9 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from tests.e2e.conftest import Place
-from tests.stack import Answer, Ask, Selcgi, ask, wait_until
+from tests.stack import Answer, Ask, Selcgi, ask, ask_all, wait_until
 
 HELLO = "#!/bin/sh\nprintf 'Content-Type: text/plain\\n\\nhello\\n'\n"
+# Ends when as many run as the query says.
+MEET = """#!/bin/sh
+touch $CGI_MARKS/met.$$
+until [ $(ls $CGI_MARKS | grep -c met) -ge $QUERY_STRING ]; do sleep 0.02; done
+printf 'Content-Type: text/plain\\n\\nmet\\n'
+"""
 
 
 class Traces:
@@ -23,7 +29,7 @@ class Traces:
 
     def __init__(self, worker: int, place: Place, way: str) -> None:
         self._mark = f"CGI_MARKS={place.marks}".encode()
-        self.children = Path(f"/proc/{worker}/task/{worker}/children").read_text().split()
+        self.children = children(worker)
         self.descriptors = descriptors(worker)
         self.scripts = [pid for pid in Path("/proc").glob("[0-9]*") if self._is_script(pid)]
         self.files = sorted(path.name for path in place.folder.iterdir())
@@ -42,6 +48,10 @@ class Traces:
 
     def __repr__(self) -> str:
         return str(vars(self))
+
+
+def children(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
 
 
 def open_files(pid: int) -> list[str]:
@@ -65,13 +75,17 @@ def members(way: str) -> list[str]:
 
 
 @contextmanager
-def leaving_nothing(selcgi: Selcgi, place: Place, way: str = "--cgroup=none") -> Iterator[int]:
-    """Runs selcgi. Gives its worker's pid. `way` is the option that chose how requests are ended."""
+def leaving_nothing(selcgi: Selcgi, place: Place, way: str = "--cgroup=none", at_once: int = 1) -> Iterator[int]:
+    """Runs selcgi. Gives its worker's pid. `way` is the option that chose how requests are ended. As many leaves of a
+    cgroup as requests ever ran `at_once` are kept for others: so many are made first."""
     hello = Ask(place.script("hello.cgi", HELLO))
+    meet = Ask(place.script("meet.cgi", MEET), query=str(at_once))
     with selcgi:
         (worker,) = selcgi.workers()
-        assert ask(selcgi.socket, hello).status == 200  # what the first request opens for all is open
-        wait_until("its end", lambda: not Traces(worker, place, way).children)
+        assert [answer.text for answer in ask_all(selcgi.socket, [meet] * at_once)] == ["met\n"] * at_once
+        for mark in place.marks.glob("met.*"):
+            mark.unlink()
+        wait_until("their ends", lambda: len(selcgi.entries()) == at_once and not children(worker))
         before = Traces(worker, place, way)
         yield worker
         try:
@@ -79,7 +93,7 @@ def leaving_nothing(selcgi: Selcgi, place: Place, way: str = "--cgroup=none") ->
         except AssertionError:
             raise AssertionError(f"before: {before}\nafter: {Traces(worker, place, way)}") from None
         assert ask(selcgi.socket, hello).text == "hello\n"
-        assert selcgi.workers() == [worker]
+        wait_until("none but the worker below the supervisor", lambda: selcgi.workers() == [worker])
         assert not [line for line in selcgi.log().splitlines() if "Traceback" in line and '"stderr": ' not in line]
     assert selcgi.process is not None
     assert selcgi.process.returncode == 0
