@@ -96,13 +96,6 @@ def test_it_runs_out_of_time(serve: Serve, way: str, family: str, option: str, a
         assert "--" in entry["fix"]
 
 
-def test_no_head_in_time_gives_504(serve: Serve, way: str, place: Place) -> None:
-    path = place.script("slow.cgi", "#!/bin/sh\nexec sleep 1000\n")
-    with serve(way, *SHORT, "--first-byte-timeout=0.5") as selcgi:
-        assert ask(selcgi.socket, Ask(path, "alice")).status == 504
-        assert (selcgi.entry()["step"], selcgi.entry()["exit"]) == ("first-byte", "signal 15")
-
-
 def test_a_script_that_heeds_sigterm_may_tidy_up(serve: Serve, way: str, family: str, place: Place) -> None:
     with serve(way, "--kill-grace=10", "--timeout=1") as selcgi:
         tag = new_tag()
@@ -126,14 +119,6 @@ def test_twenty_overlapping_requests_end_each_on_its_own(serve: Serve, way: str,
             sock.close()
         for tag in staying:
             wait_dead(tag)
-
-
-def test_output_held_open_by_a_background_job_does_not_hold_the_response(serve: Serve, way: str, place: Place) -> None:
-    text = "#!/bin/sh\nprintf 'Content-Type: text/plain\\n\\n'\n(sleep 600; echo late) &\necho early\n"
-    path = place.script("background.cgi", text)
-    with serve(way) as selcgi:
-        answer = ask(selcgi.socket, Ask(path, "alice"))
-        assert (answer.text, answer.complete) == ("early\n", True)
 
 
 def test_output_that_is_still_in_the_pipe_is_not_lost(serve: Serve, way: str, place: Place) -> None:

@@ -152,7 +152,7 @@ def test_a_good_mapping_is_taken_after_a_refused_one(serve: Serve, place: Place)
 def test_a_mapping_that_selcgi_may_not_read_any_more(place: Place) -> None:
     """Root without the capabilities that let it read everything."""
     words = ("setpriv", "--bounding-set=-dac_override,-dac_read_search", *PROGRAM)
-    selcgi = Selcgi(place.folder, *options(place), program=words)
+    selcgi = Selcgi(place.folder, *options(place, f"--env=CGI_MARKS={place.marks}"), program=words)
     with leaving_nothing(selcgi, place):
         place.map.chmod(0)
         assert "can't be opened: Permission denied; " in reload(selcgi, "reload refused")
