@@ -71,6 +71,8 @@ class Supervisor:
     def run(self) -> None:
         """Until SIGTERM has drained all workers."""
         self._start_missing()
+        if self._missing():
+            raise StartRefused("no worker could be started", "the line before this one says what it needs")
         self._tell("READY=1")
         LOG.info("selcgi %s is ready: %s", VERSION, self._description())
         while self._children or not self._stopping:
@@ -116,7 +118,7 @@ class Supervisor:
         return self._settings.workers or len(os.sched_getaffinity(0))
 
     def _start_missing(self) -> None:
-        """In a while, when the kernel refuses a process now."""
+        """As many as there shall be, later when the kernel refuses one now; then those of earlier reloads may go."""
         try:
             while self._missing() and time.monotonic() >= self._start_at:
                 self._start_worker()
@@ -127,6 +129,15 @@ class Supervisor:
             self._pause_for(0.0)
             limit = USED_UP.get(error.errno or 0, "see the kernel's log")
             LOG.error("cannot start a process: %s; %s; tried again in %g s", error.strerror, limit, self._pause)
+        if not self._missing():
+            self._retire_old()
+
+    def _retire_old(self) -> None:
+        """Once each: at its very end a worker has no handler any more."""
+        for child in self._children.values():
+            if child.number >= 0 and child.generation < self._generation and not child.retires:
+                child.retires = True
+                os.kill(child.pid, REPLACED)
 
     def _start_worker(self) -> None:
         used = {child.number for child in self._children.values()}
@@ -220,7 +231,6 @@ class Supervisor:
             self._generation += 1
             self._start_at = 0.0
             self._start_missing()
-            self._signal(REPLACED, lambda child: child.number >= 0 and child.generation < self._generation)
             LOG.info("reloaded: %s", ", ".join(map(str, self._settings.maps)))
             self._board.supervisor.reloaded(time.time(), True, "")
         self._tell("READY=1")
@@ -240,17 +250,13 @@ class Supervisor:
                 close_listener(listener.sock)
             if self._recorder is not None:
                 self._recorder.outlet.close()  # it ends when the last worker has
-        self._signal(signal.SIGTERM, lambda _: True)
+        for child in self._children.values():
+            os.kill(child.pid, signal.SIGTERM)
 
     def on_retiring(self, pid: int) -> None:
         """A worker has served --max-requests: another starts while it ends what it has."""
         if child := self._children.get(pid):
             child.retires = True
-
-    def _signal(self, signum: signal.Signals, which: Callable[[Child], bool]) -> None:
-        for child in list(self._children.values()):
-            if which(child):
-                os.kill(child.pid, signum)
 
     def _tell(self, state: str) -> None:
         if problem := notify(state):
