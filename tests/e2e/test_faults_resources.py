@@ -8,6 +8,7 @@ request, at one place after the other.
 import os
 import resource
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -82,25 +83,47 @@ def test_no_descriptor_for_a_connection(serve: Serve, place: Place, way: str) ->
 @contextmanager
 def no_more_processes(pid: int) -> Iterator[None]:
     """A pids cgroup, version 1 or 2, in which the process is alone and must stay so."""
-    if Path("/sys/fs/cgroup/pids/tasks").exists():
-        folder, home = Path(f"/sys/fs/cgroup/pids/selcgi-tests-{pid}"), Path("/sys/fs/cgroup/pids")
-        folder.mkdir()
-        (folder / "cgroup.procs").write_text(str(pid))
-        (folder / "pids.max").write_text("1")
-    else:  # the cgroup of the worker, below which its leaves are, must have the controller
-        home = folder = cgroup2() / Path(f"/proc/{pid}/cgroup").read_text().rpartition("::/")[2].strip()
-        folder = folder.parent if folder.name == "home" else folder
-        for above in reversed([one for one in folder.parents if one.is_relative_to(cgroup2())]):
-            (above / "cgroup.subtree_control").write_text("+pids")
-        (folder / "pids.max").write_text("1")
+    v1 = Path("/sys/fs/cgroup/pids/tasks").exists()
+    top = Path("/sys/fs/cgroup/pids") if v1 else cgroup2()
+    lines = (line.split(":", 2) for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines())
+    home = top / next(path for _, controllers, path in lines if controllers == ("pids" if v1 else "")).lstrip("/")
+    # The home of a worker must stay where it is, between its leaves: what is above both is limited.
+    limited = home.parent if home.name == "home" else top / f"selcgi-tests-pids-{pid}"
+    for above in [] if v1 else [one for one in reversed(limited.parents) if one.is_relative_to(top)]:
+        (above / "cgroup.subtree_control").write_text("+pids")
+    if limited != home.parent:
+        limited.mkdir()
+        (limited / "cgroup.procs").write_text(str(pid))
+    (limited / "pids.max").write_text("1")
     try:
         yield
     finally:
-        if folder.name.startswith("selcgi-tests"):
+        if limited != home.parent:
             (home / "cgroup.procs").write_text(str(pid))
-            folder.rmdir()
+            limited.rmdir()
         else:
-            (folder / "pids.max").write_text("max")
+            (limited / "pids.max").write_text("max")
+
+
+def test_a_worker_that_cannot_be_started_yet(serve: Serve, place: Place) -> None:
+    """Neither anew after its death nor at a reload; the supervisor tries again, and the old worker goes on."""
+    selcgi, hello = serve(), place.script("hello.cgi", HELLO)
+    with selcgi:
+        assert selcgi.process is not None
+        (first,) = selcgi.workers()
+        with no_more_processes(selcgi.process.pid):
+            place.rules("carol user_webapp_t:s0:c3")
+            selcgi.signal(signal.SIGHUP)
+            wait_until("the sentence", lambda: "cannot start a process" in selcgi.log())
+            assert "Resource temporarily unavailable" in selcgi.log()
+            assert "TasksMax=" in selcgi.log()
+            assert ask(selcgi.socket, Ask(hello, "alice")).status == 200, "as by the old mapping"
+            os.kill(first, signal.SIGKILL)
+            wait_until("its end", lambda: selcgi.workers() == [])
+        wait_until("the new mapping", lambda: ask(selcgi.socket, Ask(hello, "carol")).status == 200)
+        (second,) = selcgi.workers()
+        assert second != first
+    assert selcgi.process.returncode == 0
 
 
 def check_refused_fork(selcgi: Selcgi, path: str, way: str) -> None:

@@ -13,7 +13,6 @@ import pytest
 from selcgi.wire.records import Kind, encode_record
 from tests.e2e.conftest import Place, Serve
 from tests.e2e.test_ending import begin
-from tests.e2e.test_faults_resources import no_more_processes
 from tests.stack import Ask, Selcgi, ask, wait_until
 
 WAITS = """#!/bin/sh
@@ -109,20 +108,6 @@ def test_a_hangup_is_the_supervisors_alone(serve: Serve, place: Place) -> None:
         (place.marks / "go").touch()
         assert b"whole" in rest(sock)
         assert selcgi.workers() == before
-
-
-def test_a_worker_that_cannot_be_started_is_started_later(serve: Serve, place: Place) -> None:
-    """The kernel gives the supervisor no process."""
-    path = place.script("quick.cgi", QUICK)
-    with serve() as selcgi:
-        assert selcgi.process is not None
-        (worker,) = selcgi.workers()
-        with no_more_processes(selcgi.process.pid):
-            os.kill(worker, signal.SIGKILL)
-            wait_until("a start that failed", lambda: "cannot start a process" in selcgi.log())
-        wait_until("another worker", selcgi.workers)
-        assert ask(selcgi.socket, Ask(path, "alice")).text == "quick\n"
-        assert "Traceback" not in selcgi.log()
 
 
 def test_a_body_that_flows_is_not_idle(serve: Serve, place: Place) -> None:
