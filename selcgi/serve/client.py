@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import IO
 
 from selcgi.errors import ProtocolError
-from selcgi.wire.records import Kind, RecordReader, encode_pairs, encode_record, encode_stream
+from selcgi.wire.records import Kind, Record, RecordReader, encode_pairs, encode_record, encode_stream
 
 Pairs = tuple[tuple[bytes, bytes], ...]
 _PIECE = 65536
@@ -80,9 +80,17 @@ async def _send(writer: asyncio.StreamWriter, pairs: Pairs, body: AsyncIterator[
 async def _receive(reader: asyncio.StreamReader, sinks: dict[int, Callable[[bytes], None]]) -> int:
     records = RecordReader()
     while data := await reader.read(_PIECE):
-        for record in records.feed(data):
+        found: list[Record] = []
+        try:
+            records.feed_into(found, data)
+            broken = False
+        except ProtocolError:  # it broke off, and says so by what is no record
+            broken = True
+        for record in found:
             if record.kind == Kind.END_REQUEST:
                 return int.from_bytes(record.content[:4], "big")
             if record.kind in sinks and record.content:
                 sinks[record.kind](record.content)
+        if broken:
+            break
     raise ProtocolError("the answer broke off before its end")
