@@ -52,7 +52,9 @@ class Server:
         raise NotImplementedError
 
     def url(self, path: str, user: str = "") -> str:
-        return f"http://127.0.0.1:{self.port}/{'cgi-bin' if user else 'open'}/{path}"
+        """Of a script, or of a path that begins with "/"."""
+        place = "" if path.startswith("/") else "/cgi-bin/" if user else "/open/"
+        return f"http://127.0.0.1:{self.port}{place}{path}"
 
     def curl(self, path: str, user: str = "", *options: str, **more: Any) -> subprocess.CompletedProcess[bytes]:
         account = ["-u", f"{user}:{PASSWORD}"] if user else []
@@ -280,6 +282,7 @@ class HAProxyMultiplexed(HAProxy):
             super()
             .site()
             .replace("option get-values", "option get-values\n    option mpxs-conns\n    option max-reqs 10")
+            .replace("mode http", "mode http\n    http-reuse always")
         )
 
 
