@@ -7,7 +7,9 @@ import errno
 import json
 import os
 import signal
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -145,6 +147,29 @@ def test_killed_supervisor_takes_all_along_and_comes_back(nginx: web.WebServer) 
     wait_until("another supervisor", lambda: main_pid() not in (0, before[0]) and prop("ActiveState") == "active")
     assert not [pid for pid in before if Path(f"/proc/{pid}").exists()]
     assert nginx.ask("show.cgi", "alice")[0] == 200
+
+
+def test_restart_under_load_loses_no_request(nginx: web.WebServer) -> None:
+    """systemd holds the socket meanwhile, and a request in progress ends first."""
+    site.script("sleeps.cgi", "#!/bin/sh\nsleep 0.3\nprintf 'Content-Type: text/plain\\n\\nslept\\n'\n")
+    over = threading.Event()
+
+    def client() -> list[tuple[int, str]]:
+        answers = []
+        while not over.is_set():
+            answers.append(nginx.ask("sleeps.cgi", "alice"))
+        return answers
+
+    with ThreadPoolExecutor(4) as pool:
+        clients = [pool.submit(client) for _ in range(4)]
+        supervisors = {main_pid()}
+        for _ in range(3):
+            site.run("systemctl", "restart", "selcgi")
+            supervisors.add(main_pid())
+            assert nginx.ask("sleeps.cgi", "bob") == (200, "slept\n")
+        over.set()
+    assert len(supervisors) == 4
+    assert {answer for one in clients for answer in one.result()} == {(200, "slept\n")}
 
 
 def test_stop_leaves_no_process(nginx: web.WebServer) -> None:
