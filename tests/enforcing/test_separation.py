@@ -63,3 +63,19 @@ def test_a_new_file_has_its_users_level(selcgi: Selcgi) -> None:
         assert attempt(selcgi, user, f"open({str(new)!r}, 'w')") == ["ok"]
         assert os.getxattr(new, "security.selinux").decode().strip("\0") == f"system_u:object_r:{label}"
         new.unlink()
+
+
+def test_a_followed_redirect_runs_by_the_rule_of_its_own_script() -> None:
+    """One request, two processes: the first says on stderr what it was."""
+    text = "#!/bin/sh\ncat /proc/self/attr/current >&2\nprintf 'Location: /cgi-bin/context.cgi\\n\\n'\n"
+    first = site.script("first.cgi", text)
+    site.script("context.cgi", CONTEXT)
+    site.write(site.MAP, "alice staff_webapp_t:s0 script=*/first.cgi\n" + site.rules())
+    try:
+        with site.serving("--local-redirects") as selcgi:
+            answer = run_as(selcgi, first, "alice")
+    finally:
+        site.write(site.MAP, site.rules())
+    contexts = ["system_u:system_r:staff_webapp_t:s0", site.context_of("alice")]
+    assert [text.decode().strip("\0\n") for text in (answer.stderr, answer.body)] == contexts
+    assert [entry["context"] for entry in selcgi.entries()] == contexts
