@@ -31,14 +31,39 @@ async def rounds(selcgi: Selcgi, asked: Ask, clients: int, number: int) -> list[
     return [answer for answers in await asyncio.gather(*(one() for _ in range(clients))) for answer in answers]
 
 
+class Greed:
+    """Clients who ask again as soon as they are answered or refused, until it is over."""
+
+    def __init__(self, selcgi: Selcgi, asked: Ask, clients: int) -> None:
+        self.answers: list[Answer] = []
+        self.over = False
+        self._tasks = [asyncio.create_task(self._one(selcgi, asked)) for _ in range(clients)]
+
+    async def _one(self, selcgi: Selcgi, asked: Ask) -> None:
+        while not self.over:
+            self.answers.append(await ask_async(selcgi.socket, asked))
+            await asyncio.sleep(0.2)  # or the clients' own work would be all that this machine does
+
+    async def until_refused(self) -> None:
+        while all(answer.status == 200 for answer in self.answers):
+            await asyncio.sleep(0.01)
+
+    async def end(self) -> list[Answer]:
+        self.over = True
+        await asyncio.gather(*self._tasks)
+        return self.answers
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_greedy_user_leaves_room_for_the_others(serve: Serve, place: Place, workers: int) -> None:
     path = place.script("nap.cgi", NAP)
     with serve("--cgroup=none", "--concurrent=8", "--queue=32", f"--workers={workers}") as selcgi:
 
         async def both() -> tuple[list[Answer], list[Answer]]:
-            greedy = rounds(selcgi, Ask(path, "alice", body=BODY), 200, 2)
-            return await asyncio.gather(greedy, rounds(selcgi, Ask(path, "bob"), 2, 10))
+            greedy = Greed(selcgi, Ask(path, "alice", body=BODY), 200)
+            await greedy.until_refused()
+            bobs = await rounds(selcgi, Ask(path, "bob"), 2, 10)
+            return await greedy.end(), bobs
 
         alices, bobs = asyncio.run(both())
         assert {answer.status for answer in bobs} == {200}
