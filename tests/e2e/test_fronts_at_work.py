@@ -1,5 +1,7 @@
 """Web servers at work: connections that they keep and share, an overloaded selcgi, clients that are gone."""
 
+import hashlib
+import os
 import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +12,21 @@ import pytest
 
 from tests.e2e.conftest import Place, Serve
 from tests.e2e.test_ending import begin
-from tests.servers import SERVERS, VARIANTS, ApacheKept, Caddy, HAProxy, HAProxyMultiplexed, Nginx, NginxKept, Server
+from tests.e2e.test_web_servers import started as pid_of
+from tests.robust.test_robust import HASH, LONG, MIB, memory
+from tests.servers import (
+    SERVERS,
+    VARIANTS,
+    ApacheFcgid,
+    ApacheKept,
+    Caddy,
+    HAProxy,
+    HAProxyMultiplexed,
+    Nginx,
+    NginxKept,
+    NginxStreaming,
+    Server,
+)
 from tests.stack import Ask, Selcgi, wait_until
 
 pytestmark = pytest.mark.web
@@ -64,7 +80,7 @@ def test_haproxy_shares_a_connection(started: Callable[..., Selcgi], place: Plac
         assert shared < AT_ONCE
 
 
-@pytest.mark.parametrize("kind", VARIANTS[:-5] + VARIANTS[-4:], ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", [kind for kind in VARIANTS if kind is not ApacheFcgid], ids=lambda kind: kind.name)
 def test_an_overload_is_told_and_passes(started: Callable[..., Selcgi], place: Place, kind: type[Server]) -> None:
     """In band, with the body drained: never FCGI_OVERLOADED, which Apache makes an empty 200."""
     holds = place.script("holds.cgi", HOLDS)
@@ -88,10 +104,31 @@ def test_a_client_that_leaves_a_flood_ends_it(started: Callable[..., Selcgi], pl
     selcgi = started("--timeout=6", "--kill-grace=1")
     with kind(place.folder, place.cgi, selcgi.socket) as server:
         server.curl("zeros.cgi", "", "--max-time", "1", "-o", "/dev/null", "--limit-rate", "100k")
-        wait_until("the script", lambda: (place.marks / "pid").read_text().strip())
-        pid = (place.marks / "pid").read_text().strip()
+        pid = pid_of(place)
         wait_until("the end of the script", lambda: not Path(f"/proc/{pid}").exists())
         assert server.ask("hello.cgi") == (200, "hello\n")
+
+
+@pytest.mark.parametrize("kind", [*SERVERS, NginxStreaming], ids=lambda kind: kind.name)
+def test_much_up_and_down_in_flat_memory(started: Callable[..., Selcgi], place: Place, kind: type[Server]) -> None:
+    size = 1024 if LONG else 32  # MiB
+    place.script("hash.cgi", HASH)
+    sent, came = place.folder / "sent", place.folder / "came"
+    piece = os.urandom(MIB)
+    with open(sent, "wb") as file:
+        file.writelines(piece for _ in range(size))
+    selcgi = started("--timeout=600")
+    (worker,) = selcgi.workers()
+    with kind(place.folder, place.cgi, selcgi.socket) as server:
+        server.ask("hash.cgi", "", "-T", "/etc/hostname")
+        before = memory(worker, "VmHWM")
+        server.curl("hash.cgi", "", "--max-time", "600", "-T", str(sent), "-o", str(came))
+        grown = memory(worker, "VmHWM") - before
+    with open(sent, "rb") as file, open(came, "rb") as answer:
+        assert all(file.read(MIB) == answer.read(MIB) for _ in range(size))
+        file.seek(0)
+        assert answer.read().decode() == hashlib.file_digest(file, "sha256").hexdigest()
+    assert grown < 4 * MIB
 
 
 @pytest.mark.parametrize("kind", SERVERS, ids=lambda kind: kind.name)

@@ -174,6 +174,18 @@ def test_sigterm_drains(serve: Serve, place: Place) -> None:
         assert not selcgi.socket.exists()
 
 
+def test_sigterm_cuts_no_answer_in_two(serve: Serve, place: Place) -> None:
+    text = "for i in 1 2 3 4 5 6 7 8 9 10; do echo line $i; sleep 0.1; done"
+    path = place.script("lines.cgi", f"#!/bin/sh\nprintf 'Content-Type: text/plain\\n\\n'\n{text}\n")
+    with serve("--cgroup=none") as selcgi, begin(selcgi, Ask(path, "alice")) as sock:
+        received = sock.recv(65536)
+        selcgi.signal(signal.SIGTERM)
+        while data := sock.recv(65536):
+            received += data
+        assert received.count(b"line ") == 10
+        assert encode_record(Kind.END_REQUEST, 1, bytes(8)) in received
+
+
 def test_a_worker_is_renewed_after_its_requests(serve: Serve, place: Place) -> None:
     path = script_of(place)
     with serve("--cgroup=none", "--max-requests=2") as selcgi:
