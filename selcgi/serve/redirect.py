@@ -28,20 +28,21 @@ class Trail:
 
     def __init__(self) -> None:
         self._count = 0
-        self._root: Root | None = None
-        self._url = self._file = b""  # of the first script, as the client and as the web server named it
+        self._start: tuple[Request, Located] | None = None
 
     def came_to(self, request: Request, located: Located) -> None:
         """RedirectRefused when the script lies beneath another root than the first one."""
-        if self._root is None:
-            self._root, self._file = located.root, located.named
-            self._url, _ = split_url(request.params, located.script.path, located.path_info)
-        elif located.root.parts != self._root.parts:
-            first = shown(b"/" + b"/".join(self._root.parts))
-            raise RedirectRefused(f"{shown(located.script.path)} is not beneath {first}, as the first is", _ASK_AGAIN)
+        if self._start is None:
+            self._start = request, located
+            return
+        first = self._start[1].root.parts
+        if located.root.parts != first:
+            root = shown(b"/" + b"/".join(first))
+            raise RedirectRefused(f"{shown(located.script.path)} is not beneath {root}, as the first is", _ASK_AGAIN)
 
     def next(self, request: Request, target: bytes) -> Request:
         """For `target`, the Location of the script that `request` was for. RedirectRefused when it is out of bounds."""
+        assert self._start is not None
         self._count += 1
         if self._count > _MOST:
             raise RedirectRefused(f"more than {_MOST} local redirects, the last to {shown(target)}", "end the loop")
@@ -54,25 +55,25 @@ class Trail:
             method="HEAD" if request.method == "HEAD" else "GET",
             content_length=0,
             query=query.decode(),
-            script_paths=(self._file_of(url),),
+            script_paths=(_file_of(url, *self._start),),
             params=kept,
         )
 
-    def _file_of(self, url: bytes) -> bytes:
-        """What the web server makes of the first URL tells what it would make of this one."""
-        folder, _, name = self._url.rpartition(b"/")
-        files, _, file = self._file.rpartition(b"/")
-        if name != file:
-            reason = (
-                f"the URL {shown(self._url)} does not name its script {shown(file)}, nor where {shown(url)} would be"
-            )
-            raise RedirectRefused(reason, _ASK_AGAIN)
-        if b"\0" in url or b"/../" in url + b"/" or b"/./" in url + b"/":
-            raise RedirectRefused(f"the local redirect to {shown(url)} has '.', '..' or a NUL in it", "leave that out")
-        if not url.startswith(folder + b"/"):
-            reason = f"the local redirect to {shown(url)} leads out of {shown(folder)}/, where the first script is"
-            raise RedirectRefused(reason, _ASK_AGAIN)
-        return files + url.removeprefix(folder)
+
+def _file_of(url: bytes, first: Request, located: Located) -> bytes:
+    """What the web server made of the first URL tells what it would make of this one."""
+    first_url, _ = split_url(first.params, located.script.path, located.path_info)
+    folder, _, name = first_url.rpartition(b"/")
+    files, _, file = located.named.rpartition(b"/")
+    if name != file:
+        reason = f"the URL {shown(first_url)} does not name its script {shown(file)}, nor where {shown(url)} would be"
+        raise RedirectRefused(reason, _ASK_AGAIN)
+    if b"\0" in url or b"/../" in url + b"/" or b"/./" in url + b"/":
+        raise RedirectRefused(f"the local redirect to {shown(url)} has '.', '..' or a NUL in it", "leave that out")
+    if not url.startswith(folder + b"/"):
+        reason = f"the local redirect to {shown(url)} leads out of {shown(folder)}/, where the first script is"
+        raise RedirectRefused(reason, _ASK_AGAIN)
+    return files + url.removeprefix(folder)
 
 
 def _is_of_the_first(name: bytes) -> bool:
