@@ -12,7 +12,8 @@ from collections.abc import AsyncIterator, Callable
 from typing import IO
 
 from selcgi.errors import ProtocolError
-from selcgi.wire.records import Kind, Record, RecordReader, encode_pairs, encode_record, encode_stream
+from selcgi.wire.connection import NO_RECORD
+from selcgi.wire.records import Kind, RecordReader, encode_pairs, encode_record, encode_stream
 
 Pairs = tuple[tuple[bytes, bytes], ...]
 _PIECE = 65536
@@ -80,17 +81,11 @@ async def _send(writer: asyncio.StreamWriter, pairs: Pairs, body: AsyncIterator[
 async def _receive(reader: asyncio.StreamReader, sinks: dict[int, Callable[[bytes], None]]) -> int:
     records = RecordReader()
     while data := await reader.read(_PIECE):
-        found: list[Record] = []
-        try:
-            records.feed_into(found, data)
-            broken = False
-        except ProtocolError:  # it broke off, and says so by what is no record
-            broken = True
-        for record in found:
-            if record.kind == Kind.END_REQUEST:
-                return int.from_bytes(record.content[:4], "big")
-            if record.kind in sinks and record.content:
-                sinks[record.kind](record.content)
-        if broken:
-            break
+        # An answer that breaks off ends with what is no record: what came before it is not lost.
+        for piece in (data[: -len(NO_RECORD)], data[-len(NO_RECORD) :]):
+            for record in records.feed(piece):
+                if record.kind == Kind.END_REQUEST:
+                    return int.from_bytes(record.content[:4], "big")
+                if record.kind in sinks and record.content:
+                    sinks[record.kind](record.content)
     raise ProtocolError("the answer broke off before its end")

@@ -75,11 +75,6 @@ class RecordReader:
     def feed(self, data: bytes) -> list[Record]:
         """The records that `data` completes. ProtocolError for any version but 1; then the reader is of no more use."""
         records: list[Record] = []
-        self.feed_into(records, data)
-        return records
-
-    def feed_into(self, records: list[Record], data: bytes) -> None:
-        """feed() for a caller that wants the records before what is none, too."""
         at = self._complete_kept(data, records) if self._kept else 0
         while len(data) - at >= _HEADER_BYTES:
             kind, number, length, whole = _read_header(data, at)
@@ -91,6 +86,7 @@ class RecordReader:
             at += whole
         if at < len(data):
             self._kept += memoryview(data)[at:]
+        return records
 
     def _complete_kept(self, data: bytes, records: list[Record]) -> int:
         """Add to the kept bytes what they lack, no more, so that the rest of `data` is not copied. Returns how much."""

@@ -31,6 +31,7 @@ def run(place: Place) -> Run:
 def test_an_answer_that_broke_off_is_a_failure(run: Run) -> None:
     done = run("short.cgi")
     assert done.returncode == 1
+    assert done.stdout.endswith(b"\r\n\r\nshort")
     assert b"promised Content-Length 100 and wrote 5 bytes" in done.stderr
 
 
