@@ -6,11 +6,12 @@ import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
 from tests.e2e.conftest import Place, Serve
-from tests.servers import PROOF, SERVERS, VARIANTS, HAProxy, Nginx, Server
+from tests.servers import PROOF, SERVERS, VARIANTS, Apache, Caddy, HAProxy, Nginx, Server
 from tests.stack import Selcgi, wait_until
 
 pytestmark = pytest.mark.web
@@ -90,6 +91,46 @@ def test_what_a_script_sees(server: Server, place: Place) -> None:
     assert not {"HTTP_PROXY", "HTTP_AUTHORIZATION", "SELCGI_PROOF", "LD_LIBRARY_PATH"} & set(seen)
     assert PROOF not in str(seen)
     assert "CONTENT_LENGTH" not in seen
+
+
+class CaddyWhole(Caddy):
+    """Without `split`, all of the URL is PATH_INFO, and SCRIPT_FILENAME the root."""
+
+    name = "caddy without split"
+
+    def line(self) -> list[str]:
+        words = super().line()
+        path = Path(words[-1])
+        path.write_text(path.read_text().replace("split .cgi", ""))
+        return words
+
+
+class ApacheDefault(Apache):
+    """The default backend type: SCRIPT_FILENAME is proxy:fcgi://..., percent-encoded, with PATH_INFO in it."""
+
+    name = "apache default type"
+
+    def site(self) -> str:
+        return super().site().replace("ProxyFCGIBackendType GENERIC", "")
+
+
+class NginxUnnamed(Nginx):
+    """As nginx' own fastcgi_params has it: no SCRIPT_FILENAME, but DOCUMENT_ROOT and SCRIPT_NAME."""
+
+    name = "nginx without SCRIPT_FILENAME"
+
+    def site(self) -> str:
+        lines = [line for line in super().site().splitlines() if "SCRIPT_FILENAME" not in line]
+        return "\n".join(lines).replace("root /var/www/html", f"root {self.cgi}").replace("$uri", "$selcgi_path")
+
+
+@pytest.mark.parametrize("server", [CaddyWhole, ApacheDefault, NginxUnnamed], indirect=True, ids=lambda one: one.name)
+@pytest.mark.parametrize("tail", ["", "/a%20b", "/100%25/show.cgi"])
+def test_a_script_is_found_however_it_is_named(server: Server, place: Place, tail: str) -> None:
+    seen = shown(server.ask(f"show.cgi{tail}?x", "alice"))
+    assert seen["SCRIPT_FILENAME"] == str(place.cgi / "show.cgi")
+    assert seen["SCRIPT_NAME"] == "/cgi-bin/show.cgi"
+    assert seen.get("PATH_INFO", "") == unquote(tail)
 
 
 def test_nobody_known_is_anonymous(server: Server) -> None:
