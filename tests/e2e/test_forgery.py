@@ -5,11 +5,21 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e.conftest import Place, Serve
-from tests.e2e.test_web_servers import SHOW, shown
-from tests.servers import PROOF, Apache, ApacheHandler, Nginx
+from tests.e2e.test_web_servers import SHOW, Bare, shown
+from tests.servers import PROOF, Apache, ApacheHandler, Nginx, Server
 from tests.stack import Selcgi
 
 pytestmark = pytest.mark.web
+
+
+class Debian(Nginx):
+    """With the fastcgi_params of the distribution, and no password."""
+
+    name = "nginx as in debian"
+
+    def site(self) -> str:
+        kept = [line for line in super().site().splitlines() if "auth_basic" not in line and "AUTH_TYPE" not in line]
+        return "\n".join(kept).replace("include selcgi-params.conf", "include /etc/nginx/fastcgi_params")
 
 
 class Htaccess(ApacheHandler):
@@ -42,6 +52,14 @@ class ErrorPage(Apache):
             </Location>
             </VirtualHost>"""
         return super().site().replace("</VirtualHost>", private)
+
+
+@pytest.mark.parametrize(("kind", "status"), [(Bare, 200), (Debian, 403)], ids=lambda kind: getattr(kind, "name", ""))
+def test_what_auth_type_proves(place: Place, serve: Serve, kind: type[Server], status: int) -> None:
+    """That nginx has checked the name, as far as its configuration sends it there only; behind HAProxy nothing."""
+    place.script("show.cgi", SHOW)
+    with serve(identity="auth-type") as selcgi, kind(place.folder, place.cgi, selcgi.socket) as server:
+        assert server.ask("show.cgi", "alice")[0] == status
 
 
 @pytest.fixture
