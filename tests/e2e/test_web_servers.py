@@ -133,6 +133,11 @@ def test_a_script_is_found_however_it_is_named(server: Server, place: Place, tai
     assert seen.get("PATH_INFO", "") == unquote(tail)
 
 
+def test_a_script_needs_no_extension(server: Server, place: Place) -> None:
+    seen = shown(server.ask(Path(place.script("show", SHOW)).name, "alice"))
+    assert (seen["SCRIPT_NAME"], "PATH_INFO" in seen) == ("/cgi-bin/show", False)
+
+
 def test_nobody_known_is_anonymous(server: Server) -> None:
     assert "REMOTE_USER" not in shown(server.ask("show.cgi"))
 
