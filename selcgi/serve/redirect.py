@@ -11,7 +11,6 @@ from urllib.parse import unquote_to_bytes
 
 from selcgi.errors import RedirectRefused
 from selcgi.system.mapfile import shown
-from selcgi.system.roots import Root
 from selcgi.system.scripts import Located
 from selcgi.wire.environ import Request
 from selcgi.wire.paths import split_url
