@@ -23,7 +23,7 @@ from selcgi.serve.request import Means
 from selcgi.serve.site import Site, open_site
 from selcgi.serve.worker import Worker, run_loop
 from selcgi.settings import UMASK, ListenerSettings, Settings
-from selcgi.system.cgroups import open_tree
+from selcgi.system.runtree import open_run_tree
 from selcgi.system.selinux import open_labels
 
 _LISTENER = ListenerSettings("run", identity="remote-user")
@@ -43,7 +43,7 @@ def run_once(settings: Settings, pairs: Pairs, body: IO[bytes] | None, sinks: Si
     entries: list[Entry] = []
     site = open_site(settings, open_labels(settings.selinux), entries.append)
     with closing(site), ExitStack() as held:
-        tree = open_tree(settings.cgroup)
+        tree = open_run_tree(settings.cgroup)
         if tree is not None:
             held.callback(tree.remove)
         leaves = tree.leaves(0) if tree is not None else None

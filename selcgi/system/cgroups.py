@@ -2,7 +2,7 @@
 
 Decides where selcgi's part of the hierarchy is, and which leaf a request gets. BASE/supervisor holds the supervisor,
 BASE/worker-N/home a worker, BASE/worker-N/leaf-K one request at a time. No controller is switched on: the tree only
-says who belongs together. Must not launch. Used by launch/cold.py, serve/supervisor.py and serve/once.py.
+says who belongs together. Must not launch. Used by launch/cold.py, serve/supervisor.py and system/runtree.py.
 
 Waiting: cgroup.events tells by POLLPRI that "populated" has changed, which an event loop that asks for POLLIN never
 sees. Each leaf therefore has an epoll of its own, readable when one of its members is ready; the script's pidfd is
@@ -54,13 +54,13 @@ class Leaf:
         try:
             os.write(self._procs, b"0")
         except OSError as error:
-            raise launch_failed("enter_leaf", f"cannot enter {self.path}", error, _FIX) from error
+            raise launch_failed("enter_leaf", f"cannot enter {self.path}", error, CGROUP_FIX) from error
 
     def __exit__(self, *_: object) -> None:
         try:
             os.write(self._home, b"0")
         except OSError as error:
-            raise launch_failed("leave_leaf", f"cannot leave {self.path}", error, _FIX) from error
+            raise launch_failed("leave_leaf", f"cannot leave {self.path}", error, CGROUP_FIX) from error
 
     def watch(self, pidfd: int) -> None:
         """`wake` is readable when the process of `pidfd` has ended, until the caller closes `pidfd`."""
@@ -101,7 +101,7 @@ class Leaves:
             os.write(self._home, b"0")
             self._newborn = _takes_newborn(path / "home")
         except OSError as error:
-            raise StartRefused(f"cannot set up the cgroup {path}: {error.strerror}", _FIX) from error
+            raise StartRefused(f"cannot set up the cgroup {path}: {error.strerror}", CGROUP_FIX) from error
 
     def lease(self) -> Leaf:
         """An empty leaf. LaunchFailed("lease_leaf")."""
@@ -109,7 +109,7 @@ class Leaves:
             self._sort_ended()
             return self._free.pop() if self._free else self._make()
         except OSError as error:
-            raise launch_failed("lease_leaf", f"no leaf below {self._path}", error, _FIX) from error
+            raise launch_failed("lease_leaf", f"no leaf below {self._path}", error, CGROUP_FIX) from error
 
     def give_back(self, leaf: Leaf) -> None:
         """For the next request, as soon as it is empty; never before."""
@@ -159,10 +159,10 @@ class Tree:
             if _populated(home):
                 raise StartRefused(f"another selcgi uses the cgroup {base}", "give each its own --cgroup")
             for left in base.glob("worker-*"):  # of a selcgi that was killed
-                _end(left)
+                end_cgroup(left)
             (home / "cgroup.procs").write_bytes(b"0")
         except OSError as error:
-            raise StartRefused(f"cannot set up the cgroup {base}: {error.strerror}", _FIX) from error
+            raise StartRefused(f"cannot set up the cgroup {base}: {error.strerror}", CGROUP_FIX) from error
 
     def leaves(self, number: int) -> Leaves:
         """For worker `number`, which calls this itself after the fork. StartRefused."""
@@ -172,31 +172,37 @@ class Tree:
         """End whatever is left of the dead worker `number` and its requests. Blocks; False when some of it is still
         there after 10 s: it waits in the kernel, and its leaves are not used again before it is gone."""
         path = self.path / f"worker-{number}"
-        return not path.exists() or _end(path)
+        return not path.exists() or end_cgroup(path)
 
     def remove(self) -> None:
         """Go back to where the supervisor was, and end and remove all else. Best effort, at the very end."""
         with contextlib.suppress(OSError):
             ((self._origin or self.path) / "cgroup.procs").write_bytes(b"0")
             for path in self.path.glob("worker-*"):
-                _end(path)
+                end_cgroup(path)
             (self.path / "supervisor").rmdir()
 
 
-_FIX = "systemd: Delegate=yes in the unit; else give selcgi's user the directory (cgroups(7)), or --cgroup none"
+CGROUP_FIX = "systemd: Delegate=yes in the unit; else give selcgi's user the directory (cgroups(7)), or --cgroup none"
 
 
 def open_tree(mode: str) -> Tree | None:
     """For --cgroup `mode`: auto, none, or a path. None: requests need a guard each. StartRefused for an unfit path."""
+    base = find_base(mode)
+    return None if base is None else Tree(base)
+
+
+def find_base(mode: str) -> Path | None:
+    """What was delegated by --cgroup `mode`. StartRefused for an unfit path."""
     if mode == "none":
         return None
     if mode == "auto":
         base = own_cgroup()
-        return None if base is None or not _is_delegated(base) or unfit(base) else Tree(base)
+        return None if base is None or not _is_delegated(base) or unfit(base) else base
     reason = unfit(Path(mode))
     if reason:
-        raise StartRefused(f"--cgroup {mode}: {reason}", _FIX)
-    return Tree(Path(mode))
+        raise StartRefused(f"--cgroup {mode}: {reason}", CGROUP_FIX)
+    return Path(mode)
 
 
 def own_cgroup() -> Path | None:
@@ -269,7 +275,7 @@ def _populated(path: Path) -> bool:
     return "populated 1" in (path / "cgroup.events").read_text()
 
 
-def _end(path: Path) -> bool:
+def end_cgroup(path: Path) -> bool:
     """Kill all below `path`, wait until nothing is left, remove it. False when something stays; OSError."""
     (path / "cgroup.kill").write_bytes(b"1")
     if not _is_emptied(path):

@@ -1,13 +1,17 @@
 """`selcgi run` from a shell: its exit code, and what it does with words that no web server could send."""
 
 import os
+import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import USER, Place
-from tests.stack import PROGRAM, TREE
+from tests.e2e.conftest import USER, Place, Serve
+from tests.family import SOURCE, alive, new_tag, wait_dead, wait_started
+from tests.stack import PROGRAM, TREE, Ask, ask
 
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
 METHOD = "#!/bin/sh\nprintf 'Content-Type: text/plain\\n\\n'; echo $REQUEST_METHOD $HTTP_X_A\n"
@@ -56,3 +60,40 @@ def test_a_body_is_posted_unless_a_method_is_given(run: Run, words: tuple[str, .
 def test_a_variable_without_a_name_is_a_mistake(run: Run) -> None:
     done = run("--env", "=x", "method.cgi")
     assert (done.returncode, b"has no name" in done.stderr) == (2, True)
+
+
+@contextmanager
+def hanging(place: Place, cgroup: Path) -> Iterator[tuple["subprocess.Popen[bytes]", str]]:
+    """`selcgi run` with a script that does not end, and its tag."""
+    tag = new_tag()
+    shared = ("--selinux=off", f"--map={place.map}", f"--root={place.cgi}", f"--script-user={USER}")
+    line = [*PROGRAM, "run", *shared, f"--cgroup={cgroup}", "--user=alice", f"family.cgi?hang={tag}"]
+    environ = {**os.environ, "PYTHONPATH": str(TREE)}
+    with subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=environ) as process:
+        try:
+            wait_started(tag)
+            yield process, tag
+        finally:
+            process.terminate()
+
+
+def test_runs_and_a_service_in_one_cgroup_leave_one_another_alone(place: Place, serve: Serve, cgroup: Path) -> None:
+    family = place.script("family.cgi", SOURCE)
+    with hanging(place, cgroup) as (first, one):
+        with hanging(place, cgroup) as (second, two), serve(f"--cgroup={cgroup}") as selcgi:
+            assert ask(selcgi.socket, Ask(family, "alice", f"end={new_tag()}")).text == "started\n"
+            assert (first.poll(), second.poll()) == (None, None)
+        wait_dead(two)
+        assert alive(one)
+        assert first.poll() is None
+    wait_dead(one)
+
+
+def test_what_a_killed_run_left_ends_with_the_next(place: Place, cgroup: Path) -> None:
+    place.script("family.cgi", SOURCE)
+    with hanging(place, cgroup) as (killed, left):
+        killed.send_signal(signal.SIGKILL)
+        killed.wait()
+        assert alive(left)
+        with hanging(place, cgroup):
+            wait_dead(left)
