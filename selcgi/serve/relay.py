@@ -106,15 +106,12 @@ class Relay:
 
     def _woken(self) -> None:
         """Something became of the processes."""
-        self._look()
-        if self._running.exit is not None:
-            self._exited()
-        self._flow()
-
-    def _look(self) -> None:
         self._running.poll()
         if self._running.gone:
             self._set_phase(Phase.GONE)
+        elif self._running.exit is not None:
+            self._exited()
+        self._flow()
 
     def _exited(self) -> None:
         if self._phase is Phase.RUNNING and self._open:
@@ -141,7 +138,7 @@ class Relay:
     def _kill(self) -> None:
         self._timer = self._loop.call_later(_UNKILLABLE_SECONDS, self._unkillable)
         self._running.kill()
-        self._safely(self._look)
+        self._safely(self._woken)  # what is gone by now need not wake us any more
 
     def _unkillable(self) -> None:
         reason = f"processes of the request are still there {_UNKILLABLE_SECONDS:g} s after SIGKILL"
@@ -201,7 +198,7 @@ class Relay:
 
     def _flow(self) -> None:
         """Send what may be sent; read on only while the web server takes it."""
-        if self._error is not None:
+        if self._error is not None or self._over.done():
             return
         if self._phase is Phase.GONE:
             self._drain()

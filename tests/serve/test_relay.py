@@ -1,0 +1,133 @@
+"""How a request ends when its processes go in an order that the kernel seldom shows."""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from typing import cast
+
+import pytest
+
+from selcgi.errors import LaunchFailed, SelcgiError
+from selcgi.plan import Exit, Limits
+from selcgi.serve.answer import Answer
+from selcgi.serve.body import Body, SpoolSpace
+from selcgi.serve.exchange import Connected, Exchange
+from selcgi.serve.poller import Poller
+from selcgi.serve.relay import Relay
+from selcgi.settings import ListenerSettings, Settings
+
+HEAD = b"Content-Type: text/plain\n\n"
+
+
+class FakeRunning:
+    """A script whose fate the test decides. `wake` is readable from the first, as of a script that has ended."""
+
+    def __init__(self) -> None:
+        self.pid = 1
+        self.stdin = -1
+        self.stdout, self.writes = os.pipe()
+        self.stderr, self.complains = os.pipe()
+        self.wake = os.eventfd(1)
+        self.exit: Exit | None = None
+        self.gone = False
+        self.confirmed = True
+        self.on_poll: Callable[[], None] = lambda: None
+        self.on_kill: Callable[[], None] = lambda: None
+        for descriptor in (self.stdout, self.stderr):
+            os.set_blocking(descriptor, False)
+
+    def poll(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self.wake)
+        self.on_poll()
+
+    def terminate(self) -> None:
+        self.kill()
+
+    def kill(self) -> None:
+        self.on_kill()
+
+    def close(self) -> None:
+        os.close(self.wake)
+
+
+class Session:
+    """Of no web server."""
+
+    listener = ListenerSettings("none")
+    tcp = blocked = False
+
+    def __init__(self) -> None:
+        self.poller = Poller()
+        self.sent = b""
+
+    def write(self, _: int, data: bytes) -> None:
+        self.sent += data
+
+
+@pytest.fixture
+def running() -> Iterator[FakeRunning]:
+    made = FakeRunning()
+    os.set_blocking(made.wake, False)
+    yield made
+    made.close()
+
+
+def ended(running: FakeRunning, linger: float) -> bytes:
+    """The answer of a whole request; the deadline only keeps a broken relay from hanging the tests."""
+
+    async def run() -> bytes:
+        settings = Settings(linger_seconds=linger)
+        session = Session()
+        loop = asyncio.get_running_loop()
+        loop.add_reader(session.poller.fileno(), session.poller.dispatch)
+        body = Body(settings, SpoolSpace(0), 0)
+        exchange = Exchange(cast(Connected, session), 1, (), body)
+        relay = Relay(running, exchange, Answer(1000, False), Limits(), settings)
+        try:
+            await asyncio.wait_for(relay.run(), 20)
+        finally:
+            loop.remove_reader(session.poller.fileno())
+            session.poller.close()
+        exchange.flush()
+        return session.sent
+
+    return asyncio.run(run())
+
+
+def test_what_is_gone_at_the_kill_ends_the_request_at_once(running: FakeRunning) -> None:
+    def exits() -> None:
+        running.exit = Exit(0, None, 0.0, 0)
+
+    def dies() -> None:
+        running.gone = True
+
+    running.on_poll, running.on_kill = exits, dies
+    os.write(running.writes, HEAD + b"whole")
+    os.close(running.writes)
+    os.close(running.complains)  # only now is there nothing that holds an output open: the kill follows
+    assert ended(running, 20).endswith(b"whole")
+
+
+def test_what_fails_at_the_kill_fails_the_request(running: FakeRunning) -> None:
+    def exits() -> None:
+        running.exit = Exit(0, None, 0.0, 0)
+
+    def dies() -> None:
+        running.gone = True
+
+    def fails() -> None:
+        running.on_poll = dies
+        os.eventfd_write(running.wake, 1)
+        raise LaunchFailed("guard", "killed")
+
+    def killed() -> None:
+        running.on_poll = fails
+
+    running.on_poll, running.on_kill = exits, killed
+    os.write(running.writes, HEAD + b"whole")
+    with pytest.raises(SelcgiError, match="killed"):
+        ended(running, 0.01)
+    os.close(running.writes)
+    os.close(running.complains)
