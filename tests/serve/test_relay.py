@@ -74,7 +74,7 @@ def running() -> Iterator[FakeRunning]:
     made.close()
 
 
-def ended(running: FakeRunning, linger: float) -> bytes:
+def ended(running: FakeRunning, linger: float, later: Callable[[], None] = lambda: None) -> bytes:
     """The answer of a whole request; the deadline only keeps a broken relay from hanging the tests."""
 
     async def run() -> bytes:
@@ -85,6 +85,7 @@ def ended(running: FakeRunning, linger: float) -> bytes:
         body = Body(settings, SpoolSpace(0), 0)
         exchange = Exchange(cast(Connected, session), 1, (), body)
         relay = Relay(running, exchange, Answer(1000, False), Limits(), settings)
+        loop.call_later(0.1, later)
         try:
             await asyncio.wait_for(relay.run(), 20)
         finally:
@@ -106,8 +107,8 @@ def test_what_is_gone_at_the_kill_ends_the_request_at_once(running: FakeRunning)
     running.on_poll, running.on_kill = exits, dies
     os.write(running.writes, HEAD + b"whole")
     os.close(running.writes)
-    os.close(running.complains)  # only now is there nothing that holds an output open: the kill follows
-    assert ended(running, 20).endswith(b"whole")
+    # The last output that was held open ends, and the kill follows, when all else has been read.
+    assert ended(running, 20, lambda: os.close(running.complains)).endswith(b"whole")
 
 
 def test_what_fails_at_the_kill_fails_the_request(running: FakeRunning) -> None:
