@@ -10,7 +10,7 @@ import os
 import signal
 from functools import partial
 
-from selcgi.launch.guarded import start_guard
+from selcgi.launch.guarded import Guards
 from selcgi.launch.leafed import LeafRunning
 from selcgi.launch.running import Running
 from selcgi.launch.spawn import spawn
@@ -18,7 +18,13 @@ from selcgi.launch.steps import failed
 from selcgi.launch.streams import Streams, make_streams
 from selcgi.plan import Plan
 from selcgi.system.cgroups import Leaf, Leaves
-from selcgi.system.processes import forbid_core_dumps, keep_descriptors, occupy_standard_streams, reap
+from selcgi.system.processes import (
+    forbid_core_dumps,
+    keep_descriptors,
+    occupy_standard_streams,
+    reap,
+    set_child_subreaper,
+)
 from selcgi.system.selinux import Labels
 
 
@@ -26,9 +32,13 @@ class Launcher:
     """Starts scripts from the main thread of a process that has no other. `leaves` is None where none are delegated."""
 
     def __init__(self, labels: Labels, leaves: Leaves | None) -> None:
-        """From here on this process leaves no core files, and its children get no descriptor but 0 to 2."""
+        """From here on this process leaves no core files, and its children get no descriptor but 0 to 2. Where it has
+        guards, all its children must be theirs to end."""
         self._labels = labels
         self._leaves = leaves
+        self._guards = Guards()
+        if leaves is None:
+            set_child_subreaper()
         occupy_standard_streams()
         keep_descriptors()
         forbid_core_dumps()
@@ -41,7 +51,7 @@ class Launcher:
         streams = make_streams(plan.empty_body)
         try:
             if self._leaves is None:
-                return start_guard(plan, streams, self._labels)
+                return self._guards.start(plan, streams, self._labels)
             return self._launch_in_leaf(plan, streams, self._leaves)
         except BaseException:
             streams.close_ours()

@@ -3,7 +3,7 @@
 Decides when nothing of the request is left: when the kernel says that it, a subreaper, has no child. Used where no
 cgroup is delegated. It takes orders from its worker and reports to it over one socket; when the worker is gone it
 kills. Must not touch anything else of the worker's: it closes all other descriptors first, and never returns.
-Started by launch/guarded.py, which is the other end of the socket.
+A guard that is killed leaves its processes to the worker. Started by launch/guarded.py, the other end of the socket.
 """
 
 import errno
@@ -44,16 +44,18 @@ _DEAF = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SI
 
 
 def run_guard(plan: Plan, theirs: tuple[int, int, int], labels: Labels, worker: socket.socket) -> NoReturn:
-    """Runs in the child of quiet_fork(). Its exit code says nothing: what matters has been reported."""
+    """Runs in the child of quiet_fork(). Exits with 0 when nothing of the request is left, as far as it can know."""
+    code = 1
     try:
         gc.disable()  # the worker's objects must not close descriptors that now are the guard's
         _detach(plan, theirs, worker)
         Guard(plan, theirs, labels, worker).run()
+        code = 0
     except BaseException as error:  # whatever it is, no frame of the worker may go on in this process
         _report(worker, FAILED, LaunchFailed.__name__, "guard", f"the guard failed: {error!r}"[:_LONGEST_TEXT], "")
-        end_children()
+        code = int(not end_children())
     finally:
-        os._exit(0)
+        os._exit(code)
 
 
 def _detach(plan: Plan, theirs: tuple[int, int, int], worker: socket.socket) -> None:

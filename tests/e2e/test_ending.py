@@ -165,3 +165,21 @@ def test_a_killed_worker_takes_its_scripts_along_and_is_replaced(serve: Serve, w
         wait_until("another worker", lambda: [pid for pid in selcgi.workers() if pid != worker])
         assert ask(selcgi.socket, Ask(family, "alice", f"end={new_tag()}")).status == 200
         assert "killed by signal 9" in selcgi.log()
+
+
+@pytest.mark.parametrize(("head", "status"), [("", 500), ("printf 'Content-Type: text/plain\\n\\nstarted\\n'\n", 200)])
+def test_a_killed_guard_takes_its_scripts_along(serve: Serve, place: Place, head: str, status: int) -> None:
+    tag = new_tag()
+    text = f"#!/bin/sh\n{head}setsid sleep 1000.{tag} &\n(setsid sleep 1000.{tag} &)\nexec sleep 1000.{tag}\n"
+    path = place.script("orphans.cgi", text)
+    with serve("--cgroup=none") as selcgi:
+        (worker,) = selcgi.workers()
+        with begin(selcgi, Ask(path, "alice")) as sock:
+            wait_until("all three", lambda: len(alive(tag)) == 3)
+            (guard,) = Path(f"/proc/{worker}/task/{worker}/children").read_text().split()
+            os.kill(int(guard), signal.SIGKILL)
+            while sock.recv(65536):
+                pass
+        assert alive(tag) == [], "nothing runs any more when the response has ended"
+        assert (selcgi.entry()["step"], selcgi.entry()["status"]) == ("guard", status)
+        assert Path(f"/proc/{worker}/task/{worker}/children").read_text() == ""

@@ -1,7 +1,6 @@
 """The guard: what it does when its worker, or it itself, comes to an unplanned end."""
 
 import contextlib
-import ctypes
 import os
 import signal
 import socket
@@ -13,7 +12,7 @@ import pytest
 from selcgi.errors import LaunchFailed
 from selcgi.launch.running import Running
 from selcgi.system.cgroups import Leaves
-from selcgi.system.processes import children, end_children, set_child_subreaper
+from selcgi.system.processes import children
 from tests.launch.conftest import Bench, Outcome, conclude, wait
 from tests.stack import wait_until
 
@@ -106,20 +105,35 @@ def test_worker_that_is_killed_ends_the_request(bench: Bench) -> None:
     until_dead(bench)
 
 
-def test_killed_guard_is_an_error_and_the_subreaper_ends_what_it_left(bench: Bench) -> None:
-    set_child_subreaper()
-    try:
-        running, outcome = started(bench, "setsid sleep 1000 &")
-        (guard,) = children()
-        os.kill(guard, signal.SIGKILL)
-        wait(running, lambda: running.gone, outcome)
-        assert isinstance(outcome.error, LaunchFailed)
-        assert outcome.error.step == "guard"
-        assert bench.alive()
-        assert end_children()
-        conclude(running, outcome)
-    finally:
-        ctypes.CDLL(None).prctl(36, 0, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
+def test_what_a_killed_guard_leaves_is_ended_and_is_an_error(bench: Bench) -> None:
+    launcher = bench.launcher()
+    other, untouched = launcher.launch(bench.plan("echo ready\nexec sleep 1000")), Outcome()
+    wait(other, lambda: b"ready" in untouched.stdout, untouched)
+    (spared,) = children()
+    family = "setsid sh -c 'sleep 1000 & sleep 1000' & (setsid setsid sleep 1000 &)\necho ready\nexec sleep 1000"
+    running, outcome = launcher.launch(bench.plan(family)), Outcome()
+    wait(running, lambda: b"ready" in outcome.stdout, outcome)
+    (guard,) = set(children()) - {spared}
+    os.kill(guard, signal.SIGKILL)
+    wait(running, lambda: running.gone, outcome)
+    assert isinstance(outcome.error, LaunchFailed)
+    assert outcome.error.step == "guard"
+    assert children() == [spared]
+    assert bench.alive() == [other.pid]
+    conclude(running, outcome)
+    conclude(other, untouched)
+
+
+def test_a_guard_that_is_killed_after_its_script_has_ended_is_an_error_too(bench: Bench) -> None:
+    running = bench.launcher().launch(bench.plan("sleep 1000 &"))
+    outcome = Outcome()
+    wait(running, lambda: running.exit is not None, outcome)
+    assert bench.alive()
+    os.kill(children()[0], signal.SIGKILL)
+    wait(running, lambda: running.gone, outcome)
+    assert isinstance(outcome.error, LaunchFailed)
+    assert bench.alive() == []
+    conclude(running, outcome)
 
 
 def test_guard_is_deaf_to_the_signals_of_a_terminal(bench: Bench) -> None:
