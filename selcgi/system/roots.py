@@ -8,13 +8,13 @@ a script is. Called by system/scripts.py for each request, by serve/site.py for 
 import ctypes
 import errno
 import os
-import shlex
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from selcgi.errors import USED_UP, Overloaded, ScriptNotFound, ScriptRefused, SelcgiError, StartRefused
+from selcgi.system.executable import AUDIT, LabelOf, not_allowed, not_looked_at
 from selcgi.system.mapfile import open_folder, shown
 
 _OPENAT2 = 437  # include/uapi/asm-generic/unistd.h
@@ -67,7 +67,7 @@ def open_roots(paths: Iterable[Path]) -> Roots:
 def _open_root(path: Path) -> Root:
     descriptor, owners = open_folder(path)
     try:
-        os.close(open_beneath(descriptor, b".", os.fsencode(path))[0])
+        os.close(open_beneath(descriptor, b".", os.fsencode(path), _no_label)[0])
     except SelcgiError as error:
         os.close(descriptor)
         raise StartRefused(error.reason, "openat2(2) is needed: Linux 5.6, no RestrictSUIDSGID= of systemd") from None
@@ -93,9 +93,9 @@ def next_name(path: bytes) -> tuple[bytes, bytes]:
     return name, slash + rest
 
 
-def enter(root: Root) -> tuple[int, os.stat_result]:
+def enter(root: Root, label_of: LabelOf) -> tuple[int, os.stat_result]:
     """O_PATH of the root and its status. ScriptRefused when its name leads to something else by now."""
-    descriptor, status = open_beneath(root.descriptor, b".", root.path)
+    descriptor, status = open_beneath(root.descriptor, b".", root.path, label_of)
     if what := _displaced(root.path, status):
         os.close(descriptor)
         reason = f"the root {shown(root.path)} is not the folder that was opened: {what}"
@@ -113,16 +113,26 @@ def _displaced(path: bytes, status: os.stat_result) -> str:
     return "" if (now.st_dev, now.st_ino) == (status.st_dev, status.st_ino) else "another took its place"
 
 
-def open_beneath(directory: int, name: bytes, path: bytes) -> tuple[int, os.stat_result]:
+def open_beneath(directory: int, name: bytes, path: bytes, label_of: LabelOf) -> tuple[int, os.stat_result]:
     """O_PATH of one component and its status. `path` is for the error: ScriptNotFound, ScriptRefused, Overloaded."""
     descriptor: int = _syscall(_OPENAT2, directory, name, _HOW, len(_HOW))
     if descriptor < 0:
-        raise _unopened(ctypes.get_errno(), path)
+        number = ctypes.get_errno()
+        if number == errno.EACCES:  # whatever `name` is: O_PATH asks for nothing but the folder
+            folder = path if name == b"." else path.rpartition(b"/")[0]
+            raise ScriptRefused(*not_allowed("search", folder, os.fstat(directory), label_of(directory)))
+        raise _unopened(number, path)
     try:
         return descriptor, os.fstat(descriptor)
     except OSError as error:
         os.close(descriptor)
+        if error.errno == errno.EACCES:
+            raise ScriptRefused(*not_looked_at(path, label_of(directory))) from None
         raise _unopened(error.errno or errno.EIO, path) from None
+
+
+def _no_label(_: int) -> str:
+    return ""
 
 
 def _unopened(number: int, path: bytes) -> SelcgiError:
@@ -131,4 +141,4 @@ def _unopened(number: int, path: bytes) -> SelcgiError:
         return ScriptNotFound(reason)
     if number in USED_UP:
         return Overloaded(reason, USED_UP[number])
-    return ScriptRefused(reason, f"let selcgi's user search {shlex.quote(shown(path.rpartition(b'/')[0]))}")
+    return ScriptRefused(reason, AUDIT)

@@ -7,25 +7,26 @@ before it, from the root that system/roots.py opened, and what was checked stays
 """
 
 import os
-import re
 import shlex
 import stat
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import dropwhile
 
 from selcgi.errors import USED_UP, Overloaded, ScriptNotFound, ScriptRefused, SelcgiError
 from selcgi.plan import Script
+from selcgi.system.executable import (
+    AUDIT,
+    HEAD_BYTES,
+    LabelOf,
+    check_file,
+    find_interpreter,
+    not_allowed,
+)
 from selcgi.system.mapfile import objection, shown
 from selcgi.system.roots import Root, Roots, enter, find_root, next_name, open_beneath
 
-LabelOf = Callable[[int], str]
-
 _LINKS = 8  # followed for one candidate
 _CANDIDATE_BYTES = 64 << 10  # with its PATH_INFO
-_HEAD_BYTES = 256  # of a file that the kernel looks at: BINPRM_BUF_SIZE, include/uapi/linux/binfmts.h
-# fs/binfmt_script.c: blanks, then the interpreter up to a blank, a newline or a NUL. 127 bytes pass in every kernel.
-_INTERPRETER = re.compile(rb"#![ \t]*(/[^ \t\n\0]{0,126})[ \t\n\0]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +72,14 @@ def open_script(candidates: tuple[bytes, ...], roots: Roots, label_of: LabelOf) 
             reason = f"{shown(candidate)} can't be looked at: {error.strerror}"
             if error.errno in USED_UP:
                 raise Overloaded(reason, USED_UP[error.errno]) from None
-            raise ScriptRefused(reason) from None
+            raise ScriptRefused(reason, AUDIT) from None
     raise absent[0] if absent else ScriptNotFound("the request names no script")
 
 
 def _locate(candidate: bytes, place: tuple[Root, bytes], roots: Roots, label_of: LabelOf) -> Located:
     for _ in range(_LINKS + 1):
         root, rest = place
-        found = _walk(root, rest)
+        found = _walk(root, rest, label_of)
         try:
             if not stat.S_ISLNK(found.status.st_mode):
                 named = candidate.removesuffix(found.rest)
@@ -101,10 +102,10 @@ def _check_spelling(path: bytes) -> None:
         raise ScriptRefused(reason, "have the web server send SCRIPT_FILENAME absolute and resolved")
 
 
-def _walk(root: Root, rest: bytes) -> _Found:
+def _walk(root: Root, rest: bytes, label_of: LabelOf) -> _Found:
     """Down from the root, each folder checked before anything in it is looked at."""
     path = root.path
-    directory, status = enter(root)
+    directory, status = enter(root, label_of)
     try:
         while True:
             if bad := objection(status, path, root.owners):
@@ -113,7 +114,7 @@ def _walk(root: Root, rest: bytes) -> _Found:
             if not name:
                 raise ScriptNotFound(f"{shown(path)} is a folder")
             path += b"/" + name
-            entry, status = open_beneath(directory, name, path)
+            entry, status = open_beneath(directory, name, path, label_of)
             if not stat.S_ISDIR(status.st_mode):
                 return _Found(path, rest, directory, entry, status)
             os.close(directory)
@@ -154,56 +155,15 @@ def _admit(found: _Found, owners: frozenset[int], label_of: LabelOf) -> Script:
     if status.st_mode & (stat.S_ISUID | stat.S_ISGID):
         raise ScriptRefused(f"{text} is setuid or setgid", f"chmod ug-s {shlex.quote(text)}")
     own = f"/proc/self/fd/{found.entry}"
-    _check_file(own, found.path, status, owners)
+    check_file(own, found.path, status, owners, label_of)
     try:
         descriptor = os.open(own, os.O_RDONLY | os.O_CLOEXEC)
     except PermissionError:
-        fix = f"chmod a+r {shlex.quote(text)}, or restorecon it"
-        raise ScriptRefused(f"selcgi may not read {text} (label {_label(found.entry, label_of)})", fix) from None
+        raise ScriptRefused(*not_allowed("read", found.path, status, label_of(found.entry))) from None
     try:
-        interpreter = _interpreter(os.pread(descriptor, _HEAD_BYTES, 0), text, owners)
+        interpreter = find_interpreter(os.pread(descriptor, HEAD_BYTES, 0), text, owners, label_of)
         stamp = status.st_dev, status.st_ino, status.st_ctime_ns
         return Script(found.path, descriptor, found.directory, stamp, interpreter, label_of(descriptor))
     except BaseException:
         os.close(descriptor)
         raise
-
-
-def _label(descriptor: int, label_of: LabelOf) -> str:
-    try:
-        return label_of(descriptor) or "none"
-    except (OSError, SelcgiError):
-        return "unknown"
-
-
-def _check_file(handle: bytes | str, path: bytes, status: os.stat_result, owners: frozenset[int]) -> None:
-    """A regular file that only `owners` can change and selcgi may execute, or ScriptRefused."""
-    if bad := objection(status, path, owners):
-        raise ScriptRefused(*bad)
-    # As execve(2) would see it, by uid, ACL, SELinux and mount: a noexec mount is EACCES for access(2) too.
-    if stat.S_ISREG(status.st_mode) and os.access(handle, os.X_OK, effective_ids=True):
-        return
-    text, mode = shown(path), stat.S_IMODE(status.st_mode)
-    if not stat.S_ISREG(status.st_mode):
-        raise ScriptRefused(f"{text} is no regular file", "name a file")
-    if os.statvfs(handle).f_flag & os.ST_NOEXEC:
-        raise ScriptRefused(f"{text} lies on a file system that is mounted noexec", "mount it with exec, or move it")
-    raise ScriptRefused(f"selcgi may not execute {text} (mode {mode:04o})", f"chmod a+x {shlex.quote(text)}")
-
-
-def _interpreter(head: bytes, text: str, owners: frozenset[int]) -> bytes:
-    """What "#!" names, checked like the script itself; empty for a binary."""
-    if not head.startswith(b"#!"):
-        return b""
-    named = _INTERPRETER.match(head if len(head) == _HEAD_BYTES else head + b"\0")
-    if named is None:
-        reason = f"the first line of {text} names no interpreter by an absolute path of at most 127 bytes"
-        raise ScriptRefused(reason, "write #!/usr/bin/env python3 or the like")
-    path = named[1]
-    try:
-        status = os.stat(path)  # noqa: PTH116 - bytes
-    except OSError as error:
-        fix = "its line ends in CR LF: save it with LF" if path.endswith(b"\r") else "install it, or name another"
-        raise ScriptRefused(f"{shown(path)}, the interpreter of {text}: {error.strerror}", fix) from None
-    _check_file(path, path, status, owners)
-    return path

@@ -44,7 +44,7 @@ class Labels(Protocol):
         """ContextLost unless the process, not reaped yet, runs in `context`."""
 
     def file_label(self, descriptor: int) -> str:
-        """The label of an open file, empty when it has none."""
+        """The label of an open file, O_PATH or not; empty when it has none, or one that may not be read."""
 
     def peer_context(self, sock: socket.socket) -> Context | None:
         """Who is at the other end of the connection; None when its family carries no labels."""
@@ -227,8 +227,8 @@ class KernelLabels:
             raise ContextLost("confirm", f"cannot read the context of process {pid}: {error.strerror}", hint) from error
 
     def file_label(self, descriptor: int) -> str:
-        try:
-            return str(self._se.fgetfilecon_raw(descriptor)[1])
+        try:  # by its name in /proc: fgetxattr(2) takes no O_PATH
+            return str(self._se.getfilecon_raw(f"/proc/self/fd/{descriptor}")[1])
         except OSError:
             return ""
 

@@ -17,6 +17,7 @@ from selcgi.mapping.rules import parse
 from selcgi.mapping.table import Query, Table
 from selcgi.plan import Limits, Plan
 from selcgi.settings import EnvironRules, WireLimits
+from selcgi.system.executable import find_interpreter
 from selcgi.system.roots import open_roots
 from selcgi.system.scripts import open_script
 from selcgi.system.selinux import open_labels
@@ -28,6 +29,7 @@ from tests.stack import Ask
 
 ROUNDS, TIMES = 15, 200
 SCRIPT = b"/usr/bin/true"
+SHELL = b"#!/bin/sh\n"
 
 
 def cost(work: Callable[[], object], times: int = TIMES) -> float:
@@ -74,6 +76,7 @@ def main() -> None:
         "params to request": lambda: read_request(pairs),
         "mapping, 10,001 rules": lambda: table.decide(Query("alice", "/usr/bin/true", "localhost")),
         "script opened and checked": open_and_close,
+        "its interpreter checked": lambda: find_interpreter(SHELL, "x.cgi", roots.all[0].owners, labels.file_label),
         "environment": lambda: environ(request, SCRIPT, b"", EnvironRules(), "/"),
         "response head": lambda: HeadReader(16384).feed(b"Content-Type: text/plain\nX-A: b\n\nhello\n"),
     }

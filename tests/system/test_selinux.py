@@ -70,11 +70,10 @@ class Binding(ModuleType):
             raise OSError(errno.ESRCH, "No such process")
         return [0, self.processes[pid]]
 
-    def getfilecon_raw(self, _: str) -> list[object]:
+    def getfilecon_raw(self, path: str) -> list[object]:
+        if path.startswith("/proc/"):
+            raise OSError(errno.EOPNOTSUPP, "Operation not supported")
         return [1, "system_u:object_r:shell_exec_t:s0"]
-
-    def fgetfilecon_raw(self, _: int) -> list[object]:
-        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
 
     def getpeercon_raw(self, _: int) -> list[object]:
         raise OSError(errno.ENOPROTOOPT, "Protocol not available")
