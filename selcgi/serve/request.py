@@ -22,6 +22,7 @@ from selcgi.errors import (
     Denied,
     Overloaded,
     ScriptNotFound,
+    ScriptRefused,
     SelcgiError,
     unexpected,
 )
@@ -122,8 +123,8 @@ def decide(site: Site, exchange: Exchange, request: Request) -> Decision:
     """Which script that is, and what the mapping says to it. Raises the refusal."""
     try:
         located = open_script(request.script_paths, site.roots, site.labels.file_label)
-    except ScriptNotFound:
-        # Whom no rule lets in does not learn which scripts exist.
+    except (ScriptNotFound, ScriptRefused):
+        # Whom no rule lets in does not learn which scripts exist; of the others the log names rule and context.
         _ask(site, request, request.script_paths[0], exchange.entry)
         raise
     try:

@@ -144,6 +144,22 @@ def test_a_name_needs_its_proof_which_goes_nowhere(serve: Serve, place: Place) -
         assert PROOF not in selcgi.log()
 
 
+def test_a_refused_script_is_logged_with_its_rule_and_whom_no_rule_lets_in_hears_nothing(
+    serve: Serve, place: Place
+) -> None:
+    path = script_of(place)
+    Path(path).chmod(0o777)
+    with serve("--cgroup=none") as selcgi:
+        assert ask(selcgi.socket, Ask(path, "alice")).status == 403
+        entry = selcgi.entry()
+        assert (entry["step"], entry["rule"]) == ("script", "site.map:1")
+        assert "user_webapp_t" in entry["context"]
+        assert entry["fix"] == f"chmod go-w {path}"
+        assert ask(selcgi.socket, Ask(path, "carol")).status == 403
+        wait_until("the second line", lambda: len(selcgi.entries()) == 2)
+        assert (selcgi.entry()["step"], selcgi.entry()["rule"]) == ("mapping", "-")
+
+
 def test_a_reload_takes_over_a_good_file_and_refuses_a_bad_one(serve: Serve, place: Place) -> None:
     path, slow = script_of(place), place.script("slow.cgi", SLOW)
     with serve("--cgroup=none") as selcgi, begin(selcgi, Ask(slow, "alice")) as sock:

@@ -11,7 +11,7 @@ import pytest
 from tests.enforcing import site
 from tests.enforcing.attempts import run_as
 from tests.enforcing.conftest import Claims
-from tests.stack import Selcgi
+from tests.stack import Selcgi, wait_until
 
 pytestmark = pytest.mark.enforcing
 
@@ -76,13 +76,50 @@ def test_a_script_whose_label_is_no_entrypoint(selcgi: Selcgi, avcs: Claims) -> 
     avcs.expect("user_webapp_t", "shell_exec_t", "file", "entrypoint")
 
 
-def test_a_script_that_selcgi_may_not_read(selcgi: Selcgi, avcs: Claims) -> None:
+def test_a_script_whose_label_selcgi_may_not_look_at(selcgi: Selcgi, avcs: Claims) -> None:
     script = site.script("marker.cgi", SCRIPT, "user_webapp_rw_t:s0")
     entry = refused(selcgi, script, 403)
+    assert run_as(selcgi, script, "carol").status == 403
+    wait_until("the second line", lambda: len(selcgi.entries()) == 2)
+    assert selcgi.entry()["step"] == "mapping", "whom no rule lets in learns nothing of scripts"
     site.run("restorecon", "-F", script)
-    assert entry["step"] == "script"
-    assert entry["reason"] == f"{script} can't be opened: Permission denied"
+    assert (entry["step"], entry["rule"], entry["context"]) == ("script", "site.map:1", site.context_of("alice"))
+    assert f"may not look at {script} (label unknown, that of its folder is " in entry["reason"]
+    assert "selcgi_script_exec_t:s0): the policy lacks getattr" in entry["reason"]
+    assert entry["fix"].startswith(f"restorecon -F {script}")
     avcs.expect("selcgi_t", "user_webapp_rw_t", "file", "getattr")
+
+
+@pytest.mark.parametrize(
+    ("place", "label", "words", "denied"),
+    [
+        ("", "etc_t", "may not execute {}/marker.cgi (mode 0755, label ", ("etc_t", "file", "execute")),
+        ("", "shadow_t", "may not look at {}/marker.cgi (label unknown", ("shadow_t", "file", "getattr")),
+        ("sub", "etc_t", "may not execute {}/marker.cgi (mode 0755, label ", ("etc_t", "file", "execute")),
+    ],
+)
+def test_a_script_with_a_wrong_label(
+    selcgi: Selcgi, avcs: Claims, place: str, label: str, words: str, denied: tuple[str, str, str]
+) -> None:
+    """Its mode would let selcgi, so that chmod is no cure, and is not offered as one."""
+    script = site.script(f"{place}/marker.cgi".lstrip("/"), SCRIPT, f"{label}:s0")
+    entry = refused(selcgi, script, 403)
+    site.run("restorecon", "-F", script)
+    assert (entry["step"], entry["rule"], entry["context"]) == ("script", "site.map:1", site.context_of("alice"))
+    assert words.format(script.parent) in entry["reason"]
+    assert f"{{ {denied[2]} }}" in entry["reason"] or "lacks getattr" in entry["reason"]
+    assert entry["fix"].startswith(f"restorecon -F {script}")
+    avcs.expect("selcgi_t", *denied)
+
+
+def test_a_folder_with_a_wrong_label(selcgi: Selcgi, avcs: Claims) -> None:
+    script = site.script("sub/marker.cgi", SCRIPT)
+    site.chcon(script.parent, "shadow_t:s0")
+    entry = refused(selcgi, script, 403)
+    site.run("restorecon", "-RF", script.parent)
+    assert (entry["step"], entry["rule"]) == ("script", "site.map:1")
+    assert f"may not look at {script.parent} (label unknown" in entry["reason"]
+    avcs.expect("selcgi_t", "shadow_t", "dir", "getattr")
 
 
 def test_a_mistake_in_the_mapping_stops_the_load() -> None:
