@@ -80,6 +80,7 @@ class Settings:
     head_bytes: int = 32 * KIB  # of a response head
     output_bytes: int = 64 * KIB  # read ahead of the web server, then the script is not read any more
     stderr_bytes: int = 64 * KIB  # of a request's stderr forwarded and logged; the rest is counted and dropped
+    stderr_lines: int = 500  # of it logged
     local_redirects: bool = False  # are followed inside; else the client is sent there
     script_user: str = ""  # empty: selcgi's own user
     cgroup: str = "auto"  # auto, none, or the path of a delegated cgroup v2

@@ -49,8 +49,8 @@ class Relay:
         self._settings = settings
         self._entry = exchange.entry
         self._answer = answer
-        self._stderr = StderrLog(exchange, exchange.entry.id, settings.stderr_bytes)
         self._feeder = Feeder(self._poller, running.stdin, exchange.body, partial(self._safely, self._stdin_writable))
+        self._stderr = StderrLog(exchange, exchange.entry.id, settings.stderr_bytes, settings.stderr_lines)
         self._deadlines = Deadlines(self._loop, limits, settings, self._fail)
         self._phase = Phase.RUNNING
         self._error: SelcgiError | None = None

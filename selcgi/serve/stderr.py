@@ -1,6 +1,7 @@
 """What a script wrote to stderr: to the web server's error log and to ours, a bounded part of it.
 
-Decides how much is kept; a flood is counted, not stored. Used by serve/relay.py.
+Decides how much is kept: so many bytes, so many lines, since a line costs more than its bytes. A flood is counted, not
+stored; lines with nothing in them are not logged. Used by serve/relay.py.
 """
 
 import logging
@@ -12,33 +13,39 @@ _LINE = 1000  # bytes of a line in our log
 
 
 class StderrLog:
-    """Forwards and logs the first `limit` bytes of a request's stderr, line by line."""
+    """Forwards and logs the first `most_bytes` of a request's stderr, line by line, and no more than `most_lines`."""
 
-    def __init__(self, exchange: Exchange, request: str, limit: int) -> None:
+    def __init__(self, exchange: Exchange, request: str, most_bytes: int, most_lines: int) -> None:
         self._exchange = exchange
         self._request = request
-        self._left = limit
-        self._dropped = 0
+        self._bytes_left = most_bytes
+        self._lines_left = most_lines
+        self._dropped_bytes = self._dropped_lines = 0
         self._line = b""
 
     def feed(self, data: bytes) -> None:
         self._exchange.stderr.feed(data)
-        kept = data[: self._left]
-        self._left -= len(kept)
-        self._dropped += len(data) - len(kept)
+        kept = data[: self._bytes_left]
+        self._bytes_left -= len(kept)
+        self._dropped_bytes += len(data) - len(kept)
         if kept:
             self._exchange.write_stderr(kept)
             *lines, self._line = (self._line + kept).split(b"\n")
-            for line in lines:
-                self._log(line)
+            self._log([line for line in lines if line.strip()])
 
     def close(self) -> None:
-        if self._line:
-            self._log(self._line)
-            self._line = b""
-        if self._dropped:
-            LOG.warning("stderr id=%s %d more bytes were dropped", self._request, self._dropped)
+        if self._line.strip():
+            self._log([self._line])
+        self._line = b""
+        if self._dropped_lines:
+            LOG.warning("stderr id=%s %d more lines were not logged", self._request, self._dropped_lines)
+        if self._dropped_bytes:
+            LOG.warning("stderr id=%s %d more bytes were dropped", self._request, self._dropped_bytes)
 
-    def _log(self, line: bytes) -> None:
-        text = line[:_LINE].decode("utf-8", "replace")
-        LOG.info("stderr id=%s %a", self._request, text, extra={"fields": {"id": self._request, "stderr": text}})
+    def _log(self, lines: list[bytes]) -> None:
+        logged = lines[: self._lines_left]
+        self._lines_left -= len(logged)
+        self._dropped_lines += len(lines) - len(logged)
+        for line in logged:
+            text = line[:_LINE].decode("utf-8", "replace")
+            LOG.info("stderr id=%s %a", self._request, text, extra={"fields": {"id": self._request, "stderr": text}})

@@ -1,0 +1,36 @@
+"""What of a script's stderr is kept: bytes and lines are bounded, and what is lost is counted."""
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from selcgi.serve.stderr import StderrLog
+
+
+def logged(caplog: pytest.LogCaptureFixture, *pieces: bytes, most_bytes: int = 100, most_lines: int = 3) -> list[str]:
+    """The lines of the log; every byte that counts has gone to the web server, too."""
+    caplog.set_level("INFO", "selcgi")
+    sent: list[bytes] = []
+    log = StderrLog(cast(Any, SimpleNamespace(write_stderr=sent.append)), "id", most_bytes, most_lines)
+    for piece in pieces:
+        log.feed(piece)
+    log.close()
+    assert b"".join(sent) == b"".join(pieces)[:most_bytes]
+    return [record.getMessage().removeprefix("stderr id=id ") for record in caplog.records]
+
+
+def test_lines_however_they_come(caplog: pytest.LogCaptureFixture) -> None:
+    assert logged(caplog, b"on", b"e\ntwo\nth", b"ree") == ["'one'", "'two'", "'three'"]
+
+
+def test_a_flood_of_lines_is_counted(caplog: pytest.LogCaptureFixture) -> None:
+    assert logged(caplog, b"x\n" * 20, b"y\n" * 5 + b"z") == ["'x'"] * 3 + ["23 more lines were not logged"]
+
+
+def test_a_flood_of_bytes_is_counted(caplog: pytest.LogCaptureFixture) -> None:
+    assert logged(caplog, b"x" * 99, b"yz") == [f"'{'x' * 99}y'", "1 more bytes were dropped"]
+
+
+def test_lines_with_nothing_in_them_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    assert logged(caplog, b"\n" * 40, b" \r\n" * 5, b"x\n", b"  ") == ["'x'"]
