@@ -1,14 +1,17 @@
 """The control process: answers /status, /metrics and /probe over a UNIX socket, /metrics over a loopback port too.
 
-Decides nothing about requests: it has no listener, no mapping and no secret, reads the board, gives out the token of
-probes, and ends with its supervisor. One question at a time, each within seconds, so that a slow asker costs nothing
-but its own answer. The socket is its owner's only. Forked by serve/supervisor.py; asked by diagnose/control.py.
+Decides nothing about requests: it reads the board, gives out the token of probes, and ends with its supervisor. It
+uses no listener, no mapping and no secret, though as a fork it has its supervisor's memory; so what it is asked must
+not lead it there. One question at a time, each within seconds as a whole, so that a slow asker costs little more than
+its own answer. The socket is its owner's only. Forked by serve/supervisor.py; asked by diagnose/control.py.
 """
 
+import io
 import json
 import select
 import signal
 import socket
+import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 from socketserver import BaseServer, TCPServer
@@ -20,9 +23,28 @@ from selcgi.serve.status import metrics, status
 from selcgi.settings import ListenerSettings, Settings
 from selcgi.system.sockets import open_listener
 
-_SECONDS = 5.0  # for one question and its answer
+_SECONDS = 2.0  # for one question, and for each part of its answer
 _JSON = "application/json"
 _NUMBERS = ("GET /metrics",)  # all that the loopback port answers
+
+
+class _Question(io.RawIOBase):
+    """What an asker sends, until its time is over: the timeout of a socket is one of each read."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__()
+        self._sock = sock
+        self._end = time.monotonic() + _SECONDS
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._sock.settimeout(left)
+        return self._sock.recv_into(buffer)
 
 
 class Answerer(BaseHTTPRequestHandler):
@@ -31,6 +53,11 @@ class Answerer(BaseHTTPRequestHandler):
     timeout = _SECONDS
     server_version = "selcgi"
     pages: dict[str, tuple[str, Callable[[], str]]] = {}
+
+    def setup(self) -> None:
+        super().setup()
+        self.rfile.close()
+        self.rfile = io.BufferedReader(_Question(self.connection))
 
     def do_GET(self) -> None:
         kind, make = self.pages.get(f"{self.command} {self.path}", ("", None))

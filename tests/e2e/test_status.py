@@ -6,8 +6,10 @@ import signal
 import socket
 import stat
 import subprocess
+import threading
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +138,26 @@ def test_metrics_on_a_loopback_port(place: Place, serve: Serve) -> None:
         assert "alice" not in str(lines)
         with pytest.raises(urllib.error.HTTPError, match="404"):
             urllib.request.urlopen(f"http://127.0.0.1:{port}/status", timeout=10)
+
+
+def test_a_slow_asker_does_not_keep_others_from_their_answer(serve: Serve, control: Path, status: Status) -> None:
+    port, answered = free_port(), threading.Event()
+
+    def ask_slowly() -> None:
+        with socket.create_connection(("127.0.0.1", port)) as slow, suppress(ConnectionError):
+            slow.sendall(b"GET /metrics HTTP/1.1\r\nX: ")
+            while not answered.wait(0.1):
+                slow.sendall(b"x")
+
+    with serve("--cgroup=none", f"--metrics=127.0.0.1:{port}", f"--control={control}"):
+        wait_until("the control socket", control.exists)
+        asker = threading.Thread(target=ask_slowly)
+        asker.start()
+        try:
+            assert counted(status)["running"] == 0
+        finally:
+            answered.set()
+            asker.join()
 
 
 def test_metrics_are_for_this_machine_only(place: Place) -> None:
