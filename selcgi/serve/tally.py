@@ -1,8 +1,9 @@
 """What a worker's page says of its requests for people to look at: totals, and who is being served now.
 
-Decides how much is kept: a fixed number of rows of a fixed size. A name that is too long is cut, a user too many counts
-as "(others)", a request too many is counted but not shown. A reader may see a row half written. Must not decide
-anything about a request. Written by serve/request.py through its worker, read by serve/status.py.
+Decides how much is kept: a fixed number of rows of a fixed size. A name that is too long is cut, and users whose names
+are the same then count as one; a user too many counts as "(others)", a request too many is counted but not shown. A
+reader may see a row half written. Must not decide anything about a request. Written by serve/request.py through its
+worker, read by serve/status.py.
 """
 
 import struct
@@ -10,12 +11,13 @@ from dataclasses import dataclass
 
 from selcgi.serve.accesslog import Entry
 
-LIMITS = ("all", "worker", "user", "queue", "user-queue", "queue-time", "spool", "body", "params", "head",
-          "total", "first-byte", "idle", "write", "other")  # fmt: skip
-OTHERS = "(others)"
+LIMITS = ("worker", "queue", "user-queue", "queue-time", "spool", "body", "total", "first-byte", "idle", "write",
+          "other")  # fmt: skip
+_OTHERS = b"(others)"
 _STATUSES = 600
 _JOBS = 512
 _USERS = 256
+_NAME_BYTES = 64
 _JOB = struct.Struct("<B12sd64s96s160s")
 _USER = struct.Struct("<64sQQ")
 
@@ -45,7 +47,7 @@ class Tally:
         )
         self.statuses = statuses.cast("Q")
         self.limits = limits.cast("Q")
-        self._places: dict[str, int] = {}  # of users
+        self._places: dict[bytes, int] = {}  # of users, by their names as they are kept
         self._free = list(range(_JOBS))
 
     def begin(self, entry: Entry, began: float) -> int:
@@ -75,14 +77,12 @@ class Tally:
         self.add_user(entry.user, 1, int(entry.status >= 400))
 
     def add_user(self, user: str, served: int, failed: int) -> None:
-        place = self._places.get(user)
-        if place is None:
-            if len(self._places) >= _USERS - 1:
-                user = OTHERS
-            place = self._places.setdefault(user, len(self._places))
-        name, before, failed_before = _USER.unpack_from(self._users, place * _USER.size)
-        name = name if before else _cut(user, 64)
-        _USER.pack_into(self._users, place * _USER.size, name, before + served, failed_before + failed)
+        name = _cut(user)
+        if name not in self._places and len(self._places) >= _USERS - 1:
+            name = _OTHERS
+        at = self._places.setdefault(name, len(self._places)) * _USER.size
+        _, before, failed_before = _USER.unpack_from(self._users, at)
+        _USER.pack_into(self._users, at, name, before + served, failed_before + failed)
 
     def jobs(self) -> list[Job]:
         rows = (_JOB.unpack_from(self._jobs, at) for at in range(0, len(self._jobs), _JOB.size) if self._jobs[at])
@@ -112,8 +112,9 @@ class Tally:
         self._jobs[:] = bytes(len(self._jobs))
 
 
-def _cut(text: str, size: int) -> bytes:
-    return text.encode()[:size]
+def _cut(user: str) -> bytes:
+    raw = user.encode()
+    return raw if len(raw) <= _NAME_BYTES else raw[: _NAME_BYTES - 3].decode(errors="ignore").encode() + b"..."
 
 
 def _text(raw: bytes) -> str:
