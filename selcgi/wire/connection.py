@@ -167,14 +167,6 @@ class Connection:
             # Records of an id that is not active are ignored (section 3.3).
         return events
 
-    def receive_eof(self) -> list[Event]:
-        """The web server is gone, and with it all that it wanted."""
-        known = (State.REFUSED, State.BODY, State.ENDED)
-        live = [number for number, request in self._requests.items() if request.state in known]
-        for number in live:
-            self._requests[number].state = State.ABORTED
-        return [RequestAborted(number) for number in live]
-
     def data_to_send(self) -> bytes:
         """Answers to management records and to refused BEGINs since the last call."""
         if not self._out:

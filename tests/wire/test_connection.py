@@ -145,13 +145,6 @@ def test_abort_of_refused_params_reaches_the_caller() -> None:
     assert received(data, len(data))[0][1:] == [RequestAborted(1)]
 
 
-def test_end_of_the_connection_aborts_what_the_caller_knows_of_once() -> None:
-    connection = Connection(LIMITS)
-    connection.receive_data(begin(1) + params(1) + begin(2) + params(2) + stdin(2) + begin(3))
-    assert connection.receive_eof() == [RequestAborted(1), RequestAborted(2)]
-    assert connection.receive_eof() == []
-
-
 def test_late_records_of_an_ended_request_are_ignored_and_its_id_is_free_again() -> None:
     connection = Connection(LIMITS)
     connection.receive_data(begin() + params())
