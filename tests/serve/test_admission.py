@@ -118,6 +118,21 @@ def test_a_rule_says_how_many() -> None:
     play(act())
 
 
+def test_who_comes_does_not_overtake_those_who_wait_when_another_worker_has_given_a_place_back() -> None:
+    async def act() -> None:
+        board = Board(2)
+        one, two = (crowd(Settings(concurrent_requests=1), board, number) for number in (0, 1))
+        await two.come(CAROL)
+        await one.come(ALICE)
+        two.admission.leave(CAROL)  # one has not looked again yet
+        await one.come(BOB)
+        assert one.inside == [ALICE]
+        await one.go(ALICE)
+        assert one.inside == [BOB]
+
+    play(act())
+
+
 def test_workers_share_the_limits_and_the_turns() -> None:
     async def act() -> None:
         board = Board(2)
