@@ -83,11 +83,12 @@ class Rule:
     hosts: tuple[Glob, ...]
     spec: ContextSpec | None
     options: Options
+    parts: int = 1  # of the file's path, from its end, that the log shows
 
     @property
     def where(self) -> str:
         """File and line for the log, `site.map:12`."""
-        return f"{self.file.rpartition('/')[2]}:{self.line}"
+        return f"{'/'.join(self.file.split('/')[-self.parts :])}:{self.line}"
 
     @property
     def unconditional(self) -> bool:

@@ -6,8 +6,10 @@ Built by serve/supervisor.py and serve/once.py, asked by serve/request.py.
 """
 
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from itertools import count
+from pathlib import Path
 
 from selcgi.context import ContextSpec
 from selcgi.errors import LaunchFailed, StartRefused
@@ -76,7 +78,15 @@ def open_table(settings: Settings) -> Table:
     """All --map files, as if they were one, in their order."""
     if not settings.maps:
         raise StartRefused("there is no mapping, so every request would be refused", "give --map FILE")
-    return Table([rule for path in settings.maps for rule in parse(read_mapfile(path), str(path))])
+    rules = (rule for path in settings.maps for rule in parse(read_mapfile(path), str(path)))
+    parts = telling_parts(settings.maps)
+    return Table(rules if parts == 1 else (replace(rule, parts=parts) for rule in rules))
+
+
+def telling_parts(paths: Iterable[Path]) -> int:
+    """How many parts, from their ends, tell all these paths from one another."""
+    distinct = set(paths)
+    return next(n for n in count(1) if len({path.parts[-n:] for path in distinct}) == len(distinct))
 
 
 def doubts(site: Site) -> list[str]:
