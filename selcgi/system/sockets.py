@@ -160,9 +160,9 @@ def open_listener(settings: ListenerSettings) -> list[socket.socket]:
 
     Call before any thread runs: the umask changes for a moment. close_listener ends each of them.
     """
-    kind, _, rest = settings.address.partition(":")
+    rest = settings.address.partition(":")[2]
     try:
-        return _OPEN[kind](settings, rest)
+        return _OPEN[_kind_of(settings.address)](settings, rest)
     except OSError as error:
         fix = "is selcgi already running?" if error.errno == errno.EADDRINUSE else "choose another address"
         raise StartRefused(f"{settings.address} can't be opened: {error.strerror}", fix) from None
