@@ -46,6 +46,7 @@ class Site:
 def open_site(settings: Settings, labels: Labels, report: Callable[[Entry], None]) -> Site:
     """Read and check all that the settings name. StartRefused or MappingError; nothing stays open then."""
     check_passed_names(settings.environ.passed)
+    _check_spool(settings.spool)
     secrets = {one.address: load_secret(one.proof_file) for one in settings.listeners if one.proof_file is not None}
     table = open_table(settings)
     other = _script_account(settings.script_user)
@@ -60,6 +61,17 @@ def open_site(settings: Settings, labels: Labels, report: Callable[[Entry], None
         home=home,
         report=report,
     )
+
+
+def _check_spool(spool: Path) -> None:
+    """Long bodies wait there, each in a file without a name."""
+    try:
+        os.close(os.open(spool, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        reason = f"no file can be made in the spool {spool}: {error.strerror}"
+        raise StartRefused(
+            reason, "set --spool to a folder of a local file system that selcgi's user may write"
+        ) from None
 
 
 def _script_account(name: str) -> Account | None:

@@ -1,13 +1,16 @@
 """What a start makes of the settings: rules whose place in the log is never ambiguous, and folders that are there."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from selcgi.errors import StartRefused
 from selcgi.mapping.table import Query
-from selcgi.serve.site import open_table, telling_parts
+from selcgi.serve.site import open_site, open_table, telling_parts
 from selcgi.settings import Settings
+from tests.fakes import FakeLabels
 
 Write = Callable[[str, str], Path]
 
@@ -42,3 +45,11 @@ def test_a_rule_names_as_much_of_its_file_as_tells_it_from_others(write: Write) 
     one, two = write("one/site.map", "alice a_t:s0\n"), write("two/site.map", "bob b_t:s0\n")
     for maps, where in (((two,), "site.map:1"), ((one, two), "two/site.map:1")):
         assert open_table(Settings(maps=maps)).decide(Query("bob", "/x", "")).where == where
+
+
+@pytest.mark.parametrize("spool", ["no/such/folder", "site.map", "/proc"])
+def test_a_spool_that_takes_no_file_stops_the_start(write: Write, tmp_path: Path, spool: str) -> None:
+    settings = Settings(maps=(write("site.map", "alice a_t:s0\n"),), roots=(tmp_path,), script_user="nobody")
+    open_site(settings, FakeLabels(), print).close()
+    with pytest.raises(StartRefused, match=f"spool {tmp_path / spool}: "):
+        open_site(replace(settings, spool=tmp_path / spool), FakeLabels(), print)
