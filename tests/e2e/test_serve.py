@@ -21,7 +21,7 @@ open(os.environ["CGI_MARKS"] + "/saw-the-end", "w").write(str(len(body)))
 print("Content-Type: text/plain\\n")
 print(os.environ.get("CONTENT_LENGTH"), len(body), os.environ.get("REMOTE_USER"), os.environ.get("SELCGI_PROOF"))
 """
-SLOW = "#!/bin/sh\nsleep 2\nprintf 'Content-Type: text/plain\\n\\nslow\\n'\n"
+SLOW = "#!/bin/sh\n: > $CGI_MARKS/slow\nsleep 2\nprintf 'Content-Type: text/plain\\n\\nslow\\n'\n"
 PROOF = "0123456789abcdef" * 2
 
 
@@ -163,8 +163,7 @@ def test_a_refused_script_is_logged_with_its_rule_and_whom_no_rule_lets_in_hears
 def test_a_reload_takes_over_a_good_file_and_refuses_a_bad_one(serve: Serve, place: Place) -> None:
     path, slow = script_of(place), place.script("slow.cgi", SLOW)
     with serve("--cgroup=none") as selcgi, begin(selcgi, Ask(slow, "alice")) as sock:
-        (worker,) = selcgi.workers()
-        wait_until("the slow one", Path(f"/proc/{worker}/task/{worker}/children").read_text)
+        wait_until("the slow script", (place.marks / "slow").exists)
         place.rules("carol user_webapp_t:s0:c3")
         selcgi.signal(signal.SIGHUP)
         wait_until("the reload", lambda: "reloaded" in selcgi.log())
