@@ -1,9 +1,9 @@
 """The control process: answers /status, /metrics and /probe over a UNIX socket, /metrics over a loopback port too.
 
-Decides nothing about requests: it reads the board, gives out the token of probes, and ends with its supervisor. It
-uses no listener, no mapping and no secret, though as a fork it has its supervisor's memory; so what it is asked must
-not lead it there. One question at a time, each within seconds as a whole, so that a slow asker costs little more than
-its own answer. The socket is its owner's only. Forked by serve/supervisor.py; asked by diagnose/control.py.
+Decides nothing about requests: it reads the board, gives out the token of probes, and ends with its supervisor. As a
+fork it has its supervisor's memory, secrets included, so it does nothing with a question but look its path up in a
+table. One question at a time, each within seconds as a whole, so that a slow asker costs little more than its own
+answer. The socket is its owner's only. Forked by serve/supervisor.py; asked by diagnose/control.py.
 """
 
 import io

@@ -141,7 +141,6 @@ def _received(pieces: Iterable[bytes], ending: bool) -> Outcome:
             events += map(_plain, new)
             if ending:
                 _end(connection, new)
-        events += map(_plain, connection.receive_eof())
     except ProtocolError as error:
         assert str(error).isprintable(), error
         failed = True
