@@ -181,7 +181,7 @@ def test_a_reload_takes_over_a_good_file_and_refuses_a_bad_one(serve: Serve, pla
 def test_sigterm_drains(serve: Serve, place: Place) -> None:
     slow = place.script("slow.cgi", SLOW)
     with serve("--cgroup=none") as selcgi, begin(selcgi, Ask(slow, "alice")) as sock:
-        wait_until("the script", lambda: "sleep" in subprocess.getoutput("ps -C sleep -o comm="))
+        wait_until("the script", (place.marks / "slow").exists)
         selcgi.signal(signal.SIGTERM)
         assert b"slow" in sock.recv(65536)
         assert selcgi.process is not None

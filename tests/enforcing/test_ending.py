@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from tests.e2e.test_ending import begin
 from tests.enforcing import site
-from tests.family import SOURCE, alive, new_tag, wait_dead, wait_started
+from tests.family import MEMBERS, SOURCE, alive, new_tag, wait_dead, wait_started
 from tests.stack import Ask, Selcgi, ask, ask_all
 
 pytestmark = pytest.mark.enforcing
@@ -83,3 +84,32 @@ def test_twenty_overlapping_requests_end_each_on_its_own(ended_by: Selcgi) -> No
         sock.close()
     for tag in staying:
         wait_dead(tag)
+
+
+def test_what_a_killed_guard_leaves_ends_with_its_request() -> None:
+    with site.serving("--workers=1") as running:
+        tag = new_tag()
+        with begin(running, Ask(family(), "alice", f"stubborn={tag}")) as sock:
+            wait_started(tag)
+            (worker,) = running.workers()
+            (guard,) = Path(f"/proc/{worker}/task/{worker}/children").read_text().split()
+            os.kill(int(guard), signal.SIGKILL)
+            while sock.recv(65536):
+                pass
+        assert alive(tag) == []
+        assert running.entry()["step"] == "guard"
+
+
+def test_a_run_beside_a_service_in_one_cgroup() -> None:
+    delegate()
+    with site.serving(f"--cgroup={CGROUP}") as running:
+        tag = new_tag()
+        with begin(running, Ask(family(), "alice", f"hang={tag}")):
+            wait_started(tag)
+            options = (f"--map={site.MAP}", f"--root={site.CGI}", f"--cgroup={CGROUP}", "--user=bob")
+            for _ in range(2):
+                assert "started" in site.run(*site.as_service(), "run", *options, f"family.cgi?end={new_tag()}")
+            assert len(alive(tag)) >= MEMBERS
+            assert sorted(path.name for path in CGROUP.glob("run-*")) == []
+        wait_dead(tag)
+    Path("/sys/fs/cgroup/cgroup.procs").write_text(str(os.getpid()))
