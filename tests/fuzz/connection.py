@@ -61,10 +61,6 @@ class Reading:
                 self._record(*opened(record))
         except NotFastCGI:
             self.failed = True
-        else:
-            for number in list(self._words):
-                if self._known(number) and "A" not in self._words[number]:
-                    self._say(RequestAborted, number)
         return self
 
     def _known(self, number: int) -> bool:
