@@ -27,21 +27,33 @@ WAITS = f"#!/bin/sh\n{HEAD}touch $CGI_MARKS/runs\nuntil [ -e $CGI_MARKS/go ]; do
 PROGRAM = '#include <stdio.h>\nint main(void) { puts("Content-Type: text/plain\\n\\nold"); return 0; }\n'
 
 
-@pytest.mark.parametrize(
-    ("text", "mode", "status", "step", "reason", "fix"),
-    [
-        ("#!/no/such/interpreter\n", 0o755, 403, "script", "/no/such/interpreter, the interpreter of", "install it"),
-        (OLD, 0o644, 403, "script", "may not execute", "chmod a+x"),
-        (HEAD, 0o755, 500, "exec", "neither a #! line nor a binary format", "absolute path"),
-        (OLD.replace("\n", "\r\n"), 0o755, 403, "script", "No such file or directory", "CR LF: save it with LF"),
-        ("#!sh\n", 0o755, 403, "script", "names no interpreter by an absolute path", "#!/usr/bin/env"),
-        ("\x7fELF", 0o755, 500, "exec", "neither a #! line nor a binary format", "absolute path"),
-    ],
-    ids=["no interpreter", "not executable", "no first line", "CR LF", "relative interpreter", "broken binary"],
-)
-def test_a_script_that_cannot_run(
-    serve: Serve, place: Place, way: str, text: str, mode: int, status: int, step: str, reason: str, fix: str
-) -> None:
+CANNOT = {
+    "names an interpreter that is missing": (
+        "#!/no/such/interpreter\n",
+        0o755,
+        403,
+        "script",
+        "the interpreter of",
+        "install it",
+    ),
+    "is not executable": (OLD, 0o644, 403, "script", "selcgi may not execute", "chmod a+x"),
+    "has no #! line": (HEAD, 0o755, 500, "exec", "neither a #! line nor a binary format", "absolute path"),
+    "has lines that end in CR LF": (OLD.replace("\n", "\r\n"), 0o755, 403, "script", "No such file", "save it with LF"),
+    "names no absolute path of an interpreter": (
+        "#!sh\n",
+        0o755,
+        403,
+        "script",
+        "names no interpreter",
+        "#!/usr/bin/env",
+    ),
+    "is a broken binary": ("\x7fELF", 0o755, 500, "exec", "neither a #! line nor a binary format", "absolute path"),
+}
+
+
+@pytest.mark.parametrize("name", CANNOT)
+def test_a_script_that_cannot_run(serve: Serve, place: Place, way: str, name: str) -> None:
+    text, mode, status, step, reason, fix = CANNOT[name]
     selcgi = serve(way)
     with leaving_nothing(selcgi, place, way):
         path = place.cgi / "fault.cgi"

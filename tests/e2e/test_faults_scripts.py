@@ -32,8 +32,17 @@ class Fault:
     fix: str = ""
     options: tuple[str, ...] = ()
     body: bytes | None = None
+    rule: str = ""  # what else the user's rule says
 
 
+CORE = SH + "cd $CGI_MARKS; ulimit -c unlimited; echo $(ulimit -c) > limit\n"
+BOMB = """
+while True:
+    try:
+        os.fork()
+    except BlockingIOError:
+        time.sleep(0.01)
+"""
 FAULTS = {
     "never reads": Fault(SH + HEAD + "echo ok", 200, WHOLE, {"exit": "0", "step": ""}, body=bytes(1 << 20)),
     "never reads and hangs": Fault(
@@ -120,27 +129,67 @@ FAULTS = {
         "the head is longer than 32768 bytes",
         "empty line",
     ),
+    "fork-bombs, with processes=20": Fault(
+        PYTHON + BOMB,
+        504,
+        WHOLE,
+        {"step": "total", "exit": "signal 15"},
+        "the total deadline",
+        "timeout=",
+        (SOON,),
+        rule="uid=games processes=20",
+    ),
+    "takes more memory than memory=64M": Fault(
+        PYTHON + "x = bytes(1 << 30)",
+        502,
+        WHOLE,
+        {"step": "response", "exit": "1"},
+        "the script wrote nothing",
+        "stderr",
+        rule="memory=64M",
+    ),
+    "can't even start with memory=1M": Fault(
+        SH + HEAD, 502, WHOLE, {"step": "response"}, "was ended by SIG", rule="memory=1M"
+    ),
+    "computes for longer than cpu=1": Fault(
+        SH + "while :; do :; done",
+        502,
+        WHOLE,
+        {"step": "response", "exit": "signal 24"},
+        "was ended by SIGXCPU",
+        "raise cpu=",
+        rule="cpu=1",
+    ),
 }
 
 
-CORE = SH + "cd $CGI_MARKS; ulimit -c unlimited; echo $(ulimit -c) > limit\n"
-BOMB = (
-    PYTHON
-    + """
-while True:
-    try:
-        os.fork()
-    except BlockingIOError:
-        time.sleep(0.01)
-"""
-)
+_OUTPUTS = {
+    "at once": ("", 502, WHOLE),
+    "within its head": ("printf 'Content-Type: text'", 502, WHOLE),
+    "after its head": (HEAD + "echo some", 200, BROKEN),
+    "before its Content-Length": ("printf 'Content-Length: 9\\n\\n'; echo some", 200, BROKEN),
+    "after its Content-Length": ("printf 'Content-Length: 5\\n\\n'; printf whole", 200, WHOLE),
+}
+_FIXES = {"SIGSEGV": "stderr", "SIGKILL": "oom killer", "SIGXCPU": "raise cpu="}
 
 
-def check(serve: Serve, place: Place, way: str, fault: Fault, user: str = "alice") -> None:
+def death(name: str, when: str) -> Fault:
+    output, status, complete = _OUTPUTS[when]
+    whole = "whole" in output
+    said = {"step": "" if whole else "response", "exit": f"signal {signal.Signals[name]}", "killed_by": ""}
+    reason, fix = ("", "") if whole else (f"was ended by {name}", _FIXES[name])
+    return Fault(SH + f"{output}\nkill -{name} $$", status, complete, said, reason, fix)
+
+
+DEATHS = {f"dies by {name} {when}": death(name, when) for name in _FIXES for when in _OUTPUTS}
+
+
+def check(serve: Serve, place: Place, way: str, fault: Fault) -> None:
+    place.rules(f"alice user_webapp_t:s0 {fault.rule}", "__anonymous__ anon_webapp_t")
     path = place.script("fault.cgi", fault.text + "\n")
     selcgi = serve(way, "--kill-grace=0.3", f"--spool={place.folder}", *fault.options)
     with leaving_nothing(selcgi, place, way):
-        answer = ask(selcgi.socket, Ask(path, user, body=fault.body))
+        answer = ask(selcgi.socket, Ask(path, "alice", body=fault.body))
         assert outcome(answer) == (fault.status, fault.complete)
         entry = last_entry(selcgi)
         assert {name: entry[name] for name in fault.said} == fault.said
@@ -154,25 +203,9 @@ def test_a_script_that(serve: Serve, place: Place, way: str, name: str) -> None:
     check(serve, place, way, FAULTS[name])
 
 
-@pytest.mark.parametrize("signum", ["SEGV", "KILL", "XCPU"])
-@pytest.mark.parametrize(
-    ("head", "status", "complete"),
-    [
-        ("", 502, WHOLE),
-        ("printf 'Content-Type: text'", 502, WHOLE),
-        (HEAD + "echo some", 200, BROKEN),
-        ("printf 'Content-Length: 9\\n\\n'; echo some", 200, BROKEN),
-        ("printf 'Content-Length: 5\\n\\n'; printf whole", 200, WHOLE),
-    ],
-    ids=["at once", "within its head", "after its head", "before its length", "after its length"],
-)
-def test_a_script_that_dies(
-    serve: Serve, place: Place, way: str, signum: str, head: str, status: int, complete: bool
-) -> None:
-    number = signal.Signals[f"SIG{signum}"]
-    said = {"step": "response" if "whole" not in head else "", "exit": f"signal {number}", "killed_by": ""}
-    reason = "" if "whole" in head else f"was ended by SIG{signum}"
-    check(serve, place, way, Fault(SH + head + f"\nkill -{signum} $$", status, complete, said, reason))
+@pytest.mark.parametrize("name", DEATHS)
+def test_a_script_that_dies(serve: Serve, place: Place, way: str, name: str) -> None:
+    check(serve, place, way, DEATHS[name])
 
 
 def test_a_script_that_dumps_core(serve: Serve, place: Place, way: str) -> None:
@@ -180,23 +213,3 @@ def test_a_script_that_dumps_core(serve: Serve, place: Place, way: str) -> None:
     check(serve, place, way, Fault(CORE + "kill -ABRT $$", 502, WHOLE, {"exit": "signal 6"}))
     assert [path.name for path in place.marks.iterdir()] == ["limit"]
     assert (place.marks / "limit").read_text() == "0\n"
-
-
-def test_a_script_that_fork_bombs_within_its_limits(serve: Serve, place: Place, way: str) -> None:
-    place.rules("alice user_webapp_t:s0 uid=games processes=20", "__anonymous__ anon_webapp_t")
-    check(serve, place, way, Fault(BOMB, 504, WHOLE, {"step": "total", "exit": "signal 15"}, options=(SOON,)))
-
-
-@pytest.mark.parametrize(
-    ("limit", "text", "said"),
-    [
-        ("memory=64M", PYTHON + "x = bytes(1 << 30)", {"exit": "1"}),
-        ("memory=1M", SH + HEAD, {}),
-        ("cpu=1", SH + "while :; do :; done", {"exit": "signal 24"}),
-    ],
-)
-def test_a_script_that_meets_a_limit_of_its_rule(
-    serve: Serve, place: Place, way: str, limit: str, text: str, said: dict[str, str]
-) -> None:
-    place.rules(f"alice user_webapp_t:s0 {limit}", "__anonymous__ anon_webapp_t")
-    check(serve, place, way, Fault(text, 502, WHOLE, {"step": "response", **said}))
