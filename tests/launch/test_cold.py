@@ -14,6 +14,7 @@ from selcgi.errors import ContextLost, LaunchFailed
 from selcgi.plan import Account, Limits, Plan
 from tests.fakes import FakeLabels
 from tests.launch.conftest import CONTEXT, Bench, Outcome, complete, conclude, wait
+from tests.stack import wait_until
 
 
 def test_script_runs_in_its_folder_with_the_planned_environment(bench: Bench) -> None:
@@ -177,6 +178,7 @@ def test_a_process_in_another_context_is_killed(bench: Bench, limits: Limits) ->
     outcome = complete(bench.launcher(labels), plan)
     assert isinstance(outcome.error, ContextLost)
     assert outcome.exit is None
+    wait_until("the end of what was killed", lambda: not bench.alive())
 
 
 def test_launch_goes_on_after_a_failure(bench: Bench) -> None:
