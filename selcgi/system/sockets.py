@@ -25,6 +25,7 @@ from selcgi.context import is_name
 from selcgi.errors import StartRefused
 from selcgi.settings import ListenerSettings
 from selcgi.system.identity import address_of, check_peer, validate_listener
+from selcgi.system.lockfile import locked
 from selcgi.system.mapfile import check_folders, own_owners
 
 __all__ = ["check_peer", "close_listener", "open_listener", "parse_listener"]
@@ -188,7 +189,7 @@ def _open_unix(settings: ListenerSettings, rest: str) -> list[socket.socket]:
     path, owner = Path(rest), _owner(settings.owner) if settings.owner else (-1, -1)
     check_folders(path, own_owners())
     sock = _BoundSocket(socket.AF_UNIX, socket.SOCK_STREAM)
-    with _closed_on_failure(sock), _locked(path.parent):
+    with _closed_on_failure(sock), locked(path):  # or one could remove what another has just made
         _remove_dead(path)
         before = os.umask(0o177)
         try:
@@ -201,19 +202,6 @@ def _open_unix(settings: ListenerSettings, rest: str) -> list[socket.socket]:
         os.chown(path, *owner, follow_symlinks=False)
         path.chmod(settings.mode)
         return [_listening(sock)]
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """One selcgi at a time looks for a dead socket in `folder`, or one could remove what another has just made."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError:
-        raise StartRefused(f"{folder} is locked by another program (flock)", "is selcgi just being started?") from None
-    finally:
-        os.close(descriptor)
 
 
 def _remove_dead(path: Path) -> None:

@@ -1,6 +1,5 @@
 """Listeners: what --listen may say, and real sockets with their mode, their owner and their end."""
 
-import fcntl
 import os
 import re
 import socket
@@ -175,17 +174,6 @@ def test_a_folder_where_others_could_exchange_the_socket_is_refused(tmp_path: Pa
         open_listener(ListenerSettings(f"unix:{tmp_path}/s"))
     tmp_path.chmod(0o1777)
     assert_serves(listen(opened, f"unix:{tmp_path}/s"))
-
-
-def test_a_folder_in_which_another_is_just_starting_is_left_alone(tmp_path: Path) -> None:
-    other = os.open(tmp_path, os.O_RDONLY)
-    try:
-        fcntl.flock(other, fcntl.LOCK_EX)
-        with pytest.raises(StartRefused, match="is locked"):
-            open_listener(ListenerSettings(f"unix:{tmp_path}/s"))
-    finally:
-        os.close(other)
-    assert not (tmp_path / "s").exists()
 
 
 def test_of_many_that_start_at_once_one_gets_the_socket(tmp_path: Path, opened: ExitStack) -> None:
