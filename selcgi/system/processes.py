@@ -191,5 +191,9 @@ def keep_descriptors() -> None:
 
 def forbid_core_dumps() -> None:
     """For this process, which knows secrets, and for what it starts: a core file of a script has its user's data but
-    lies where and with what mode the system says. The hard limit too: a change of domain may reset the soft one."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    lies where and with what mode the system says. The hard limit too: a change of domain may reset the soft one.
+
+    One byte, not none: a core_pattern with a pipe, as of systemd-coredump, is given a dump whatever the limit is, but
+    for 1 (fs/coredump.c). A file is not begun for so little. What a script can't be kept from is to set 0 itself.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
