@@ -9,7 +9,7 @@ from selcgi.cli.options import FILE
 from selcgi.errors import Denied, MappingError
 from selcgi.mapping import grammar
 from selcgi.mapping.modselinux import respell
-from selcgi.mapping.rules import mistakes, parse, unreachable
+from selcgi.mapping.rules import mistakes, parse, shared, unreachable
 from selcgi.mapping.table import Query, Table, Verdict
 from selcgi.system.mapfile import read_mapfile
 
@@ -40,7 +40,10 @@ def mapping() -> None:
 @mapping.command()
 @click.argument("file", type=FILE)
 def check(file: Path) -> None:
-    """Print every mistake in FILE as file:line, and every rule that can never match. Exit 1 if there is any."""
+    """Print every mistake in FILE as file:line, and every rule that can never match. Exit 1 if there is any.
+
+    Warns of rules whose users are not kept apart: a glob or * whose context has no categories of its own.
+    """
     text = read_mapfile(file)
     wrong = mistakes(text, str(file))
     for mistake in wrong:
@@ -52,6 +55,9 @@ def check(file: Path) -> None:
     dead = unreachable(rules)
     for rule in dead:
         click.echo(f"{click.style('dead', fg='yellow')} {rule.file}:{rule.line}: no request reaches this rule")
+    for rule in shared(rules):
+        what = f"the users of {rule.who} share {rule.spec}, and nothing keeps those of one context apart"
+        click.echo(f"{click.style('warning', fg='yellow')} {rule.file}:{rule.line}: {what}")
     click.echo(f"{len(rules)} rules, {len(dead)} of them dead, no mistakes")
     sys.exit(1 if dead else 0)
 

@@ -2,14 +2,14 @@
 
 Decides what a line means (who, context, options) and refuses whatever is not clear: a file with a mistake is never
 loaded, since a line left out hands its users to the next one that matches. Must not read files or ask the kernel.
-Called by serve/ at start and reload (parse) and by cli/ for `map check` (mistakes, unreachable).
+Called by serve/ at start and reload (parse) and by cli/ for `map check` (mistakes, unreachable, shared).
 
 Names are compared character by character: no case folding, no Unicode normalization. `#` starts a comment anywhere but
 in quotes. Lines are not joined.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import lru_cache
@@ -119,6 +119,23 @@ def unreachable(rules: Iterable[Rule]) -> tuple[Rule, ...]:
         elif rule.unconditional:
             settled.add(rule.who)
     return tuple(dead)
+
+
+def shared(rules: Collection[Rule]) -> tuple[Rule, ...]:
+    """Rules for many users whose context has no categories, or is another rule's, too.
+
+    No mistake: it may be meant so. But SELinux does not keep users apart whose contexts are equal.
+    """
+    granted: dict[ContextSpec, set[Who]] = {}
+    for rule in rules:
+        if rule.spec is not None:
+            granted.setdefault(rule.spec, set()).add(rule.who)
+    return tuple(rule for rule in rules if rule.spec is not None and _is_shared(rule.who, rule.spec, granted))
+
+
+def _is_shared(who: Who, spec: ContextSpec, granted: Mapping[ContextSpec, Collection[Who]]) -> bool:
+    has_categories = ":" in (spec.range or "")
+    return who.kind in (Kind.GLOB, Kind.EVERYONE) and (not has_categories or len(granted[spec]) > 1)
 
 
 def _no_mistake(found: Rule | MappingError) -> Rule:

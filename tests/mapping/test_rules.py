@@ -10,7 +10,7 @@ from selcgi.context import ContextSpec
 from selcgi.errors import MappingError
 from selcgi.mapping import rules
 from selcgi.mapping.options import NO_OPTIONS, Options
-from selcgi.mapping.rules import Kind, Rule, Who, mistakes, parse, unreachable
+from selcgi.mapping.rules import Kind, Rule, Who, mistakes, parse, shared, unreachable
 from selcgi.mapping.words import Glob, Mistake, read_glob, show, write_name
 
 MAPPINGS = Path(__file__).resolve().parent.parent / "data" / "mappings"
@@ -250,3 +250,18 @@ def test_glob_that_was_read_can_be_matched(text: str) -> None:
 @given(st.text(max_size=300))
 def test_shown_text_is_one_printable_line(text: str) -> None:
     assert show(text).isprintable()
+
+
+def test_rules_whose_users_share_a_context_are_found() -> None:
+    text = """alice user_webapp_t:s0:c1
+bob user_webapp_t:s0
+"carol*" user_webapp_t
+guest-* deny
+dev-* user_webapp_t:s0:c7 script=/srv/cgi/a.cgi
+dev-* user_webapp_t:s0:c7
+intern-* staff_webapp_t:*
+test-* user_webapp_t:s0:c1
+__anonymous__ anon_webapp_t:s0
+* system_u:system_r:user_webapp_t:s0
+"""
+    assert [rule.line for rule in shared(parse(text, "site.map"))] == [7, 8, 10]
