@@ -45,7 +45,7 @@ def victim(selcgi: Selcgi, user: str, answers: list[Answer]) -> Iterator[int]:
         wait_until("the pid of the victim", lambda: told.exists() and told.read_text().endswith("\n"))
         yield int(told.read_text())
     finally:
-        site.write(go, "")
+        site.write(go, "", label="user_webapp_rw_t:s0")
         asking.join()
         told.unlink()
         go.unlink()

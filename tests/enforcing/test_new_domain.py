@@ -59,13 +59,13 @@ def more_lines() -> str:
 def shop() -> Iterator[None]:
     """Loaded and labelled; taken away afterwards."""
     site.script("../shop/cgi/hello.cgi", HELLO)
-    for name in ("read/price.txt", "write/alice.txt"):
-        site.write(SHOP / name, "7\n", 0o666)
-    (SHOP / "write").chmod(0o777)
+    for name in ("read/price.txt", "write/alice/cart.txt"):
+        site.write(SHOP / name, "7\n", 0o666).parent.chmod(0o777)
     cil = site.write(PLACE / "shop.cil", block("cil", "blockinherit"))
-    for word in ("semodule -i shop.cil", "chcon"):
+    for word in ("semodule -i shop.cil", "semanage"):
         site.run("sh", "-ec", block("sh", word), cwd=cil.parent)
     yield
+    site.run("semanage", "fcontext", "-D")
     site.run("semodule", "-r", "shop")
 
 
@@ -98,13 +98,13 @@ def test_it_reads_and_changes_what_is_its_own(serving: Selcgi) -> None:
         serving,
         "alice",
         "open('/srv/shop/read/price.txt')",
-        "open('/srv/shop/write/alice.txt', 'a')",
-        "open('/srv/shop/write/new.txt', 'x')",
+        "open('/srv/shop/write/alice/cart.txt', 'a')",
+        "open('/srv/shop/write/alice/new.txt', 'x')",
         "__import__('tempfile').NamedTemporaryFile()",
         "socket.socketpair()",
     )
     assert tried == ["ok"] * 5
-    new = SHOP / "write" / "new.txt"
+    new = SHOP / "write" / "alice" / "new.txt"
     assert site.run("stat", "-c", "%C", new) == "system_u:object_r:shop.rw_t:s0:c7\n"
     new.unlink()
 
@@ -113,10 +113,10 @@ def test_what_is_anothers_stays_so(serving: Selcgi, avcs: Claims) -> None:
     alices = str(site.OWN["alice"][0])
     tried = attempt(serving, "alice", "open('/srv/shop/read/price.txt', 'a')", f"open({alices!r})")
     assert tried == ["EACCES", "EACCES"]
-    assert attempt(serving, "bob", "open('/srv/shop/write/alice.txt')") == ["EACCES"]
+    assert attempt(serving, "bob", "open('/srv/shop/write/alice/cart.txt')") == ["EACCES"]
     avcs.expect("shop.webapp_t", "shop.content_t", "file", "append")
     avcs.expect("shop.webapp_t", "user_webapp_rw_t", "file", "read")
-    avcs.expect("shop.webapp_t", "shop.rw_t", "file", "read")
+    avcs.expect("shop.webapp_t", "shop.rw_t", "dir", "search")
 
 
 def test_another_domain_cannot_be_entered_with_its_scripts(serving: Selcgi, avcs: Claims) -> None:
