@@ -20,6 +20,7 @@ from selcgi.plan import Plan
 from selcgi.system.cgroups import Leaf, Leaves
 from selcgi.system.processes import (
     forbid_core_dumps,
+    keep_capabilities,
     keep_descriptors,
     occupy_standard_streams,
     reap,
@@ -32,8 +33,8 @@ class Launcher:
     """Starts scripts from the main thread of a process that has no other. `leaves` is None where none are delegated."""
 
     def __init__(self, labels: Labels, leaves: Leaves | None) -> None:
-        """From here on this process leaves no core files, and its children get no descriptor but 0 to 2. Where it has
-        guards, all its children must be theirs to end."""
+        """From here on this process leaves no core files, and its children get no capability and no descriptor but 0 to
+        2. Where it has guards, all its children must be theirs to end."""
         self._labels = labels
         self._leaves = leaves
         self._guards = Guards()
@@ -41,6 +42,7 @@ class Launcher:
             set_child_subreaper()
         occupy_standard_streams()
         keep_descriptors()
+        keep_capabilities()
         forbid_core_dumps()
 
     def launch(self, plan: Plan) -> Running:

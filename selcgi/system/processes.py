@@ -18,6 +18,7 @@ from pathlib import Path
 from selcgi.plan import Exit
 
 _PR_SET_CHILD_SUBREAPER = 36  # prctl(2), include/uapi/linux/prctl.h
+_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _KIB = 1024
 _END_SECONDS = 10.0
@@ -197,3 +198,11 @@ def forbid_core_dumps() -> None:
     for 1 (fs/coredump.c). A file is not begun for so little. What a script can't be kept from is to set 0 itself.
     """
     resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
+
+
+def keep_capabilities() -> None:
+    """What a unit's AmbientCapabilities= gave this process goes on to no program that it executes, whatever its user:
+    capabilities(7), "Ambient". The process itself still has them. OSError."""
+    if _LIBC.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))

@@ -6,6 +6,7 @@ Needs systemd as PID 1, so bin/test boots a guest of its own kind for this file.
 import errno
 import json
 import os
+import re
 import signal
 import threading
 from collections.abc import Iterator
@@ -32,6 +33,21 @@ for call, arguments in ((56, (0x10000000 | 17, 0, 0, 0, 0)), (272, (0x10000000,)
         os._exit(0)
     print(done, ctypes.get_errno())
 """
+# All the watches that the kernel grants to one user (epoll(7)); then until the other request has been answered.
+HOG = """#!/usr/bin/python3 -I
+import os, select, time
+print("Content-Type: text/plain\\n", flush=True)
+watched, watching = os.pipe()[0], []
+try:
+    while True:
+        watching.append(select.epoll())
+        watching[-1].register(watched, select.EPOLLIN)
+except OSError as error:
+    open("/srv/data/user/full", "w").write(f"{error.errno}\\n")
+while not os.path.exists("/srv/data/user/go"):
+    time.sleep(0.01)
+"""
+IDENTITY = "#!/bin/sh\nprintf 'Content-Type: text/plain\\n\\n'\nid -un; id -Gn; grep Cap /proc/self/status\n"
 SHOW = "#!/bin/sh\nprintf 'Content-Type: text/plain\\n\\n'\ncat /proc/self/attr/current /proc/self/cgroup\n"
 
 
@@ -179,3 +195,58 @@ def test_stop_leaves_no_process(nginx: web.WebServer) -> None:
     assert prop("Result") == "success"
     assert not [pid for pid in before if Path(f"/proc/{pid}").exists()]
     assert not Path("/sys/fs/cgroup/system.slice/selcgi.service").exists()
+
+
+@pytest.fixture
+def script_user(nginx: web.WebServer) -> Iterator[web.WebServer]:
+    """The same with the drop-in that gives scripts a Unix user of their own."""
+    text = (site.TREE / "contrib" / "systemd" / "script-user.conf").read_text()
+    (account,) = re.findall(r"^#   (useradd .*)", text, re.MULTILINE)
+    site.run("sh", "-c", f"id selcgi-scripts || {account}")
+    drop_in = site.write(UNITS / "selcgi.service.d" / "script-user.conf", text)
+    site.run("systemctl", "daemon-reload")
+    site.run("systemctl", "restart", "selcgi")
+    yield nginx
+    drop_in.unlink()
+    site.run("systemctl", "daemon-reload")
+
+
+def capabilities(status: str) -> dict[str, int]:
+    return {name: int(bits, 16) for name, bits in re.findall(r"^Cap(\w+):\t(\w+)$", status, re.MULTILINE)}
+
+
+def test_scripts_of_another_unix_user_get_none_of_selcgis_capabilities(script_user: web.WebServer) -> None:
+    own = 1 << 5 | 1 << 6 | 1 << 7  # CAP_KILL, CAP_SETGID and CAP_SETUID
+    assert capabilities(Path(f"/proc/{workers()[0]}/status").read_text())["Eff"] == own
+    site.script("identity.cgi", IDENTITY)
+    status, body = script_user.ask("identity.cgi", "alice")
+    assert status == 200, body
+    assert body.split()[:2] == ["selcgi-scripts", "selcgi-scripts"]
+    found = capabilities(body)
+    assert {name: found[name] for name in ("Prm", "Eff", "Amb")} == {"Prm": 0, "Eff": 0, "Amb": 0}
+
+
+def test_a_script_that_uses_up_its_unix_users_share_leaves_selcgi_its_own(script_user: web.WebServer) -> None:
+    """The kernel counts watches by user, so selcgi itself would have none left; SELinux is not asked."""
+    share, full, go = (
+        Path("/proc/sys/fs/epoll/max_user_watches"),
+        site.DATA / "user" / "full",
+        site.DATA / "user" / "go",
+    )
+    before = share.read_text()
+    share.write_text("2000")
+    site.script("hog.cgi", HOG)
+    site.script("show.cgi", SHOW)
+    answers: list[tuple[int, str]] = []
+    asking = threading.Thread(target=lambda: answers.append(script_user.ask("hog.cgi", "alice")))
+    asking.start()
+    try:
+        wait_until("no watch is left", lambda: full.exists() and full.read_text() == f"{errno.ENOSPC}\n")
+        assert [script_user.ask("show.cgi", "bob")[0] for _ in range(3)] == [200] * 3
+    finally:
+        site.write(go, "", label="user_webapp_rw_t:s0")
+        asking.join()
+        share.write_text(before)
+        for path in (full, go):
+            path.unlink(missing_ok=True)
+    assert [status for status, _ in answers] == [200]
