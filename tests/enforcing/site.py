@@ -97,9 +97,7 @@ def prepare() -> None:
     CGI.mkdir(exist_ok=True)
     write(MAP, rules())
     make_proof()
-    RUNTIME.mkdir(exist_ok=True)
-    shutil.chown(RUNTIME, "selcgi", "selcgi")
-    run("restorecon", "-RF", "/srv", MAP.parent, RUNTIME)
+    run("restorecon", "-RF", "/srv", MAP.parent)
     for path, label in OWN.values():
         chcon(path, label)
     run(PROGRAM.parent / "python", "-c", "import selcgi.cli.main", env={"PYTHONPYCACHEPREFIX": BYTECODE})
@@ -115,6 +113,9 @@ def as_service(*options: str) -> tuple[str, ...]:
 @contextmanager
 def serving(*options: str, identity: str = "remote-user", environ: Mapping[str, str] | None = None) -> Iterator[Selcgi]:
     """The service, on its socket in /run/selcgi, with the site's mapping."""
+    RUNTIME.mkdir(exist_ok=True)
+    shutil.chown(RUNTIME, "selcgi", "selcgi")
+    run("restorecon", "-RF", RUNTIME)
     extra = tuple(f"{name}={value}" for name, value in (environ or {}).items())
     with Selcgi(RUNTIME, f"--root={CGI}", *options, program=as_service(*extra), identity=identity) as selcgi:
         yield selcgi

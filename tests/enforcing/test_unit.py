@@ -124,6 +124,15 @@ def test_failures_are_on_record_for_the_administrator_alone(nginx: web.WebServer
     assert record["reason"] in again
 
 
+def test_socket_stays_the_web_servers(nginx: web.WebServer) -> None:
+    """Through a start, a restart and a stop of selcgi, with folders that only systemd has made."""
+    for what in ("start", "restart", "stop", "start"):
+        site.run("systemctl", what, "selcgi")
+        found = site.run("stat", "-c", "%n %a %U:%G", "/run/selcgi", "/run/selcgi/selcgi.sock")
+        assert found == "/run/selcgi 755 root:root\n/run/selcgi/selcgi.sock 660 selcgi:www-data\n"
+    assert nginx.ask("show.cgi", "alice")[0] == 200
+
+
 def test_script_is_born_in_its_leaf(nginx: web.WebServer) -> None:
     """The unit's filter of system calls and the policy let it: a worker that must move scripts opens no leaf itself."""
     assert nginx.ask("show.cgi", "alice")[0] == 200
