@@ -16,17 +16,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.demo.requests import PROBES, Row, ask_through
-from tests.demo.table import judge, show
+from tests.demo.requests import ASKING, OTHER, PORT, PROBES, Row, ask_through
+from tests.demo.table import judge, show, verdict
 from tests.enforcing import site
 from tests.enforcing.kernellog import KernelLog
 from tests.enforcing.web import WebServer
 from tests.stack import Selcgi, wait_until
 
-ASKING = ("alice", "bob", "carol", "")
-# whose file and whose process each tries to get at
-OTHER = {"alice": "bob", "bob": "alice", "carol": "alice", "": "alice"}
-PORT = 25  # smtp_port_t: somebody listens there, and no webapp may connect
 SCRIPTS = Path(__file__).resolve().parent / "scripts"
 
 
@@ -75,13 +71,9 @@ def make_permissive() -> None:
 
 def all_rows(web: WebServer, selcgi: Selcgi, log: KernelLog) -> Iterator[Row]:
     with listener(), victims(web) as pids:
-        log.denials()
         for user in ASKING:
-            other = OTHER[user]
-            own = site.OWN.get(user, site.OWN["alice"])[0]
-            query = f"own={own}&other={site.OWN[other][0]}&public={site.PUBLIC}&port={PORT}&victim={pids[other]}"
             for probe in PROBES:
-                yield ask_through(web, selcgi, log, user, f"{probe}?{query}")
+                yield ask_through(web, selcgi, log, user, probe, pids[OTHER[user]])
 
 
 def main() -> int:
@@ -92,31 +84,34 @@ def main() -> int:
     parser.add_argument("--colour", action="store_true")
     values = parser.parse_args()
     began = time.monotonic()
+    log = KernelLog()  # from here on, so that the first row also answers for what the start of it all was denied
     site.prepare()
     install()
     if values.permissive:
         make_permissive()
     mode = ("--selinux=permissive-ok",) if values.permissive else ()
     with site.serving(*mode, identity="proof:/etc/selcgi/proof") as selcgi, WebServer(values.front) as web:
-        rows = list(all_rows(web, selcgi, KernelLog()))
+        rows = list(all_rows(web, selcgi, log))
         show(rows, values.colour)
         wrong = judge(rows)
         for line in wrong:
             print(line)
         print(f"{len(rows)} requests through {values.front}, {len(wrong)} of their cells not as the mapping says, "
               f"{time.monotonic() - began:.0f} s in the guest")  # fmt: skip
+        print(verdict(rows, wrong), flush=True)
         if values.keep:
             keep()
-    return 1 if wrong else 0
+    late = [] if values.keep else [avc for avc in log.denials() if not avc.permissive]
+    for avc in late:
+        print(f"WRONG: a denial at the end of it all: {avc}")
+    return 1 if wrong or late else 0
 
 
 def keep() -> None:
     """Everything stays up while the user looks around."""
-    print(
-        "All of it is still running: try ps -eZ, curl -u alice http://127.0.0.1/cgi-bin/probe.py, ls -Z /srv/data/user"
-    )
-    sys.stdout.flush()
-    subprocess.run(["bash", "-i"], env={**os.environ, "PS1": "demo# "}, check=False)
+    url = f"-u alice:{site.PASSWORD} http://127.0.0.1/cgi-bin/probe.py"
+    print(f"All of it is still running: try ps -eZ, curl {url}, ls -Z /srv/data/user", flush=True)
+    subprocess.run(["bash", "--norc", "-i"], env={**os.environ, "PS1": "demo# "}, check=False)
 
 
 if __name__ == "__main__":

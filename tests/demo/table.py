@@ -2,11 +2,12 @@
 
 import re
 
-from tests.demo.requests import CELLS, Row
+from tests.demo.requests import ASKING, CELLS, PROBES, Row
 from tests.enforcing import site
 
 # what the policy and the mapping promise to somebody who has a rule
 PROMISED = {"own": "yes", "other": "no", "public": "yes", "write": "yes", "connect": "no", "signal": "no"}
+ALL_ALLOWED = "verdict: every access was allowed, whatever the mapping says"
 _HEADS = ("who", "script", "rule", "context the script saw", "status", *CELLS)
 
 
@@ -46,9 +47,10 @@ def judge(rows: list[Row]) -> list[str]:
 
 
 def _mistakes(row: Row) -> list[str]:
+    strange = [f"a denial that no cell explains: {avc}" for avc in row.strange]
     if row.user not in site.CONTEXTS:
         started = [f"a process was started, status {row.status}"] if row.started or row.status != 403 else []
-        return started + [f"{cell} was tried" for cell in row.seen]
+        return strange + started + [f"{cell} was tried" for cell in row.seen]
     wrong = [
         f"{cell} is {row.seen.get(cell)!r}, not {want!r}"
         for cell, want in PROMISED.items()
@@ -57,4 +59,21 @@ def _mistakes(row: Row) -> list[str]:
     if row.status != 200 or row.context != site.context_of(row.user):
         wrong.append(f"status {row.status} in context {row.context}, not 200 in {site.context_of(row.user)}")
     uncited = [cell for cell in CELLS if row.seen.get(cell) == "no" and cell not in row.cited]
-    return wrong + [f"{cell} was refused, and no record of the kernel says why" for cell in uncited]
+    return strange + wrong + [f"{cell} was refused, and no record of the kernel says why" for cell in uncited]
+
+
+def verdict(rows: list[Row], wrong: list[str]) -> str:
+    """The last line: all well, all allowed (which is what permissive domains must give), or neither."""
+    if not wrong:
+        return "verdict: every cell is as the mapping says"
+    asked = [(row.user, row.probe) for row in rows]
+    complete = asked == [(user, probe) for user in ASKING for probe in PROBES]
+    return ALL_ALLOWED if complete and all(map(_allowed, rows)) else "verdict: WRONG"
+
+
+def _allowed(row: Row) -> bool:
+    """Everything that was tried; who has no rule is refused in any case."""
+    if row.user not in site.CONTEXTS:
+        return row.status == 403
+    right = row.status == 200 and row.context == site.context_of(row.user)
+    return right and [row.seen.get(cell) for cell in CELLS] == ["yes"] * len(CELLS)
