@@ -5,6 +5,8 @@ import shutil
 import signal
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -29,17 +31,32 @@ def delegate() -> None:
     (start / "cgroup.procs").write_text(str(os.getpid()))
 
 
+def take_back() -> None:
+    Path("/sys/fs/cgroup/cgroup.procs").write_text(str(os.getpid()))
+
+
 @pytest.fixture(params=["guard", "cgroup"])
-def ended_by(request: pytest.FixtureRequest) -> Iterator[Selcgi]:
-    options = ["--kill-grace=0.5", "--timeout=20"]
+def way(request: pytest.FixtureRequest) -> Iterator[str]:
+    """What ends the processes of a request."""
     if request.param == "cgroup":
         delegate()
-        options.append(f"--cgroup={CGROUP}")
-    with site.serving(*options) as running:
-        assert (request.param == "cgroup") == (str(CGROUP) in running.log())
-        yield running
+    yield str(request.param)
     if request.param == "cgroup":
-        Path("/sys/fs/cgroup/cgroup.procs").write_text(str(os.getpid()))
+        take_back()
+
+
+@contextmanager
+def serving(way: str, timeout: int) -> Iterator[Selcgi]:
+    options = [f"--cgroup={CGROUP}"] if way == "cgroup" else []
+    with site.serving("--kill-grace=0.5", f"--timeout={timeout}", *options) as running:
+        assert (way == "cgroup") == (str(CGROUP) in running.log())
+        yield running
+
+
+@pytest.fixture
+def ended_by(way: str) -> Iterator[Selcgi]:
+    with serving(way, 20) as running:
+        yield running
 
 
 def family() -> str:
@@ -60,13 +77,40 @@ def test_the_client_leaves(ended_by: Selcgi) -> None:
     wait_dead(tag)
 
 
-def test_it_runs_out_of_time() -> None:
-    with site.serving("--kill-grace=0.5", "--timeout=2") as running:
+def mute_family() -> str:
+    """Not a word on stdout, so that the client can still be told."""
+    return str(site.script("mute.cgi", SOURCE.replace("\nprintf ", "\n: ")))
+
+
+def test_it_runs_out_of_time(way: str) -> None:
+    with serving(way, 2) as running:
         tag = new_tag()
         answer = ask(running.socket, Ask(family(), "bob", f"stubborn={tag}"))
         assert (answer.status, answer.complete) == (200, False)
         assert alive(tag) == []
         assert running.entry()["killed_by"] == "total"
+
+
+def test_it_runs_out_of_time_before_it_has_answered(way: str) -> None:
+    with serving(way, 2) as running:
+        tag = new_tag()
+        answer = ask(running.socket, Ask(mute_family(), "bob", f"stubborn={tag}"))
+        assert (answer.status, answer.complete) == (504, True)
+        assert alive(tag) == []
+        assert (running.entry()["killed_by"], running.entry()["status"]) == ("total", 504)
+
+
+def test_twenty_overlapping_requests_run_out_of_time(way: str) -> None:
+    path, tags = mute_family(), [new_tag() for _ in range(20)]
+    asked = [Ask(path, user, f"stubborn={tag}") for tag, user in zip(tags, ["alice", "bob"] * 10, strict=True)]
+    with serving(way, 15) as running, ThreadPoolExecutor(1) as pool:
+        answers = pool.submit(ask_all, running.socket, asked)
+        for tag in tags:
+            wait_started(tag)
+        assert all(alive(tag) for tag in tags), "all at once"
+        assert [answer.status for answer in answers.result()] == [504] * 20
+        assert [tag for tag in tags if alive(tag)] == []
+        assert [entry["killed_by"] for entry in running.entries()] == ["total"] * 20
 
 
 def test_twenty_overlapping_requests_end_each_on_its_own(ended_by: Selcgi) -> None:

@@ -11,11 +11,13 @@ import pytest
 from tests.enforcing import site
 from tests.enforcing.attempts import run_as
 from tests.enforcing.conftest import Claims
+from tests.enforcing.test_ending import CGROUP, delegate, take_back
 from tests.stack import Selcgi, wait_until
 
 pytestmark = pytest.mark.enforcing
 
 MARKER = Path("/tmp/it-ran")
+ALICE = site.context_of("alice")
 SCRIPT = f"#!/bin/sh\ntouch {MARKER}\nprintf 'Content-Type: text/plain\\n\\nran\\n'\n"
 
 
@@ -27,15 +29,14 @@ def mapped(context: str) -> Iterator[Selcgi]:
         yield running
 
 
-def refused(selcgi: Selcgi, script: Path, status: int) -> dict[str, Any]:
-    """Ask, and return the one line of the log; nothing ran."""
+def refused(selcgi: Selcgi, script: Path, status: int, context: str = ALICE) -> dict[str, Any]:
+    """Ask, and return the one line of the log, which names step, context, cause and cure; nothing ran."""
     MARKER.unlink(missing_ok=True)
     assert run_as(selcgi, script, "alice").status == status
     entry = selcgi.entry()
     assert len(selcgi.entries()) == 1
-    assert entry["exit"] == ""
-    assert entry["reason"]
-    assert entry["fix"]
+    assert (entry["exit"], entry["context"]) == ("", context)
+    assert all((entry["step"], entry["reason"], entry["fix"]))
     assert not MARKER.exists()
     return entry
 
@@ -52,7 +53,7 @@ def refused(selcgi: Selcgi, script: Path, status: int) -> dict[str, Any]:
 def test_a_context_that_cannot_be_used(context: str, step: str, words: str) -> None:
     script = site.script("marker.cgi", SCRIPT)
     with mapped(context) as selcgi:
-        entry = refused(selcgi, script, 500)
+        entry = refused(selcgi, script, 500, f"system_u:system_r:{context}")
         assert entry["step"] == step
         assert words in entry["reason"]
         assert "other.map:1" in selcgi.log().split("is ready")[0], "a doubt at the start names the rule"
@@ -61,7 +62,7 @@ def test_a_context_that_cannot_be_used(context: str, step: str, words: str) -> N
 def test_a_context_that_the_policy_does_not_let_selcgi_enter(avcs: Claims) -> None:
     script = site.script("marker.cgi", SCRIPT)
     with mapped("httpd_t:s0") as selcgi:
-        entry = refused(selcgi, script, 500)
+        entry = refused(selcgi, script, 500, "system_u:system_r:httpd_t:s0")
     assert entry["step"] == "exec"
     assert "selcgi_t -> httpd_t : process { transition }" in entry["reason"]
     avcs.expect("selcgi_t", "httpd_t", "process", "transition")
@@ -147,11 +148,12 @@ def test_a_domain_made_permissive_is_refused_while_it_is(selcgi: Selcgi) -> None
 
 LOST = '''#!/opt/selcgi/bin/python
 """A launcher in selcgi_t that does not set the exec context, or sets its own."""
-import contextlib, os, sys
+import contextlib, os, select, sys
 from pathlib import Path
 from selcgi.errors import SelcgiError
 from selcgi.launch.cold import Launcher
 from selcgi.plan import Limits, Plan
+from selcgi.system.cgroups import Leaves
 from selcgi.system.roots import open_roots
 from selcgi.system.scripts import open_script
 from selcgi.system.selinux import KernelLabels, open_labels
@@ -165,10 +167,11 @@ else:
     KernelLabels.exec_context = lambda self, context: real(self, own)
 located = open_script((os.fsencode(sys.argv[1]),), open_roots([Path("/srv/cgi")]), labels.file_label)
 plan = Plan(located.script, (located.script.path,), {}, own, Limits(), empty_body=True)
-running = Launcher(labels, None).launch(plan)
+launcher = Launcher(labels, Leaves(Path(sys.argv[3])) if len(sys.argv) > 3 else None)
 try:
-    while not running.confirmed:
-        os.read  # the guard tells by poll() what became of the launch
+    running = launcher.launch(plan)
+    while not running.confirmed:  # a guard tells later what became of the launch
+        select.select([running.wake], [], [])
         running.poll()
     print("LAUNCHED")
 except SelcgiError as error:
@@ -176,9 +179,22 @@ except SelcgiError as error:
 '''
 
 
+@pytest.fixture(params=["guard", "cgroup"])
+def way(request: pytest.FixtureRequest) -> Iterator[list[str]]:
+    """Where the script is spawned: in a guard, or in the worker itself, into a leaf; the words that say so."""
+    if request.param == "guard":
+        yield []
+        return
+    delegate()
+    yield [str(CGROUP / "worker-0")]
+    take_back()
+
+
 @pytest.mark.parametrize("left_out", ["nothing", "own"])
 @pytest.mark.parametrize("binary", [False, True])
-def test_a_launch_that_loses_its_exec_context_runs_nothing(avcs: Claims, left_out: str, binary: bool) -> None:
+def test_a_launch_that_loses_its_exec_context_runs_nothing(
+    avcs: Claims, way: list[str], left_out: str, binary: bool
+) -> None:
     """The policy alone refuses: selcgi_t may execute no script in its own domain."""
     program = site.write(Path("/opt/selcgi/bin/lost"), LOST, 0o755, "selcgi_exec_t:s0")
     script = site.script("marker.cgi", SCRIPT)
@@ -190,7 +206,8 @@ def test_a_launch_that_loses_its_exec_context_runs_nothing(avcs: Claims, left_ou
     MARKER.unlink(missing_ok=True)
     service = site.as_service()[:-1]
     python_path = [] if Path("/opt/tree").exists() else ["PYTHONPATH=/mnt/src"]
-    done = subprocess.run([*service, *python_path, str(program), str(script), left_out], capture_output=True, text=True)
+    line = [*service, *python_path, str(program), str(script), left_out, *way]
+    done = subprocess.run(line, capture_output=True, text=True)
     program.unlink()
     assert done.stdout.startswith("LaunchFailed exec "), done.stdout + done.stderr
     assert not MARKER.exists()
