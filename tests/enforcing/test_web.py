@@ -58,6 +58,22 @@ def test_a_peer_of_another_type_is_not_let_in(proven: Selcgi) -> None:
     assert "initrc_t" in proven.log()
 
 
+# What HAProxy asks for at its start and Debian's own policy does not give it: certificates, and more.
+NOISE = (("usr_t", "file", "read"), ("sysctl_vm_t", "dir", "search"), ("urandom_device_t", "chr_file", "read"))
+
+
+def test_haproxy_is_let_in_by_a_type_of_its_own(avcs: Claims) -> None:
+    path = site.script("report.cgi", REPORT)
+    with site.serving(identity=f"proof:{site.PROOF},peer-type=haproxy_t"), WebServer("haproxy") as web:
+        for user in ("alice", "bob"):
+            assert web.ask(path.name, user) == (200, f"{site.context_of(user)} {user} /{path.name} \n")
+        assert web.ask(path.name) == (200, f"{site.context_of('')}  /{path.name} \n")
+        assert web.ask(path.name, "carol")[0] == 403
+    for target, tclass, permission in NOISE:
+        if any(f":haproxy_t:s0 -> system_u:object_r:{target}:" in one for one in avcs.unclaimed):
+            avcs.expect("haproxy_t", target, tclass, permission)
+
+
 def test_git_clones_and_pushes_as_the_user_that_the_web_server_knows(
     proven: Selcgi, avcs: Claims, tmp_path: Path
 ) -> None:

@@ -1,4 +1,4 @@
-"""nginx or Apache in the guest, with the files of contrib/ in place, in httpd_t by its label.
+"""nginx, Apache or HAProxy in the guest, with the files of contrib/ in place, in its domain by its label.
 
 Decides only what contrib/ leaves to the administrator: accounts, and the proof on both sides. Used by the tests here
 and by tests/demo.
@@ -19,13 +19,22 @@ class WebServer:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.errors = Path("/var/log") / {"nginx": "nginx", "apache": "apache2"}[name] / "error.log"
+        self.errors = {
+            "nginx": Path("/var/log/nginx/error.log"),
+            "apache": Path("/var/log/apache2/error.log"),
+            "haproxy": Path("/dev/null"),  # it knows no other place than syslog
+        }[name]
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "WebServer":
-        line = _nginx() if self.name == "nginx" else _apache()
+        line = {"nginx": _nginx, "apache": _apache, "haproxy": _haproxy}[self.name]()
         self._process = subprocess.Popen(
-            line, cwd="/", env={"PATH": "/usr/sbin:/usr/bin"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            line,
+            cwd="/",
+            env={"PATH": "/usr/sbin:/usr/bin"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         wait_until(f"{self.name} on port 80", self._listens)
         return self
@@ -85,3 +94,12 @@ def _apache() -> list[str]:
         Path(folder).mkdir(parents=True, exist_ok=True)
     site.run("restorecon", "-RF", "/run/apache2", "/run/lock")
     return ["bash", "-c", ". /etc/apache2/envvars; exec apache2 -D FOREGROUND"]
+
+
+def _haproxy() -> list[str]:
+    path = Path("/etc/haproxy/haproxy.cfg")
+    text = (site.TREE / "contrib" / "haproxy" / "selcgi.cfg").read_text()
+    crypted = site.run("openssl", "passwd", "-5", site.PASSWORD).strip()
+    users = "\n".join(f"    user {name} password {crypted}" for name in ACCOUNTS)
+    site.write(path, text.replace("    user alice password $5$replace$this", users), 0o600)
+    return ["env", f"SELCGI_PROOF={site.make_proof()}", "haproxy", "-db", "-f", str(path)]

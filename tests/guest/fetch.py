@@ -17,8 +17,8 @@ KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 HOST_PROGRAMS = {"mmdebstrap": "mmdebstrap", "patchelf": "patchelf", "mkfs.ext4": "e2fsprogs", "dpkg-deb": "dpkg"}
 PACKAGES = (
     "selinux-policy-default,selinux-utils,policycoreutils,policycoreutils-python-utils,semodule-utils,python3,"
-    "python3-venv,python3-selinux,nginx-light,apache2,apache2-utils,perl,git,curl,procps,iproute2,mount,passwd,"
-    "util-linux,libc6-dev,systemd"
+    "python3-venv,python3-selinux,nginx-light,apache2,apache2-utils,haproxy,perl,git,curl,procps,iproute2,mount,"
+    "passwd,util-linux,libc6-dev,systemd"
 )
 COMPILERS = {"bookworm": "tcc", "trixie": "tcc", "forky": "gcc"}  # forky has no tcc, which is a tenth of gcc's size
 WHEELS = ("flup", "click", "uvloop", "pytest", "hypothesis", "setuptools", "wheel")
