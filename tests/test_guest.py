@@ -2,16 +2,22 @@
 
 import hashlib
 import os
+import runpy
+import signal
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.guest import audit, image, machine
 from tests.guest.fetch import GuestFailed
 from tests.guest.machine import Job, run
+from tests.stack import wait_until
 
 pytestmark = pytest.mark.guest
 
@@ -76,20 +82,77 @@ def test_a_denial_that_a_test_did_not_expect_fails_it() -> None:
     assert "denials that no test expected" in outcome.output
 
 
+def test_a_denial_fails_a_run_that_expects_none() -> None:
+    outcome = run(Job("runcon -t httpd_t true; true", no_denials=True))
+    assert (outcome.code, bool(outcome.denials)) == (1, True)
+    assert "denied, and nobody expected it: system_u:system_r:httpd_t:s0 -> " in outcome.output
+
+
+PANIC = "echo 1 > /proc/sys/kernel/sysrq; echo c > /proc/sysrq-trigger"
+HANG = "echo so far > /dev/console; sleep 600"
+
+
 def test_a_hang_is_a_failure_that_shows_the_console() -> None:
     with pytest.raises(GuestFailed, match=r"did not end within 6 s; its console:\n  \| "):
-        run(Job("echo so far > /dev/console; sleep 600", seconds=6))
+        run(Job(HANG, seconds=6))
 
 
 def test_a_panic_is_a_failure_that_shows_the_console() -> None:
-    with pytest.raises(GuestFailed, match="sysrq triggered crash"):
-        run(Job("echo 1 > /proc/sys/kernel/sysrq; echo c > /proc/sysrq-trigger"))
+    with pytest.raises(machine.KernelDied, match="sysrq triggered crash"):
+        run(Job(PANIC))
+
+
+@pytest.mark.parametrize(("command", "times"), [(HANG, 1), (PANIC, 2), ("exit 1", 1)])
+def test_only_a_dead_kernel_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str, times: int
+) -> None:
+    jobs: list[Job] = []
+
+    def counted(job: Job) -> machine.Outcome:
+        jobs.append(job)
+        return run(job)
+
+    monkeypatch.setattr(machine, "run", counted)
+    assert not bin_test()["boot"](Job(command, seconds=6))
+    assert len(jobs) == times
+    assert ("kernel died, 0 more tries" in capsys.readouterr().out) == (times > 1)
+
+
+def bin_test() -> dict[str, Any]:
+    """bin/test as a module."""
+    return runpy.run_path(str(image.TREE / "bin" / "test"))
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_a_run_that_is_killed_leaves_nothing(signum: signal.Signals) -> None:
+    folder = Path(tempfile.gettempdir())
+    words = [sys.executable, "-m", "tests.guest", "run", "echo it runs; sleep 600"]
+    environ = {**os.environ, "TMPDIR": str(folder), "PYTHONPATH": str(image.TREE)}
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"it runs\n"
+        process.send_signal(signum)
+    assert process.returncode == {signal.SIGTERM: 143}.get(signum, -signum)
+    wait_until("nothing is left", lambda: leftovers(folder) == [])
 
 
 def test_a_kernel_that_does_not_start_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "_MEMORY", "4M")
     with pytest.raises(GuestFailed, match="ended without an exit code"):
         run(Job("true"))
+
+
+@pytest.mark.parametrize("words", [["bin/demo"], ["bin/test", "--guest-shell"]])
+def test_a_program_that_is_told_to_end_leaves_nothing(words: list[str]) -> None:
+    folder = Path(tempfile.gettempdir())
+    environ, null = {**os.environ, "TMPDIR": str(folder)}, subprocess.DEVNULL
+    process = subprocess.Popen(
+        [sys.executable, *words], cwd=image.TREE, stdin=null, stdout=null, stderr=null, env=environ
+    )
+    wait_until("a guest", lambda: any(one.startswith("/proc/") for one in leftovers(folder)))
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 143
+    wait_until("nothing is left", lambda: leftovers(folder) == [])
 
 
 def test_two_runs_at_once_do_not_disturb_each_other_or_the_image() -> None:

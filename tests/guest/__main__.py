@@ -6,8 +6,10 @@ from collections import Counter
 
 from tests.guest import image, machine
 from tests.guest.fetch import GuestFailed
+from tests.guest.host import end_on_sigterm
 
 _SHOWN = 30  # different denials
+_SHELL = "exec bash --rcfile /usr/local/lib/guest/shellrc -i"
 
 
 def main() -> int:
@@ -20,7 +22,9 @@ def main() -> int:
     if values.what == "build":
         print(image.build(values.suite))
         return 0
-    job = machine.Job(" ".join(values.command), values.suite, values.seconds, shell=values.what == "shell", live=True)
+    shell = values.what == "shell"
+    command = _SHELL if shell else " ".join(values.command)
+    job = machine.Job(command, values.suite, values.seconds, shell=shell, live=True)
     outcome = machine.run(job)
     for text, count in Counter(map(str, outcome.denials)).most_common(_SHOWN):
         print(f"denied {count} times: {text}", file=sys.stderr)
@@ -28,6 +32,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    end_on_sigterm()
     try:
         sys.exit(main())
     except GuestFailed as error:

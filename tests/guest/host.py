@@ -2,12 +2,14 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from tests.guest.fetch import HOST_PROGRAMS, GuestFailed
 
@@ -30,14 +32,30 @@ def install_packages(packages: list[str]) -> None:
         raise GuestFailed(f"missing packages; as root on Debian, run: {' '.join(line)}")
     print(f"installing (no service is started): {' '.join(packages)}", file=sys.stderr, flush=True)
     with no_service_starts(), tempfile.TemporaryFile() as output:
-        environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        for words in (["apt-get", "update", "-q"], line):
-            done = subprocess.run(
-                words, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environ, check=False
-            )
-        if done.returncode != 0:
+        _apt_get(["apt-get", "update", "-q"], output)
+        if _apt_get(line, output) != 0:
             output.seek(0)
             raise GuestFailed(f"{' '.join(line)} failed:\n{output.read().decode(errors='replace')[-2000:]}")
+
+
+def _apt_get(words: list[str], output: IO[bytes]) -> int:
+    """Its exit code. If this program is told to end, so are apt-get and dpkg: not one of them goes on without
+    policy-rc.d."""
+    environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    process = subprocess.Popen(
+        words, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environ, start_new_session=True
+    )
+    try:
+        return process.wait()
+    except BaseException:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait()
+        raise
+
+
+def end_on_sigterm() -> None:
+    """SIGTERM becomes an exception, as Ctrl-C is one, so that what was begun is undone."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 @contextmanager

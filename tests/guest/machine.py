@@ -1,8 +1,8 @@
 """Boots a throwaway copy of an image and runs one command in it, in enforcing mode.
 
 Decides what a failed run is: no exit code came back, whatever the reason. The image is opened read-only beneath a
-copy-on-write file; that file, the results and the console live in a folder that goes with the run, as does every
-process: a session of its own, killed at the end, and by the kernel if this process dies (PR_SET_PDEATHSIG).
+copy-on-write file; that file, the results and the console live in a folder that goes with the run, even when this
+process is killed, as does every process: a session of its own, killed at the end, or by the kernel (PR_SET_PDEATHSIG).
 Called by the tests, bin/demo and bin/test.
 """
 
@@ -10,7 +10,6 @@ import contextlib
 import ctypes
 import fcntl
 import os
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -30,6 +29,10 @@ _PR_SET_PDEATHSIG = 1
 _NOT_NEEDED = ("systemd-udevd.service", "systemd-udev-trigger.service", "ldconfig.service", "apt-daily.timer")
 
 
+class KernelDied(GuestFailed):
+    """The guest's own kernel panicked or crashed: nothing is known about what ran in it."""
+
+
 @dataclass(frozen=True)
 class Job:
     """One run. `files` go to /mnt/out before it starts, by name; with `share_tree` the tree is at /mnt/src."""
@@ -41,8 +44,9 @@ class Job:
     share_tree: bool = True
     files: Mapping[str, bytes] = field(default_factory=dict)
     live: bool = False  # show the output while it comes
-    shell: bool = False  # give the user's terminal to a shell
+    shell: bool = False  # `command` gets the user's terminal, and all the time it wants
     systemd: bool = False  # as PID 1, for what only it can show; bookworm's is too old for mount-extra
+    no_denials: bool = False  # a single one makes the exit code 1
 
 
 @dataclass(frozen=True)
@@ -57,18 +61,22 @@ class Outcome:
 
 
 def run(job: Job) -> Outcome:
-    """Boot, run, power off. GuestFailed when the guest did not bring an exit code back in time."""
+    """Boot, run, power off. GuestFailed when the guest did not bring an exit code back in time, KernelDied when it
+    can't be blamed on what ran in it."""
     folder = image.build(job.suite)
     began = time.monotonic()
     with _run_folder() as work:
         out = _prepare(work, job)
-        output = _boot(folder, work, _words(job), job)
+        status, output = _boot(folder, work, _words(job), job)
         code = out / "code"
         if not code.exists():
-            raise GuestFailed(f"the guest ended without an exit code; its console:\n{_console(work)}\n{output[-2000:]}")
+            failure = KernelDied if status < 0 else GuestFailed  # a panic ends it by SIGABRT
+            raise failure(f"the guest ended without an exit code; its console:\n{_console(work)}\n{output[-2000:]}")
         files = {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()}
         denials = audit.denials(files["dmesg"].decode(errors="replace"))
-        return Outcome(int(code.read_text()), output, denials, files, time.monotonic() - began)
+        unexpected = denials if job.no_denials else ()
+        output += "".join(f"\ndenied, and nobody expected it: {one}" for one in unexpected)
+        return Outcome(int(code.read_text()) or len(unexpected[:1]), output, denials, files, time.monotonic() - began)
 
 
 def label(folder: Path) -> None:
@@ -114,8 +122,8 @@ def _prepare(work: Path, job: Job) -> Path:
     return out
 
 
-def _boot(folder: Path, work: Path, words: Mapping[str, str], job: Job) -> str:
-    """Run the kernel until it ends or the time is over. What the command printed."""
+def _boot(folder: Path, work: Path, words: Mapping[str, str], job: Job) -> tuple[int, str]:
+    """Run the kernel until it ends or the time is over. How it ended, below 0 by a signal; what the command printed."""
     line = [*_kernel(folder, work, words.get("JOB") == "label", job.shell), *_init(words, job)]
     with open(work / "console", "wb") as console, open(work / "output", "wb") as output, _processor() as number:
         process = subprocess.Popen(
@@ -136,7 +144,7 @@ def _boot(folder: Path, work: Path, words: Mapping[str, str], job: Job) -> str:
             ) from None
         finally:
             _end(process, job.shell)
-    return (work / "output").read_text(errors="replace")
+    return process.returncode, (work / "output").read_text(errors="replace")
 
 
 def _kernel(folder: Path, work: Path, writable: bool, shell: bool) -> list[str]:
@@ -183,11 +191,13 @@ def _memory_folder() -> str:
 
 @contextlib.contextmanager
 def _run_folder() -> Iterator[Path]:
+    """Removed at the end of a pipe that this process alone holds, so also when it is killed. The second try is for a
+    guest that dies of that too, but a moment later."""
     work = Path(tempfile.mkdtemp(prefix="selcgi-guest-"))
-    try:
+    words = ["sh", "-c", 'cat; rm -rf "$0" || { sleep 1; rm -rf "$0"; }', str(work)]
+    null = subprocess.DEVNULL
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=null, stderr=null, start_new_session=True):
         yield work
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -205,12 +215,14 @@ def _processor() -> Iterator[int]:
     yield processors[os.getpid() % len(processors)]
 
 
-def pytest_job(marks: str, selection: str, suite: str, seconds: float = 300.0, *, systemd: bool = False) -> Job:
+def pytest_job(marks: str, selection: str, suite: str, seconds: float = 300.0, *, systemd: bool = False,
+               no_denials: bool = False) -> Job:  # fmt: skip
     """A job that runs a pytest selection in the guest, with selcgi's own Python; results in junit.xml."""
     options = f"-p no:cacheprovider -m '{marks}' --junitxml=/mnt/out/junit.xml"
     # Hypothesis keeps its examples beside the tests, which are not writable there.
     environ = "HYPOTHESIS_STORAGE_DIRECTORY=/run/hypothesis"
-    return Job(f"cd /mnt/src && {environ} {PYTHON} -m pytest -q {options} {selection}", suite, seconds, systemd=systemd)
+    command = f"cd /mnt/src && {environ} {PYTHON} -m pytest -q {options} {selection}"
+    return Job(command, suite, seconds, systemd=systemd, no_denials=no_denials)
 
 
 def demo_job(words: str, suite: str, seconds: float, *, installed: bool, shell: bool) -> Job:

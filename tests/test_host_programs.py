@@ -1,0 +1,47 @@
+"""What bin/ installs on the user's machine: no service is started, and nothing is left when it is told to end."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.stack import TREE, wait_until
+
+# stands for an apt-get that hangs, and for the dpkg that it has started
+APT_GET = """#!/bin/sh
+sleep 600 &
+echo $! > "$0.pid"
+wait
+"""
+INSTALL = """
+import os, sys
+from pathlib import Path
+from tests.guest import host
+os.geteuid = lambda: 0
+host.POLICY = Path(sys.argv[1])
+host.end_on_sigterm()
+host.install_packages(["one"])
+"""
+
+
+def test_an_installation_that_is_told_to_end_leaves_no_policy_and_no_process(tmp_path: Path) -> None:
+    apt_get, policy, pid = (tmp_path / name for name in ("apt-get", "policy-rc.d", "apt-get.pid"))
+    apt_get.write_text(APT_GET)
+    apt_get.chmod(0o755)
+    environ = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": str(TREE)}
+    process = subprocess.Popen([sys.executable, "-c", INSTALL, str(policy)], env=environ)
+    wait_until("apt-get runs", lambda: pid.exists() and pid.read_text().strip())
+    assert policy.stat().st_mode & 0o777 == 0o755
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 143
+    assert not policy.exists()
+    wait_until("dpkg has ended", lambda: not runs(pid.read_text().strip()))
+
+
+def runs(pid: str) -> bool:
+    """A zombie has no command line."""
+    try:
+        return Path("/proc", pid, "cmdline").read_bytes() != b""
+    except FileNotFoundError:
+        return False
