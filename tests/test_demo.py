@@ -4,8 +4,9 @@ import dataclasses
 
 import pytest
 
+from tests.demo import ALL_ALLOWED
 from tests.demo.requests import ASKING, CELLS, PROBES, Row, cause
-from tests.demo.table import ALL_ALLOWED, PROMISED, judge, verdict
+from tests.demo.table import PROMISED, judge, verdict
 from tests.enforcing import site
 from tests.guest import audit
 

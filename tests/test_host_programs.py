@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.stack import TREE, wait_until
 
 # stands for an apt-get that hangs, and for the dpkg that it has started
@@ -37,6 +39,12 @@ def test_an_installation_that_is_told_to_end_leaves_no_policy_and_no_process(tmp
     assert process.wait(20) == 143
     assert not policy.exists()
     wait_until("dpkg has ended", lambda: not runs(pid.read_text().strip()))
+
+
+@pytest.mark.parametrize("program", ["bin/demo", "bin/test"])
+def test_a_fresh_machines_python_is_enough_to_begin(program: str) -> None:
+    done = subprocess.run([sys.executable, "-I", "-S", TREE / program, "--help"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def runs(pid: str) -> bool:

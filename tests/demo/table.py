@@ -2,12 +2,12 @@
 
 import re
 
+from tests.demo import ALL_ALLOWED
 from tests.demo.requests import ASKING, CELLS, PROBES, Row
 from tests.enforcing import site
 
 # what the policy and the mapping promise to somebody who has a rule
 PROMISED = {"own": "yes", "other": "no", "public": "yes", "write": "yes", "connect": "no", "signal": "no"}
-ALL_ALLOWED = "verdict: every access was allowed, whatever the mapping says"
 _HEADS = ("who", "script", "rule", "context the script saw", "status", *CELLS)
 
 
