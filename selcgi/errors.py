@@ -72,10 +72,11 @@ class IdentityNotProven(SelcgiError):
 
 
 class ScriptRefused(SelcgiError):
-    """The script leaves its root, or its owner, mode or kind is unsafe."""
+    """The script leaves its root, or its owner, mode or kind is unsafe. `script` is what was found, if anything was."""
 
     status = 403
     step = "script"
+    script = b""
 
 
 class ScriptNotFound(SelcgiError):

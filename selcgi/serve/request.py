@@ -123,9 +123,11 @@ def decide(site: Site, exchange: Exchange, request: Request) -> Decision:
     """Which script that is, and what the mapping says to it. Raises the refusal."""
     try:
         located = open_script(request.script_paths, site.roots, site.labels.file_label)
-    except (ScriptNotFound, ScriptRefused):
+    except (ScriptNotFound, ScriptRefused) as error:
         # Whom no rule lets in does not learn which scripts exist; of the others the log names rule and context.
-        _ask(site, request, request.script_paths[0], exchange.entry)
+        found = error.script if isinstance(error, ScriptRefused) else b""
+        exchange.entry.script = os.fsdecode(found)
+        _ask(site, request, found or request.script_paths[0], exchange.entry)
         raise
     try:
         exchange.entry.script = os.fsdecode(located.script.path)

@@ -85,8 +85,10 @@ def _locate(candidate: bytes, place: tuple[Root, bytes], roots: Roots, label_of:
                 named = candidate.removesuffix(found.rest)
                 return Located(_admit(found, root.owners, label_of), found.rest, root, named)
             place = _follow(found, roots)
-        except BaseException:
+        except BaseException as error:
             os.close(found.directory)
+            if isinstance(error, ScriptRefused):
+                error.script = found.path
             raise
         finally:
             os.close(found.entry)

@@ -149,10 +149,11 @@ def test_a_refused_script_is_logged_with_its_rule_and_whom_no_rule_lets_in_hears
 ) -> None:
     path = script_of(place)
     Path(path).chmod(0o777)
+    place.rules(f"alice user_webapp_t:s0:c1 script={path}")
     with serve("--cgroup=none") as selcgi:
-        assert ask(selcgi.socket, Ask(path, "alice")).status == 403
+        assert ask(selcgi.socket, Ask(f"{path}/info", "alice")).status == 403
         entry = selcgi.entry()
-        assert (entry["step"], entry["rule"]) == ("script", "site.map:1")
+        assert (entry["step"], entry["rule"], entry["script"]) == ("script", "site.map:1", path)
         assert "user_webapp_t" in entry["context"]
         assert entry["fix"] == f"chmod go-w {path}"
         assert ask(selcgi.socket, Ask(path, "carol")).status == 403
