@@ -273,10 +273,10 @@ async def _end(exchange: Exchange, seconds: float) -> None:
     """The rest of the body is read and thrown away first: a web server still sending it would never see the answer."""
     body = exchange.body
     body.discard()
-    if not body.ended and not exchange.aborted:
+    if not body.arrived and not exchange.aborted:
         exchange.flush()
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await exchange.input_until(lambda: body.ended, seconds)
+                await exchange.input_until(lambda: body.arrived, seconds)
     body.close()
     exchange.end(0)
