@@ -100,8 +100,9 @@ class Selcgi:
         return self.log_path.read_text(errors="replace")
 
     def entries(self) -> list[dict[str, Any]]:
-        """The line of each request, as fields."""
-        return [json.loads(line) for line in self.log().splitlines() if '"status": ' in line]
+        """The line of each request, as fields; not one that is just being written."""
+        whole = self.log().rpartition("\n")[0]
+        return [json.loads(line) for line in whole.splitlines() if '"status": ' in line]
 
     def entry(self, number: int = -1) -> dict[str, Any]:
         """One of them; waits for the first to be written."""

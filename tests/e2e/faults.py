@@ -54,6 +54,12 @@ def children(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
 
 
+def connections(selcgi: Selcgi) -> int:
+    """Those that selcgi has open at its socket: of /proc/net/unix, where a listening one has a flag."""
+    lines = (line.split() for line in Path("/proc/net/unix").read_text().splitlines())
+    return sum(fields[3] == "00000000" for fields in lines if fields[-1] == str(selcgi.socket))
+
+
 def open_files(pid: int) -> list[str]:
     """What each descriptor of a process leads to."""
     found = []
@@ -85,7 +91,9 @@ def leaving_nothing(selcgi: Selcgi, place: Place, way: str = "--cgroup=none", at
         assert [answer.text for answer in ask_all(selcgi.socket, [meet] * at_once)] == ["met\n"] * at_once
         for mark in place.marks.glob("met.*"):
             mark.unlink()
-        wait_until("their ends", lambda: len(selcgi.entries()) == at_once and not children(worker))
+        wait_until(
+            "their ends", lambda: len(selcgi.entries()) == at_once and not (children(worker) or connections(selcgi))
+        )
         before = Traces(worker, place, way)
         yield worker
         try:

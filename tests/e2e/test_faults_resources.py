@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import Place, Serve, cgroup2
-from tests.e2e.faults import HELLO, last_entry, leaving_nothing, open_files, outcome
+from tests.e2e.faults import HELLO, connections, last_entry, leaving_nothing, outcome
 from tests.e2e.test_ending import begin
 from tests.e2e.test_service import until_end
 from tests.stack import PROGRAM, Ask, Selcgi, ask, wait_until
@@ -54,9 +54,8 @@ def test_descriptors_for_a_part_of_a_request(serve: Serve, place: Place, way: st
     asked = Ask(path, "alice", body=bytes(200_000), params={"CONTENT_LENGTH": ""})
     entries = []
     with leaving_nothing(selcgi, place, way) as worker:
-        idle = len(open_files(worker))
         for more in range(1, ENOUGH):
-            wait_until("the last connection's end", lambda: len(open_files(worker)) <= idle)
+            wait_until("the last connection's end", lambda: not connections(selcgi))
             count = len(selcgi.entries())
             with limited(worker, resource.RLIMIT_NOFILE, room_for(worker, more)):
                 answer = ask(selcgi.socket, asked)
@@ -72,7 +71,7 @@ def test_no_descriptor_for_a_connection(serve: Serve, place: Place, way: str) ->
     """It waits in the socket's backlog."""
     selcgi, path = serve(way), place.script("hello.cgi", HELLO)
     with leaving_nothing(selcgi, place, way) as worker:
-        with limited(worker, resource.RLIMIT_NOFILE, room_for(worker, 0)):
+        with limited(worker, resource.RLIMIT_NOFILE, 0):
             sock = begin(selcgi, Ask(path, "alice"))
             wait_until("the line", lambda: "cannot accept" in selcgi.log())
             assert "Too many open files; raise LimitNOFILE=, or lower --concurrent, trying again" in selcgi.log()
