@@ -233,6 +233,7 @@ def demo_job(words: str, suite: str, seconds: float, *, installed: bool, shell: 
         mkdir /opt/tree && tar -x -C /opt/tree -f /mnt/out/tree.tar && cd /opt/tree
         /opt/selcgi/bin/pip install -q --no-index --find-links=/opt/wheels --no-build-isolation /opt/tree
         mv selcgi selcgi-is-installed
+        rm /opt/selcgi/lib/python*/site-packages/tree.pth
         restorecon -RF /opt
         {PYTHON} -m tests.demo {words}"""
     return Job(command, suite, seconds, share_tree=False, files={"tree.tar": tree()}, live=True, shell=shell)
