@@ -38,12 +38,22 @@ def new_tag() -> str:
 
 
 def alive(tag: str) -> list[int]:
-    """Pids of the family's sleepers; a zombie has no command line."""
-    found = []
+    """Pids of the family's sleepers."""
+    return [pid for pid, line in command_lines().items() if f"1000.{tag}".encode() in line]
+
+
+def all_started(tags: list[str]) -> bool:
+    """One look that sees every one of these families complete."""
+    lines = command_lines().values()
+    return all(sum(f"1000.{tag}".encode() in line for line in lines) >= MEMBERS for tag in tags)
+
+
+def command_lines() -> dict[int, bytes]:
+    """Pid -> command line of all processes; a zombie has none."""
+    found = {}
     for place in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            if f"1000.{tag}".encode() in place.read_bytes():
-                found.append(int(place.parent.name))
+            found[int(place.parent.name)] = place.read_bytes()
         except OSError:
             continue
     return found

@@ -25,12 +25,12 @@ PROGRAM = (sys.executable, str(TREE / "bin" / "selcgi"))
 PATIENCE = 20.0  # seconds until something that must happen counts as not happening
 
 
-def wait_until(what: str, condition: Any, seconds: float = PATIENCE) -> None:
-    """Until `condition()` is true; an AssertionError that names `what` otherwise."""
+def wait_until(what: str, condition: Any, seconds: float = PATIENCE, pause: float = 0.01) -> None:
+    """Until `condition()` is true; an AssertionError that names `what` otherwise. `pause` is for a costly one."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, f"{what}: not within {seconds} s"
-        time.sleep(0.01)
+        time.sleep(pause)
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ import pytest
 
 from tests.e2e.test_ending import begin
 from tests.enforcing import site
-from tests.family import MEMBERS, SOURCE, alive, new_tag, wait_dead, wait_started
-from tests.stack import Ask, Selcgi, ask, ask_all
+from tests.family import MEMBERS, SOURCE, alive, all_started, new_tag, wait_dead, wait_started
+from tests.stack import Ask, Selcgi, ask, ask_all, wait_until
 
 pytestmark = pytest.mark.enforcing
 
@@ -103,11 +103,9 @@ def test_it_runs_out_of_time_before_it_has_answered(way: str) -> None:
 def test_twenty_overlapping_requests_run_out_of_time(way: str) -> None:
     path, tags = mute_family(), [new_tag() for _ in range(20)]
     asked = [Ask(path, user, f"stubborn={tag}") for tag, user in zip(tags, ["alice", "bob"] * 10, strict=True)]
-    with serving(way, 15) as running, ThreadPoolExecutor(1) as pool:
+    with serving(way, 30) as running, ThreadPoolExecutor(1) as pool:
         answers = pool.submit(ask_all, running.socket, asked)
-        for tag in tags:
-            wait_started(tag)
-        assert all(alive(tag) for tag in tags), "all at once"
+        wait_until("all twenty at once", lambda: all_started(tags), 30, pause=0.5)
         assert [answer.status for answer in answers.result()] == [504] * 20
         assert [tag for tag in tags if alive(tag)] == []
         assert [entry["killed_by"] for entry in running.entries()] == ["total"] * 20
