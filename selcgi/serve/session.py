@@ -118,7 +118,7 @@ class Session:
         """Close as soon as the requests in progress are answered. One that is on its way is no request in progress yet,
         but is answered too: the first of a connection, or what is half here."""
         self._closing = True
-        if self._answered and not self._connection.incomplete:
+        if self._answered:
             self._finish()
 
     def close(self, why: str = "the client left") -> None:
@@ -232,7 +232,9 @@ class Session:
 
     def _finish(self) -> None:
         """Half-close once everything is answered and sent, then wait for the peer to do the same."""
-        if not self._closing or not self.idle or self._lingering or self._sock.fileno() < 0:
+        if not self._closing or self._lingering or self._sock.fileno() < 0:
+            return
+        if not self.idle or self._connection.incomplete:
             return
         self._lingering, self._since = True, self._owner.loop.time()
         try:

@@ -28,8 +28,10 @@ def locked(path: Path) -> Iterator[None]:
         raise StartRefused(f"{lock} can't be opened: {error.strerror}", "remove it") from None
     try:
         _hold(lock, descriptor)
-        yield
-        lock.unlink(missing_ok=True)
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
     finally:
         os.close(descriptor)
 

@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import pytest
 
+from selcgi.serve.exchange import Beginning
 from selcgi.serve.stderr import StderrLog
 
 
@@ -12,7 +13,8 @@ def logged(caplog: pytest.LogCaptureFixture, *pieces: bytes, most_bytes: int = 1
     """The lines of the log; every byte that counts has gone to the web server, too."""
     caplog.set_level("INFO", "selcgi")
     sent: list[bytes] = []
-    log = StderrLog(cast(Any, SimpleNamespace(write_stderr=sent.append)), "id", most_bytes, most_lines)
+    exchange = cast(Any, SimpleNamespace(write_stderr=sent.append, stderr=Beginning()))
+    log = StderrLog(exchange, "id", most_bytes, most_lines)
     for piece in pieces:
         log.feed(piece)
     log.close()
