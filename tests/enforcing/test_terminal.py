@@ -141,8 +141,9 @@ def test_anybody_else_is_told_why_not(avcs: Claims, user: str) -> None:
 
 def test_an_administrator_checks_the_web_server_from_another_domain_than_selcgis(avcs: Claims) -> None:
     """Which may connect nowhere, and that stays so."""
-    options = ("--cgroup=none", f"--control={site.RUNTIME}/control.sock")
-    check = f"check-front --auth alice:{site.PASSWORD} http://127.0.0.1/cgi-bin/context.cgi"
+    control = f"--control={site.RUNTIME}/control.sock"
+    options = ("--cgroup=none", control)
+    check = f"check-front {control} --auth alice:{site.PASSWORD} http://127.0.0.1/cgi-bin/context.cgi"
     with site.serving(*options, identity=f"proof:{site.PROOF},peer-type=httpd_t"), WebServer("nginx"):
         code, shown = at_terminal(UNCONFINED, f"/opt/selcgi/bin/python -m selcgi {check}")
         assert (code, "forged" in shown) == (0, False), shown
