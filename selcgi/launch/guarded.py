@@ -54,12 +54,15 @@ class Guards:
         return status == 0
 
     def end_orphans(self) -> int:
-        """A pass of SIGKILL over what killed guards have left: a pidfd of one that is there yet, -1 when none is."""
-        kill_children(spare=self._pids)
-        for pid in self._orphans():
-            reap(pid)
-        left = self._orphans()
-        return os.pidfd_open(left[0]) if left else -1
+        """Passes of SIGKILL over what killed guards have left: a pidfd of one that is about to end, -1 when none is
+        there. What the last of its parents leaves us only as it ends takes another pass: nobody has killed it yet."""
+        while orphans := self._orphans():
+            kill_children(spare=self._pids)
+            for pid in orphans:
+                reap(pid)
+            if ending := set(orphans).intersection(self._orphans()):
+                return os.pidfd_open(ending.pop())
+        return -1
 
     def _orphans(self) -> list[int]:
         return [pid for pid in children() if pid not in self._pids]
