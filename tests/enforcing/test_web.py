@@ -71,8 +71,8 @@ def test_haproxy_is_let_in_by_a_type_of_its_own(avcs: Claims) -> None:
         site.chcon(program, "httpd_exec_t:s0")
     with site.serving(identity=f"proof:{site.PROOF},peer-type={domain}"), WebServer("haproxy") as web:
         for user in ("alice", "bob"):
-            assert web.ask(path.name, user) == (200, f"{site.context_of(user)} {user} /{path.name} \n")
-        assert web.ask(path.name) == (200, f"{site.context_of('')}  /{path.name} \n")
+            assert web.ask(path.name, user) == (200, f"{site.context_of(user)} {user} /cgi-bin/{path.name} \n")
+        assert web.ask(path.name) == (200, f"{site.context_of('')}  /open/{path.name} \n")
         assert web.ask(path.name, "carol")[0] == 403
     for target, tclass, permission in NOISE:
         if any(f":{domain}:s0 -> system_u:object_r:{target}:" in one for one in avcs.unclaimed):
