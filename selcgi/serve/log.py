@@ -30,6 +30,7 @@ class Lines(logging.Formatter):
 
     def __init__(self, as_json: bool, journal: bool = False) -> None:
         super().__init__()
+        self.note = ""  # "off" or "permissive-ok": the protection that this run does not have, for every line
         self._as_json = as_json
         self._journal = journal
 
@@ -38,11 +39,13 @@ class Lines(logging.Formatter):
         return f"<{_PRIORITY.get(record.levelno, 6)}>{text}" if self._journal else text
 
     def _text(self, record: logging.LogRecord) -> str:
-        return f"{record.levelname} {self._message(record)}"
+        note = f" selinux={self.note}" if self.note and "selinux" not in getattr(record, "fields", {}) else ""
+        return f"{record.levelname} {self._message(record)}{note}"
 
     def _json(self, record: logging.LogRecord) -> str:
         fields: dict[str, Any] = getattr(record, "fields", None) or {"message": self._message(record)}
-        return json.dumps({"time": utc(record.created), "level": record.levelname.lower()} | fields)
+        shared = {"time": utc(record.created), "level": record.levelname.lower()}
+        return json.dumps(shared | fields | ({"selinux": self.note} if self.note else {}))
 
     def _message(self, record: logging.LogRecord) -> str:
         """A traceback, which only a bug brings, stays on the line."""
@@ -120,6 +123,13 @@ def set_up(settings: Settings) -> None:
     root = logging.getLogger()
     root.addHandler(handler)
     root.setLevel(settings.log_level.upper())
+
+
+def mark(note: str) -> None:
+    """From now on every line of this process, and of those that it forks, says what selcgi goes without."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler.formatter, Lines):
+            handler.formatter.note = note
 
 
 def reopen() -> None:

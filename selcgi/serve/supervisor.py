@@ -50,6 +50,7 @@ class Supervisor:
         """StartRefused or MappingError when selcgi could not keep its promise. `held` gives back what it opens."""
         self._settings = settings
         self._labels = open_labels(settings.selinux)
+        log.mark(self._labels.note.removeprefix("selinux="))
         self._site = self._open()
         self._listeners = tuple(self._listen(held))
         self._control = open_control(settings)
@@ -91,8 +92,8 @@ class Supervisor:
     def _description(self) -> str:
         where = " ".join(one.address for one in self._settings.listeners)
         ended_by = "guard processes" if self._tree is None else f"cgroup {self._tree.path}"
-        selinux = self._labels.note or f"selinux as {self._labels.own}"
-        return f"{self._count} workers at {where}, {selinux}, requests are ended by {ended_by}"
+        selinux = "" if self._labels.own is None else f"selinux as {self._labels.own}, "
+        return f"{self._count} workers at {where}, {selinux}requests are ended by {ended_by}"
 
     def _open(self) -> Site:
         site = open_site(self._settings, self._labels, Entry.write)

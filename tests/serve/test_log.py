@@ -55,6 +55,16 @@ def test_the_journal_learns_the_level() -> None:
     assert log.Lines(as_json=False, journal=True).format(record("text")) == "<4>WARNING text"
 
 
+@pytest.mark.parametrize("as_json", [False, True])
+def test_every_line_says_once_what_selcgi_goes_without(as_json: bool) -> None:
+    lines = log.Lines(as_json)
+    lines.note = "off"
+    for one in (record("reload refused"), record("x", fields={"id": "abc", "stderr": "x"})):
+        assert lines.format(one).count('"selinux": "off"' if as_json else " selinux=off") == 1
+    entry = Entry(id="abc", selinux="off")
+    assert lines.format(record(str(entry), fields=entry.fields())).count("selinux") == 1
+
+
 def test_a_rotated_file_is_let_go_of(tmp_path: Path) -> None:
     path = tmp_path / "log"
     log.set_up(Settings(log_file=path))
