@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import select
 import signal
 import socket
@@ -108,6 +109,20 @@ def test_a_hangup_is_the_supervisors_alone(serve: Serve, place: Place) -> None:
         (place.marks / "go").touch()
         assert b"whole" in rest(sock)
         assert selcgi.workers() == before
+
+
+def kill_worker(selcgi: Selcgi, deaths: int) -> None:
+    """The one there is, as the death of that number, and wait for the line about it."""
+    wait_until("a worker", selcgi.workers)
+    os.kill(selcgi.workers()[0], signal.SIGKILL)
+    wait_until("its line", lambda: selcgi.log().count("killed by signal 9") == deaths)
+
+
+def test_a_worker_that_keeps_dying_is_replaced_later_and_later(serve: Serve) -> None:
+    with serve() as selcgi:
+        for deaths in range(1, 4):
+            kill_worker(selcgi, deaths)
+        assert re.findall(r"replaced in ([0-9.]+) s", selcgi.log()) == ["0.1", "0.2", "0.4"]
 
 
 def test_a_body_that_flows_is_not_idle(serve: Serve, place: Place) -> None:
