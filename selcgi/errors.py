@@ -6,6 +6,7 @@ format pages, log, or carry secrets: `reason` and `fix` go to the log, the clien
 """
 
 import errno
+import os
 
 USED_UP = {
     errno.EMFILE: "raise LimitNOFILE=, or lower --concurrent",
@@ -178,6 +179,12 @@ def launch_failed(step: str, what: str, error: OSError, fix: str = "") -> Launch
     """`what` failed with `error`; if something is used up, that is the cause, and has a fix of its own."""
     reason, used_up = f"{what}: {error.strerror or error}", USED_UP.get(error.errno or 0)
     return LaunchStarved(step, reason, used_up) if used_up else LaunchFailed(step, reason, fix)
+
+
+def refused_by_kernel(error: OSError | MemoryError, otherwise: str) -> str:
+    """In a sentence, with what to do: the limit to raise, or `otherwise`."""
+    number = error.errno if isinstance(error, OSError) else errno.ENOMEM
+    return f"{os.strerror(number or errno.EIO)}; {USED_UP.get(number or 0, otherwise)}"
 
 
 def unexpected(error: Exception, where: str) -> SelcgiError:

@@ -13,6 +13,7 @@ from selcgi.plan import Limits
 
 KIB = 1024
 MIB = 1024 * KIB
+ONE_USER = 0.75  # of all places, of a queue, of a spool: the most that one user has when nothing else is said
 UMASK = 0o027  # of selcgi, and so of every script
 
 SelinuxMode = Literal["required", "permissive-ok", "off"]

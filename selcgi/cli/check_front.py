@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from selcgi.cli.options import FILE
+from selcgi.cli.terminal import plain
 from selcgi.diagnose.control import CONTROL
 from selcgi.diagnose.finding import Finding
 from selcgi.diagnose.front import check
@@ -55,7 +56,7 @@ def check_front(auth: Account | None, control: Path, insecure: bool, as_json: bo
     found: list[Finding] = []
     for finding in check(front):
         if not found and not as_json:
-            click.echo(click.style(_plain(front.software or "a web server without SERVER_SOFTWARE"), bold=True))
+            click.echo(click.style(plain(front.software or "a web server without SERVER_SOFTWARE"), bold=True))
         found.append(finding)
         if not as_json:
             _show(finding)
@@ -79,11 +80,6 @@ def _target(url: str, verified: bool) -> Target:
 
 def _show(finding: Finding) -> None:
     verdict = click.style(f"{finding.verdict:<8}", fg=_COLOURS[finding.verdict], bold=finding.verdict == "forged")
-    click.echo(f"{verdict}{finding.question:<30}{_plain(finding.answer)}")
+    click.echo(f"{verdict}{finding.question:<30}{plain(finding.answer)}")
     if finding.add:
-        click.echo(f"{'':<8}{'add':<30}{_plain(finding.add)}")
-
-
-def _plain(text: str) -> str:
-    """What a web server sends; a terminal must not act on it."""
-    return "".join(one if one.isprintable() else "?" for one in text)
+        click.echo(f"{'':<8}{'add':<30}{plain(finding.add)}")

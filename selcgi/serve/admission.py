@@ -14,10 +14,9 @@ from contextlib import contextmanager
 from selcgi.errors import ClientGone, Overloaded, SelcgiError
 from selcgi.serve.board import Board, Count, Identity
 from selcgi.serve.exchange import Exchange
-from selcgi.settings import Settings
+from selcgi.settings import ONE_USER, Settings
 
 _POLL_SECONDS = 0.02  # for a place that another worker has given back
-_GREEDY = 0.75  # of all places, and of the queue, that one identity may have when nothing else is said
 
 Turn = asyncio.Future[None]
 
@@ -35,7 +34,7 @@ class Admission:
 
     async def enter(self, who: Identity, most: int | None, exchange: Exchange) -> None:
         """Until the request may start. Overloaded when it may not, ClientGone when it need not any more."""
-        most = most or self._settings.user_requests or max(1, int(_GREEDY * self._settings.concurrent_requests))
+        most = most or self._settings.user_requests or max(1, int(ONE_USER * self._settings.concurrent_requests))
         self._hand_out()  # a place that another worker has given back is not for who comes now
         if not self._claim(who, most):
             await self._wait(who, most, exchange)
@@ -91,7 +90,7 @@ class Admission:
         line = self._lines.get(who, ())
         if waiting >= length:
             raise Overloaded(f"{waiting} requests wait already", _MORE, limit="queue")
-        if len(line) >= max(1, int(_GREEDY * length)):
+        if len(line) >= max(1, int(ONE_USER * length)):
             raise Overloaded(f"{len(line)} requests of this user wait already", _MORE, limit="user-queue")
         self._lines.setdefault(who, deque()).append(entry)
         self._page.counts[Count.WAITING] += 1

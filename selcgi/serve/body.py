@@ -11,9 +11,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from selcgi.errors import BadRequest, BodyTooLarge, Overloaded, SelcgiError
-from selcgi.settings import Settings
+from selcgi.settings import ONE_USER, Settings
 
-_GREEDY = 0.75  # of the space that one user may have
 PIECE = 65536  # bytes read at a time: the capacity of a pipe (pipe(7))
 
 
@@ -46,7 +45,7 @@ class SpoolSpace:
             del self.of[user]
 
     def _check(self, size: int, user: str | None) -> None:
-        most = int(_GREEDY * self.limit)
+        most = int(ONE_USER * self.limit)
         if user is not None and self.of[user] + size > most:
             raise _full("bodies of this user hold", self.of[user], most)
 

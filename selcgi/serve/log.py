@@ -64,7 +64,7 @@ class LineHandler(logging.Handler):
         self._descriptor = descriptor
         self._path = path
         self._torn = False  # the disk took a part of the last line
-        self._may_block = not stat.S_ISREG(os.fstat(descriptor).st_mode)
+        self._room = _poll(descriptor)
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -79,6 +79,7 @@ class LineHandler(logging.Handler):
         """Take the file that has the name now. OSError: the old one is kept."""
         if self._path is not None:
             old, self._descriptor = self._descriptor, _open(self._path)
+            self._room = _poll(self._descriptor)
             os.close(old)
 
     def close(self) -> None:
@@ -96,13 +97,20 @@ class LineHandler(logging.Handler):
 
     def _piece(self, data: bytes) -> bytes:
         """What is taken without blocking: a pipe that polls as writable has room for PIPE_BUF bytes (pipe(7))."""
-        if not self._may_block:
+        if self._room is None:
             return data
-        ready = select.poll()
-        ready.register(self._descriptor, select.POLLOUT)
-        if not ready.poll(0 if self.lost else _PATIENCE_MS):
+        if not self._room.poll(0 if self.lost else _PATIENCE_MS):
             raise BlockingIOError
         return data[: select.PIPE_BUF]
+
+
+def _poll(descriptor: int) -> "select.poll | None":
+    """None for a file, which never blocks."""
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return None
+    room = select.poll()
+    room.register(descriptor, select.POLLOUT)
+    return room
 
 
 def _loss(lines: int) -> logging.LogRecord:

@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from selcgi import VERSION
-from selcgi.errors import USED_UP, SelcgiError, StartRefused
+from selcgi.errors import SelcgiError, StartRefused, refused_by_kernel
 from selcgi.launch.cold import Launcher
 from selcgi.serve import log
 from selcgi.serve.accesslog import Entry
@@ -128,8 +128,8 @@ class Supervisor:
                     self._fork(number, work)
         except OSError as error:
             self._pause_for(0.0)
-            limit = USED_UP.get(error.errno or 0, "see the kernel's log")
-            LOG.error("cannot start a process: %s; %s; tried again in %g s", error.strerror, limit, self._pause)
+            why = refused_by_kernel(error, "see the kernel's log")
+            LOG.error("cannot start a process: %s; tried again in %g s", why, self._pause)
         if not self._missing():
             self._retire_old()
 

@@ -6,7 +6,6 @@ Must not read the mapping file or its own command line: the Site came with the f
 """
 
 import asyncio
-import errno
 import gc
 import logging
 import os
@@ -17,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
-from selcgi.errors import USED_UP, Overloaded, SelcgiError, unexpected
+from selcgi.errors import Overloaded, SelcgiError, refused_by_kernel, unexpected
 from selcgi.serve import log
 from selcgi.serve.body import Body, SpoolSpace
 from selcgi.serve.exchange import Exchange
@@ -85,7 +84,8 @@ class Worker:
         if not self._cutting_off:
             self._cutting_off = True
             self.loop.call_later(self.settings.drain_seconds, self._cut_off)
-            for listener in () if self._draining else self._listeners:
+        if not self._draining:
+            for listener in self._listeners:
                 self._accept_rest(listener)
         self.retire()
 
@@ -124,7 +124,7 @@ class Worker:
         try:
             session = Session(self, sock, listener)
         except OSError as error:  # the kernel watches no more descriptors for this user
-            LOG.error("connection closed listener=%s: %s", listener.address, _why(error))
+            LOG.error("connection closed listener=%s: %s", listener.address, refused_by_kernel(error, "see the socket"))
             sock.close()
             return
         if sock.fileno() >= 0:
@@ -207,7 +207,7 @@ class Worker:
                 else:
                     self.poller.remove_reader(listener.sock.fileno())
         except OSError as error:
-            LOG.error("cannot listen: %s, trying again", _why(error))
+            LOG.error("cannot listen: %s, trying again", refused_by_kernel(error, "see the socket"))
             self._accept_later()
 
     def _accept(self, listener: Listener) -> bool:
@@ -217,7 +217,8 @@ class Worker:
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
             return False
         except (OSError, MemoryError) as error:
-            LOG.error("cannot accept listener=%s: %s, trying again", listener.settings.address, _why(error))
+            why = refused_by_kernel(error, "see the socket")
+            LOG.error("cannot accept listener=%s: %s, trying again", listener.settings.address, why)
             self._accept_later()
             return False
         self.adopt(sock, listener.settings)
@@ -233,12 +234,6 @@ class Worker:
             now = self.loop.time()
             for session in list(self._sessions):
                 session.sweep(now)
-
-
-def _why(error: OSError | MemoryError) -> str:
-    """In a sentence, with what to do."""
-    number = error.errno if isinstance(error, OSError) else errno.ENOMEM
-    return f"{os.strerror(number or errno.EIO)}; {USED_UP.get(number or 0, 'see the socket')}"
 
 
 def run_loop(make: Callable[[], Coroutine[Any, Any, Result]]) -> Result:

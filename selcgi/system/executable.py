@@ -15,7 +15,7 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from selcgi.errors import ScriptRefused
-from selcgi.system.mapfile import WRITABLE, objection, shown
+from selcgi.system.mapfile import folder_objection, objection, shown
 
 LabelOf = Callable[[int], str]  # of a descriptor, O_PATH or not; empty when there is none or it can't be read
 Refusal = tuple[str, str]  # reason and fix
@@ -79,8 +79,7 @@ def _walk(path: bytes, owners: frozenset[int], second: int) -> bytes:  # noqa: A
         name = ahead.pop()
         if name in (b"", b"."):
             continue
-        # In a sticky folder nobody can exchange an entry of another: unlink(2), EPERM.
-        if bad := objection(status, at or b"/", owners, 0 if status.st_mode & stat.S_ISVTX else WRITABLE):
+        if bad := folder_objection(status, at or b"/", owners):
             raise ScriptRefused(*bad)
         here = at.rpartition(b"/")[0] if name == b".." else at + b"/" + name
         found = os.lstat(here or b"/")

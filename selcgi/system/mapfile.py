@@ -97,9 +97,13 @@ def check_folders(path: Path, owners: frozenset[int]) -> None:
             raise StartRefused(f"{folder} can't be looked at: {error.strerror}", f"is {path} right?") from None
         if stat.S_ISLNK(status.st_mode):
             raise StartRefused(f"{folder}, on the way to {path}, is a link", f"write {os.path.realpath(path)}")
-        forbidden = 0 if status.st_mode & stat.S_ISVTX else WRITABLE
-        if found := objection(status, bytes(folder), owners, forbidden):
+        if found := folder_objection(status, bytes(folder), owners):
             raise StartRefused(*found)
+
+
+def folder_objection(status: os.stat_result, path: bytes, owners: frozenset[int]) -> tuple[str, str] | None:
+    """As objection(), for a folder on the way: a sticky one passes."""
+    return objection(status, path, owners, 0 if status.st_mode & stat.S_ISVTX else WRITABLE)
 
 
 def objection(
