@@ -175,6 +175,12 @@ class StartRefused(SelcgiError):
     step = "start"
 
 
+class PolicyUnreadable(SelcgiError):
+    """The SELinux policy gives no answers, to this program or on this system."""
+
+    step = "policy"
+
+
 def launch_failed(step: str, what: str, error: OSError, fix: str = "") -> LaunchFailed:
     """`what` failed with `error`; if something is used up, that is the cause, and has a fix of its own."""
     reason, used_up = f"{what}: {error.strerror or error}", USED_UP.get(error.errno or 0)

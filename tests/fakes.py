@@ -1,19 +1,20 @@
-"""FakeLabels: SELinux in memory, held to the kernel's behaviour by tests/system/test_labels_contract.py.
+"""SELinux in memory: FakeLabels and FakePolicy, each held to the kernel's behaviour by its contract in tests/system.
 
-It knows a handful of types and categories, and what was set as the exec context when a process was started. It must
-not be kinder than the kernel. Used by tests of launch/ and serve/ on machines without SELinux.
+They know a handful of types and categories; FakeLabels also what was set as the exec context when a process was
+started. They must not be kinder than the kernel. Used by tests on machines without SELinux.
 """
 
 import os
 import re
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from selcgi.context import Context, ContextSpec
 from selcgi.errors import ContextLost, LaunchFailed
 from selcgi.plan import Script
+from selcgi.system.policy import Vector
 
 OWN = Context("system_u", "system_r", "selcgi_t", "s0")
 TYPES = frozenset({"selcgi_t", "user_webapp_t", "staff_webapp_t", "anon_webapp_t"})
@@ -80,3 +81,61 @@ def _canonical(wanted: str) -> str:
     if numbers and numbers[-1] > _HIGHEST_CATEGORY:
         raise LaunchFailed("context", f"the range {wanted} is invalid")
     return f"{level}:{','.join(f'c{number}' for number in numbers)}" if numbers else level
+
+
+Rule = tuple[str, str, str]  # the types of source and target, the class
+
+
+class FakePolicy:
+    """Allow rules by type, with the MCS constraint on files. `roles` are those that a process may have."""
+
+    def __init__(
+        self,
+        allowed: Mapping[Rule, Iterable[str]],
+        silent: Mapping[Rule, Iterable[str]] | None = None,
+        types: Iterable[str] = (),
+        permissive: Iterable[str] = (),
+        transitions: Mapping[Rule, str] | None = None,
+    ) -> None:
+        self.allowed = {rule: frozenset(names) for rule, names in allowed.items()}
+        self.silent = {rule: frozenset(names) for rule, names in (silent or {}).items()}
+        self.types = {*types, *TYPES, *(name for rule in self.allowed for name in rule[:2])}
+        self.permissive = frozenset(permissive)
+        self.transitions = dict(transitions or {})
+        self.load = 1
+
+    def vector(self, source: str, target: str, classname: str) -> Vector:
+        classes = {rule[2] for rule in self.allowed}
+        if classname not in classes or not self.canonical(source) or not self.canonical(target):
+            return Vector(source, target, classname, known=False)
+        acting, other = Context.parse(source), Context.parse(target)
+        rule = (acting.domain, other.domain, classname)
+        allowed = self.allowed.get(rule, frozenset())
+        if classname in ("file", "dir") and not _categories(other.range) <= _categories(acting.range):
+            allowed = frozenset()
+        silent = self.silent.get(rule, frozenset()) - allowed
+        return Vector(source, target, classname, allowed, silent, acting.domain in self.permissive)
+
+    def canonical(self, context: str) -> str | None:
+        try:
+            wanted = Context.parse(context)
+            known = wanted.user == OWN.user and wanted.role in (OWN.role, "object_r") and wanted.domain in self.types
+            return str(Context(wanted.user, wanted.role, wanted.domain, _canonical(wanted.range))) if known else None
+        except (ValueError, LaunchFailed):
+            return None
+
+    def created(self, source: str, target: str, classname: str) -> str:
+        if not self.vector(source, target, classname).known:
+            return ""
+        acting, other = Context.parse(source), Context.parse(target)
+        domain = self.transitions.get((acting.domain, other.domain, classname))
+        if classname == "process":
+            return str(Context(acting.user, acting.role, domain or acting.domain, acting.range))
+        return str(Context(acting.user, "object_r", domain or other.domain, acting.range))
+
+    def serial(self) -> int:
+        return self.load
+
+
+def _categories(text: str) -> set[str]:
+    return set(text.partition(":")[2].split(",")) - {""}

@@ -1,4 +1,4 @@
-"""What launch/ relies on, asked of the kernel: the kernel's half of tests/system/test_labels_contract.py, in selcgi_t.
+"""What launch/ and diagnose/ rely on, asked of the kernel: its half of the contracts in tests/system, in selcgi_t.
 
 The contract asks who selcgi is, so pytest itself has to run in selcgi_t: it is started by a program with selcgi's
 label. Elsewhere that half is left out, and nothing else would run it.
@@ -19,13 +19,14 @@ import sys
 import pytest
 
 plugins = ["-p", "no:cacheprovider", "-p", "no:hypothesispytest"]
-sys.exit(pytest.main([*plugins, "-s", "-q", "-k", "kernel", "tests/system/test_labels_contract.py"]))
+sys.exit(pytest.main([*plugins, "-s", "-q", "-k", "kernel", sys.argv[1]]))
 """
 
 
-def test_the_kernel_keeps_the_contract() -> None:
+@pytest.mark.parametrize("contract", ["test_labels_contract.py", "test_policy_contract.py"])
+def test_the_kernel_keeps_the_contract(contract: str) -> None:
     program = site.write(Path("/opt/selcgi/bin/contract"), PROGRAM, 0o755, "selcgi_exec_t:s0")
-    words = [*site.as_service()[:-1], f"PYTHONPATH={site.TREE}", str(program)]
+    words = [*site.as_service()[:-1], f"PYTHONPATH={site.TREE}", str(program), f"tests/system/{contract}"]
     try:
         done = subprocess.run(words, cwd=site.TREE, capture_output=True, text=True, timeout=120)
     finally:
