@@ -25,6 +25,34 @@ def is_range(text: str) -> bool:
     return _RANGE.fullmatch(text) is not None
 
 
+_BAND = re.compile(r"c(\d{1,5})\.c(\d{1,5})")
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """The categories from `first` to `last`."""
+
+    first: int
+    last: int
+
+    @classmethod
+    def parse(cls, text: str) -> "Band":
+        """`c512.c1023`; ValueError unless it grows."""
+        found = _BAND.fullmatch(text)
+        if found is None or int(found[1]) >= int(found[2]):
+            raise ValueError(f"{text!r} is no band of categories, c512.c1023")
+        return cls(int(found[1]), int(found[2]))
+
+    def __len__(self) -> int:
+        return self.last - self.first + 1
+
+    def __str__(self) -> str:
+        return f"c{self.first}.c{self.last}"
+
+    def overlaps(self, other: "Band") -> bool:
+        return self.first <= other.last and other.first <= self.last
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """A whole context as the kernel prints it; `range` is empty on a policy without MLS."""

@@ -49,6 +49,8 @@ SECTIONS = (
         (
             ("DOMAIN", "The SELinux type that the script runs in. User, role and range are selcgi's own."),
             ("DOMAIN:RANGE", "With a range: s0, s0:c1,c3.c5, s0-s0:c0.c1023, or * for selcgi's own."),
+            ("c{user}", "In a range: two categories that are this user's own, as in s0:c{user}."),
+            ("c{request}", "Two that no other request has meanwhile, as in s0:c{user}-s0:c{user},c{request}."),
             ("USER:ROLE:DOMAIN[:RANGE]", "All of it. Three fields are DOMAIN:RANGE when the second is s and a number."),
             ("deny", "The request is refused (403). Only script= and host= go with it."),
         ),

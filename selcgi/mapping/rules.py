@@ -17,6 +17,7 @@ from itertools import islice
 
 from selcgi.context import ContextSpec, is_name, is_range
 from selcgi.errors import MappingError
+from selcgi.mapping.categories import USER, check_template, wants
 from selcgi.mapping.options import NO_NARROWING, NO_OPTIONS, Options, read_options
 from selcgi.mapping.words import (
     ANONYMOUS,
@@ -134,8 +135,9 @@ def shared(rules: Collection[Rule]) -> tuple[Rule, ...]:
 
 
 def _is_shared(who: Who, spec: ContextSpec, granted: Mapping[ContextSpec, Collection[Who]]) -> bool:
-    has_categories = ":" in (spec.range or "")
-    return who.kind in (Kind.GLOB, Kind.EVERYONE) and (not has_categories or len(granted[spec]) > 1)
+    own = spec.range or ""
+    apart = "{" in own or (":" in own and len(granted[spec]) == 1)
+    return who.kind in (Kind.GLOB, Kind.EVERYONE) and not apart
 
 
 def _no_mistake(found: Rule | MappingError) -> Rule:
@@ -170,6 +172,8 @@ def _read_line(line: str, file: str, number: int) -> Rule | None:
     narrowing, options = (NO_NARROWING, NO_OPTIONS) if len(words) == 2 else read_options(words[2:])
     if spec is None and options is not NO_OPTIONS:
         raise Mistake("deny has limits", "only script= and host= go with deny")
+    if who is NO_USER and spec is not None and wants(spec, USER):
+        raise Mistake(f"{ANONYMOUS} has {USER}, and nobody known has categories of his own", "write s0, or s0:c1")
     return Rule(file, number, who, narrowing.scripts, narrowing.hosts, spec, options)
 
 
@@ -235,7 +239,9 @@ def _read_range(text: str) -> str | None:
     """None for `*`, selcgi's own. The kernel refuses a span of categories that does not grow (mls_context_to_sid)."""
     if text == "*":
         return None
-    if not is_range(text):
+    if "{" in text:
+        check_template(text)
+    elif not is_range(text):
         raise Mistake(
             f"{show(text)} is no range", "write s0, s0:c1,c3.c5, s0-s0:c0.c1023 or *; translated names are not known"
         )

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from selcgi.context import ContextSpec
 from selcgi.errors import Denied, MappingError
+from selcgi.mapping.categories import sample
 from selcgi.mapping.rules import Kind, Rule
 from selcgi.mapping.words import show
 from selcgi.plan import Limits
@@ -97,7 +98,12 @@ class Table:
         return tuple(steps)
 
     def specs(self) -> tuple[tuple[ContextSpec, str], ...]:
-        """Each distinct context that is asked for, with the file:line of its first rule."""
+        """Each distinct context that is asked for, with the file:line of its first rule; that of a rule with c{user}
+        or c{request} as somebody has it."""
+        return tuple((sample(spec), where) for spec, where in self.templates())
+
+    def templates(self) -> tuple[tuple[ContextSpec, str], ...]:
+        """The same as the rules have them."""
         first: dict[ContextSpec, Rule] = {}
         for rule in self._rules:
             if rule.spec is not None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from selcgi.context import ContextSpec
 from selcgi.errors import LaunchFailed, StartRefused
+from selcgi.mapping.categories import REQUEST, USER, wants
 from selcgi.mapping.rules import parse
 from selcgi.mapping.table import Table
 from selcgi.plan import Account
@@ -49,6 +50,7 @@ def open_site(settings: Settings, labels: Labels, report: Callable[[Entry], None
     _check_spool(settings.spool)
     secrets = {one.address: load_secret(one.proof_file) for one in settings.listeners if one.proof_file is not None}
     table = open_table(settings)
+    _check_categories(table)
     other = _script_account(settings.script_user)
     home = other.home if other is not None else own_account().home
     return Site(
@@ -61,6 +63,12 @@ def open_site(settings: Settings, labels: Labels, report: Callable[[Entry], None
         home=home,
         report=report,
     )
+
+
+def _check_categories(table: Table) -> None:
+    for spec, where in table.templates():
+        if wants(spec, USER) or wants(spec, REQUEST):
+            raise StartRefused(f"{where}: nothing gives out {spec.range} yet", "write categories of your own, s0:c1")
 
 
 def _check_spool(spool: Path) -> None:
