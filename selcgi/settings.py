@@ -30,8 +30,22 @@ class ListenerSettings:
     peer_uids: tuple[int, ...] = ()  # empty: any
     peer_types: tuple[str, ...] = ()  # empty: any
     peer_nets: tuple[str, ...] = ()  # empty: loopback only
+    map_params: tuple[str, ...] = ()  # params of this web server that may choose a context, by name
     mode: int = 0o660
     owner: str = ""  # USER:GROUP, empty: unchanged
+
+
+@dataclass(frozen=True, slots=True)
+class MapParam:
+    """--map param:NAME: a param that the web server's authentication fills from its directory."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"param:{self.name}"
+
+
+MapSource = Path | MapParam  # a path is a mapping file
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +71,8 @@ class Settings:
     """The whole of `selcgi serve`; `selcgi run` builds one too."""
 
     listeners: tuple[ListenerSettings, ...] = ()
-    maps: tuple[Path, ...] = ()
+    maps: tuple[MapSource, ...] = ()  # in the order in which they are asked
+    param_domains: tuple[str, ...] = ()  # domains that a param may choose
     roots: tuple[Path, ...] = ()
     workers: int = 0  # 0: one a processor that selcgi may use
     limits: Limits = field(default_factory=Limits)

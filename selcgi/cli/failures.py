@@ -12,7 +12,7 @@ from typing import IO, Any
 import click
 from click.shell_completion import CompletionItem
 
-from selcgi.cli.options import FILE, settings_from, site_options
+from selcgi.cli.options import FILE, PARAM, named_values, settings_from, site_options
 from selcgi.cli.run import body_length, header_params, respond
 from selcgi.cli.terminal import plain, table
 from selcgi.errors import SelcgiError, StartRefused
@@ -70,9 +70,17 @@ def failures(failures: Path, last: int, kind: str | None, as_json: bool, wanted:
 @_FILE
 @click.option("--header", "headers", metavar="'NAME: VALUE'", multiple=True, help="As in selcgi run, for one removed.")
 @click.option("--body", type=click.File("rb"), help="File to send as the body, - for stdin: records hold none.")
+@PARAM
 @site_options
 @click.argument("wanted", metavar="ID", shell_complete=_known)
-def replay(failures: Path, headers: tuple[str, ...], body: IO[bytes] | None, wanted: str, **values: Any) -> None:
+def replay(
+    failures: Path,
+    headers: tuple[str, ...],
+    body: IO[bytes] | None,
+    given: tuple[str, ...],
+    wanted: str,
+    **values: Any,
+) -> None:
     """Run a failed request again, as selcgi run would.
 
     The params are those on record, the mapping and the limits those of now. What is shown, and the exit code, are
@@ -83,14 +91,14 @@ def replay(failures: Path, headers: tuple[str, ...], body: IO[bytes] | None, wan
     selcgi replay --header 'Cookie: session=1' --body data.csv 8bbab1bf26b1
     """
     settings, record = settings_from(values), _find(failures, wanted)
-    given = {**header_params(headers), "CONTENT_LENGTH": body_length(body)}
-    lost = [name for name in record["changed"] if name not in given]
-    pairs = [(name, value) for name, value in record["params"] if name not in given]
+    new = {**header_params(headers), **named_values(given), "CONTENT_LENGTH": body_length(body)}
+    lost = [name for name in record["changed"] if name not in new]
+    pairs = [(name, value) for name, value in record["params"] if name not in new]
     if body is None and any(name == "CONTENT_LENGTH" and value not in ("", "0") for name, value in record["params"]):
         lost.append("the body")
     if lost:
         click.echo(f"{click.style('not as it was:', bold=True)} {plain(', '.join(lost))}", err=True)
-    respond(settings, ((os.fsencode(name), os.fsencode(value)) for name, value in (*pairs, *given.items())), body)
+    respond(settings, ((os.fsencode(name), os.fsencode(value)) for name, value in (*pairs, *new.items())), body)
 
 
 def _find(path: Path, wanted: str) -> Record:

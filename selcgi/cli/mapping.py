@@ -5,12 +5,14 @@ from pathlib import Path
 
 import click
 
-from selcgi.cli.options import FILE
+from selcgi.cli.options import FILE, PARAM, PARAM_DOMAIN, SOURCE, SOURCE_FORMS, named_values
 from selcgi.errors import Denied, MappingError
 from selcgi.mapping import grammar
 from selcgi.mapping.modselinux import respell
 from selcgi.mapping.rules import mistakes, parse, shared, unreachable
 from selcgi.mapping.table import Query, Table, Verdict
+from selcgi.serve.sources import open_sources
+from selcgi.settings import MapSource, Settings
 from selcgi.system.mapfile import read_mapfile
 
 
@@ -63,19 +65,31 @@ def check(file: Path) -> None:
 
 
 @mapping.command()
-@click.argument("file", type=FILE)
+@click.argument("sources", metavar=f"{SOURCE_FORMS}...", type=SOURCE, nargs=-1, required=True)
 @click.option("--user", default=None, show_default="nobody known", help="Who asks.")
 @click.option("--script", default="", help="Absolute path of the script.")
 @click.option("--host", default="", help="Name of the virtual host.")
-def explain(file: Path, user: str | None, script: str, host: str) -> None:
-    """Show which rule of FILE decides a request, and why those before it do not. Exit 1 if it is refused."""
-    query = Query(user or None, script, host)
-    table = Table(parse(read_mapfile(file), str(file)))
-    for step in table.trace(query):
-        mark = click.style("match", fg="green") if step.matched else click.style("no   ", dim=True)
-        click.echo(f"{mark} {step.rule.where:<20} {step.why}")
+@PARAM
+@PARAM_DOMAIN
+def explain(
+    sources: tuple[MapSource, ...],
+    user: str | None,
+    script: str,
+    host: str,
+    given: tuple[str, ...],
+    param_domains: tuple[str, ...],
+) -> None:
+    """Show which rule decides a request, and why those before it do not. Exit 1 if it is refused.
+
+    The sources are those of selcgi serve --map, in the same order.
+    """
+    chain = open_sources(Settings(maps=sources, param_domains=param_domains))
+    query = Query(user or None, script, host, tuple(named_values(given).items()))
+    for look in chain.trace(query):
+        mark = click.style("match", fg="green") if look.matched else click.style("no   ", dim=True)
+        click.echo(f"{mark} {look.where:<20} {look.why}")
     try:
-        _show(table.decide(query))
+        _show(chain.decide(query))
     except Denied as error:
         click.echo(f"{click.style('refused', fg='red')}: {error}")
         sys.exit(1)

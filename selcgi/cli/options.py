@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from selcgi.plan import Limits
-from selcgi.settings import EnvironRules, ListenerSettings, Settings
+from selcgi.settings import EnvironRules, ListenerSettings, MapParam, Settings
 from selcgi.system.sockets import parse_listener
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -59,18 +59,51 @@ def listen(value: str | ListenerSettings) -> ListenerSettings:
         raise click.BadParameter(str(error)) from error
 
 
+class _Source(click.Path):
+    """SOURCE_FORMS. A file that is called so is written ./param:NAME."""
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Any:  # a MapSource
+        if not isinstance(value, str):
+            return value
+        kind, colon, rest = value.partition(":")
+        if not colon or kind != "param":
+            return Path(value).absolute()
+        if not rest:
+            self.fail(f"{value!r} has nothing behind the colon ({SOURCE_FORMS})", param, context)
+        return MapParam(rest)
+
+
+SOURCE_FORMS = "FILE|param:NAME"
+SOURCE = _Source()
+PARAM_DOMAIN = click.option(
+    "--param-domain",
+    "param_domains",
+    metavar="TYPE",
+    multiple=True,
+    allow_from_autoenv=False,
+    help="SELinux type that --map param:NAME may choose. Repeatable.",
+)
+PARAM = click.option(
+    "--param",
+    "given",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="Parameter that the web server would send, for --map param:NAME. Repeatable.",
+)
 _SITE = (
     click.option(
         "--map",
         "maps",
-        metavar="FILE",
-        type=FILE,
+        metavar=SOURCE_FORMS,
+        type=SOURCE,
         multiple=True,
         default=(MAP_FILE,),
         show_default=str(MAP_FILE),
         allow_from_autoenv=False,
-        help="Mapping file. Repeatable: asked in this order.",
+        help="Mapping file, see selcgi.map(5); or a parameter that the web server's authentication fills from its "
+        "directory. Repeatable: asked in this order, the first that answers decides.",
     ),
+    PARAM_DOMAIN,
     click.option(
         "--root",
         "roots",
@@ -164,7 +197,8 @@ def settings_from(values: dict[str, Any], **more: Any) -> Settings:
         body_bytes=values["max_body"],
     )
     return Settings(
-        maps=tuple(path.absolute() for path in values["maps"]),
+        maps=values["maps"],
+        param_domains=values["param_domains"],
         roots=tuple(path.absolute() for path in values["roots"]),
         limits=limits,
         environ=EnvironRules(fixed=_fixed(values["env"]), passed=tuple(values["pass_param"])),
@@ -177,6 +211,17 @@ def settings_from(values: dict[str, Any], **more: Any) -> Settings:
         selinux=values["selinux"],
         **more,
     )
+
+
+def named_values(texts: tuple[str, ...]) -> dict[str, str]:
+    """Of --param."""
+    pairs = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.isascii() or not name.isidentifier():
+            raise click.BadParameter(f"{text!a} is not NAME=VALUE", param_hint="--param")
+        pairs[name] = value
+    return pairs
 
 
 def _fixed(texts: tuple[str, ...]) -> tuple[tuple[str, str], ...]:

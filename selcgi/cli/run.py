@@ -13,7 +13,7 @@ from typing import IO, Any, NoReturn
 
 import click
 
-from selcgi.cli.options import settings_from, site_options
+from selcgi.cli.options import PARAM, named_values, settings_from, site_options
 from selcgi.cli.terminal import plain, sink
 from selcgi.serve.accesslog import Entry
 from selcgi.serve.once import Sinks, run_once
@@ -30,10 +30,18 @@ _SHOWN = ("user", "rule", "context", "script", "status", "redirect", "exit", "se
 @click.option("--query", default="", help="Query string; or write it after a ? in SCRIPT.")
 @click.option("--header", "headers", metavar="'NAME: VALUE'", multiple=True, help="Request header. Repeatable.")
 @click.option("--body", type=click.File("rb"), help="File to send as the body, - for stdin.")
+@PARAM
 @site_options
 @click.argument("script", metavar="SCRIPT[/PATH_INFO][?QUERY]")
 def run(
-    user: str, method: str, query: str, headers: tuple[str, ...], body: IO[bytes] | None, script: str, **values: Any
+    user: str,
+    method: str,
+    query: str,
+    headers: tuple[str, ...],
+    body: IO[bytes] | None,
+    given: tuple[str, ...],
+    script: str,
+    **values: Any,
 ) -> None:
     """Run SCRIPT as USER, just as a web server's request would.
 
@@ -53,6 +61,7 @@ def run(
         "REMOTE_USER": user,
         **_script_params(settings, path),
         **header_params(headers),
+        **named_values(given),
     }
     params["CONTENT_LENGTH"] = body_length(body)
     respond(settings, ((os.fsencode(name), os.fsencode(value)) for name, value in params.items()), body)

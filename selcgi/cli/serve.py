@@ -21,7 +21,7 @@ from selcgi.settings import ListenerSettings
     allow_from_autoenv=False,
     metavar="ADDRESS[,KEY=VALUE..]",
     help="unix:PATH, tcp:HOST:PORT, fd:N or systemd. Keys: identity=proof:FILE|auth-type|remote-user|none, "
-    "peer-uid=U, peer-type=T, peer-net=CIDR, mode=0660, owner=U:G. Repeatable.",
+    "peer-uid=U, peer-type=T, peer-net=CIDR, map-param=NAME, mode=0660, owner=U:G. Repeatable.",
 )
 @site_options
 @count_option("--concurrent", DEFAULTS.concurrent_requests, "Requests at once; more wait.")

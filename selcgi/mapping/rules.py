@@ -168,7 +168,7 @@ def _read_line(line: str, file: str, number: int) -> Rule | None:
         return None
     if len(words) == 1:
         raise Mistake(f"{show(words[0])} has no context", "write a context or deny after it")
-    who, spec = _read_who(words[0]), _read_context(words[1])
+    who, spec = _read_who(words[0]), read_context(words[1])
     narrowing, options = (NO_NARROWING, NO_OPTIONS) if len(words) == 2 else read_options(words[2:])
     if spec is None and options is not NO_OPTIONS:
         raise Mistake("deny has limits", "only script= and host= go with deny")
@@ -207,7 +207,7 @@ def _read_who(word: str) -> Who:
 
 
 @lru_cache(maxsize=4096)  # most files repeat few contexts; one value for all of them saves memory
-def _read_context(word: str) -> ContextSpec | None:
+def read_context(word: str) -> ContextSpec | None:
     """None for deny. With three fields or more it is domain:range when the second is a sensitivity (s0, s0-s0)."""
     if word == "deny":
         return None

@@ -23,11 +23,15 @@ Obstacle = Literal["", "user", "script", "host"]
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One request. `user` is None without one, `script` an absolute path, `host` a name without port in any case."""
+    """One request. `user` is None without one, `script` an absolute path, `host` a name without port in any case.
+
+    `told`: names and values of the params that may choose a context, proven and not empty.
+    """
 
     user: str | None
     script: str
     host: str
+    told: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,10 @@ class Step:
     matched: bool
     why: str
 
+    @property
+    def where(self) -> str:
+        return self.rule.where
+
 
 class Table:
     """Rules of one or several files in the order in which they are asked; never changes once built."""
@@ -78,14 +86,17 @@ class Table:
 
     def decide(self, query: Query) -> Verdict:
         """The verdict of the first rule that matches; Denied when it says deny, or when there is none."""
+        verdict = self.answer(query)
+        if verdict is None:
+            raise no_rule(query)
+        return verdict
+
+    def answer(self, query: Query) -> Verdict | None:
+        """As decide(), but None when no rule matches."""
         for rule in self._considered(query):
             if not _obstacle(rule, query):
                 return _verdict(rule)
-        user = "a request without a user" if query.user is None else f"user {show(query.user)}"
-        raise Denied(
-            f"no rule matches {user}, script {show(query.script)}, host {show(query.host)}",
-            "add a line to the mapping file",
-        )
+        return None
 
     def trace(self, query: Query) -> tuple[Step, ...]:
         """Every rule that decide looks at, the matching one last. Rules for the names of others are left out."""
@@ -114,6 +125,14 @@ class Table:
         """Every rule that may match, in the order of the files."""
         named = () if query.user is None else self._named.get(query.user, ())
         return map(self._rules.__getitem__, heapq.merge(named, self._shared))
+
+
+def no_rule(query: Query) -> Denied:
+    user = "a request without a user" if query.user is None else f"user {show(query.user)}"
+    return Denied(
+        f"no rule matches {user}, script {show(query.script)}, host {show(query.host)}",
+        "add a line to the mapping file",
+    )
 
 
 def _too_many(rule: Rule) -> MappingError:

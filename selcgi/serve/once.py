@@ -22,11 +22,9 @@ from selcgi.serve.client import Pairs, read_pieces, request
 from selcgi.serve.request import Means
 from selcgi.serve.site import Site, open_site
 from selcgi.serve.worker import Worker, run_loop
-from selcgi.settings import UMASK, ListenerSettings, Settings
+from selcgi.settings import UMASK, ListenerSettings, MapParam, Settings
 from selcgi.system.runtree import open_run_tree
 from selcgi.system.selinux import open_labels
-
-_LISTENER = ListenerSettings("run", identity="remote-user")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +60,8 @@ async def _serve(site: Site, means: Means, pairs: Pairs, body: IO[bytes] | None,
     sending = asyncio.ensure_future(request(ours, pairs, read_pieces(body), sinks.stdout, sinks.stderr))
     for signum in (signal.SIGINT, signal.SIGTERM):
         worker.loop.add_signal_handler(signum, sending.cancel)
-    worker.adopt(theirs, _LISTENER)
+    names = tuple(one.name for one in site.settings.maps if isinstance(one, MapParam))
+    worker.adopt(theirs, ListenerSettings("run", identity="remote-user", map_params=names))
     try:
         await sending
     except (asyncio.CancelledError, ProtocolError):

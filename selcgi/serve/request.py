@@ -42,7 +42,7 @@ from selcgi.serve.relay import Relay
 from selcgi.serve.site import Site, context_text
 from selcgi.serve.tally import Tally
 from selcgi.system.accounts import account
-from selcgi.system.identity import prove
+from selcgi.system.identity import prove, prove_told
 from selcgi.system.scripts import Located, open_script
 from selcgi.wire.environ import Request, environ, read_request
 from selcgi.wire.response import error_page
@@ -145,18 +145,19 @@ def identify(site: Site, exchange: Exchange) -> Request:
     if exchange.refused is not None:
         raise exchange.refused
     entry, listener = exchange.entry, exchange.listener
-    request = read_request(exchange.pairs)
+    request = read_request(exchange.pairs, listener.map_params)
     # HAProxy 2.6.12 was seen to die of FCGI_STDERR before or between the parts of an answer; later ones ignore it.
     exchange.takes_stderr = not request.params.get(b"SERVER_SOFTWARE", b"").startswith(b"HAProxy")
     entry.method, entry.auth, entry.user = request.method, request.auth_type, request.user or ""
     secret = site.secrets.get(listener.address)
     user = prove(listener, secret, request.user, request.auth_type, request.proof, exchange.tcp)
+    prove_told(request.told, user)
     return request if user == request.user else replace(request, user=user)
 
 
 def _ask(site: Site, request: Request, script: bytes, entry: Entry) -> Verdict:
     try:
-        verdict = site.table.decide(Query(request.user, os.fsdecode(script), request.host))
+        verdict = site.table.decide(Query(request.user, os.fsdecode(script), request.host, request.told))
     except Denied as error:
         entry.rule = error.rule
         raise

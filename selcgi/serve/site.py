@@ -6,22 +6,20 @@ Built by serve/supervisor.py and serve/once.py, asked by serve/request.py.
 """
 
 import os
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
-from itertools import count
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from selcgi.context import ContextSpec
 from selcgi.errors import LaunchFailed, StartRefused
 from selcgi.mapping.categories import REQUEST, USER, wants
-from selcgi.mapping.rules import parse
-from selcgi.mapping.table import Table
+from selcgi.mapping.chain import Chain
 from selcgi.plan import Account
 from selcgi.serve.accesslog import Entry
+from selcgi.serve.sources import open_sources
 from selcgi.settings import Settings
 from selcgi.system.accounts import account, own_account
 from selcgi.system.identity import load_secret
-from selcgi.system.mapfile import read_mapfile
 from selcgi.system.roots import Roots, open_roots
 from selcgi.system.selinux import Labels
 from selcgi.wire.passing import check_passed_names
@@ -33,7 +31,7 @@ class Site:
 
     settings: Settings
     labels: Labels
-    table: Table
+    table: Chain
     roots: Roots
     secrets: Mapping[str, bytes]
     account: Account | None
@@ -49,7 +47,7 @@ def open_site(settings: Settings, labels: Labels, report: Callable[[Entry], None
     check_passed_names(settings.environ.passed)
     _check_spool(settings.spool)
     secrets = {one.address: load_secret(one.proof_file) for one in settings.listeners if one.proof_file is not None}
-    table = open_table(settings)
+    table = open_sources(settings)
     _check_categories(table)
     other = _script_account(settings.script_user)
     home = other.home if other is not None else own_account().home
@@ -65,7 +63,7 @@ def open_site(settings: Settings, labels: Labels, report: Callable[[Entry], None
     )
 
 
-def _check_categories(table: Table) -> None:
+def _check_categories(table: Chain) -> None:
     for spec, where in table.templates():
         if wants(spec, USER) or wants(spec, REQUEST):
             raise StartRefused(f"{where}: nothing gives out {spec.range} yet", "write categories of your own, s0:c1")
@@ -92,21 +90,6 @@ def _script_account(name: str) -> Account | None:
     if os.geteuid() == 0:
         raise StartRefused("scripts would run as root", "start selcgi as its own user, or give --script-user USER")
     return None
-
-
-def open_table(settings: Settings) -> Table:
-    """All --map files, as if they were one, in their order."""
-    if not settings.maps:
-        raise StartRefused("there is no mapping, so every request would be refused", "give --map FILE")
-    rules = (rule for path in settings.maps for rule in parse(read_mapfile(path), str(path)))
-    parts = telling_parts(settings.maps)
-    return Table(rules if parts == 1 else (replace(rule, parts=parts) for rule in rules))
-
-
-def telling_parts(paths: Iterable[Path]) -> int:
-    """How many parts, from their ends, tell all these paths from one another."""
-    distinct = set(paths)
-    return next(n for n in count(1) if len({path.parts[-n:] for path in distinct}) == len(distinct))
 
 
 def doubts(site: Site) -> list[str]:

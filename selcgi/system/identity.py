@@ -3,7 +3,7 @@
 Decides which peers may talk at all, by uid, SELinux type and address, and between a proven user, nobody, and a
 refusal. A name in REMOTE_USER without the proof that its listener demands is never taken for anonymous: several web
 servers forward names that nobody has checked. A condition on the peer is no proof of a user. Must not log, show or
-export the secret. check_peer is called for each connection, prove for each request; load_secret and
+export the secret. check_peer is called for each connection, prove and prove_told for each request; load_secret and
 validate_listener at start.
 """
 
@@ -78,6 +78,15 @@ def prove(  # noqa: PLR0913 - what a request and its listener say, side by side
     )
 
 
+def prove_told(told: tuple[tuple[str, str], ...], user: str | None) -> None:
+    """IdentityNotProven when a param chooses a context (`told`) for a request whose user prove() did not prove."""
+    if told and user is None:
+        raise IdentityNotProven(
+            f"{told[0][0]}, which chooses the context, came without a user",
+            "send it only where the web server has checked the password, with REMOTE_USER and what proves it",
+        )
+
+
 def _believes(listener: ListenerSettings, auth_type: str, right: bool, tcp: bool) -> bool:
     if listener.identity == "proof":
         return right
@@ -90,6 +99,11 @@ def validate_listener(listener: ListenerSettings, tcp: bool, loopback: bool) -> 
     """StartRefused for settings that can't prove anything where the listener is (`loopback`: a TCP address)."""
     if listener.identity == "proof" and listener.proof_file is None:
         raise StartRefused(f"{listener.address} has identity=proof without a file", "write identity=proof:FILE")
+    if listener.map_params and listener.identity not in ("proof", "auth-type"):
+        raise StartRefused(
+            f"{listener.address}: with identity={listener.identity} anybody could choose a context by map-param",
+            "add identity=proof:FILE",
+        )
     if not tcp:
         return
     if listener.identity not in ("none", "proof"):

@@ -37,7 +37,8 @@ _MOST_FDS = 64
 _NO_ID = (1 << 32) - 1  # (uid_t) -1: chown(2)
 _TCP = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[^:\[\]]+)):(?P<port>[0-9]{1,5})")
 _ADDRESSES = "unix:PATH, tcp:HOST:PORT, fd:N or systemd"
-_PEER = {"identity", "peer-type"}
+_PEER = {"identity", "peer-type", "map-param"}
+_REPEATABLE = {"peer_uids", "peer_types", "peer_nets", "map_params"}
 _OPTIONS_OF = {
     "unix": _PEER | {"peer-uid", "mode", "owner"},
     "tcp": _PEER | {"peer-net"},
@@ -64,9 +65,9 @@ def parse_listener(text: str) -> ListenerSettings:
         if name not in _OPTIONS_OF[kind]:
             raise ValueError(f"{name} means nothing for a {kind} address: leave it out")
         for field, item in _READ[name](value).items():
-            if field in fields and not field.startswith("peer_"):
+            if field in fields and field not in _REPEATABLE:
                 raise ValueError(f"{name} stands there twice: write it once")
-            fields[field] = (*fields.get(field, ()), *item) if field.startswith("peer_") else item
+            fields[field] = (*fields.get(field, ()), *item) if field in _REPEATABLE else item
     return ListenerSettings(address, **fields)
 
 
@@ -151,6 +152,7 @@ _READ: dict[str, Callable[[str], dict[str, Any]]] = {
     "peer-uid": lambda value: {"peer_uids": (_id(value, "user"),)},
     "peer-type": lambda value: {"peer_types": (_type(value),)},
     "peer-net": lambda value: {"peer_nets": (_net(value),)},
+    "map-param": lambda value: {"map_params": (value,)},
     "mode": lambda value: {"mode": _mode(value)},
     "owner": lambda value: {"owner": "{}:{}".format(*_owner(value))},
 }

@@ -8,7 +8,7 @@ wire/paths.py's. Called by serve/request.py.
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from selcgi import VERSION
@@ -69,12 +69,18 @@ class Request:
     script_paths: tuple[bytes, ...]  # absolute, each with its PATH_INFO behind it, best first
     proof: bytes = field(repr=False)  # SELCGI_PROOF, may be empty; it is not in params
     params: Mapping[bytes, bytes] = field(repr=False)
+    told: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # see read_request; not in params
 
 
-def read_request(pairs: Iterable[tuple[bytes, bytes]]) -> Request:
-    """The request in the name-value pairs of FCGI_PARAMS. BadRequest when they are malformed or contradictory."""
-    params = _merge(pairs)
+def read_request(pairs: Iterable[tuple[bytes, bytes]], choosing: Iterable[str] = ()) -> Request:
+    """The request in the name-value pairs of FCGI_PARAMS. BadRequest when they are malformed or contradictory.
+
+    `choosing` names params that may choose a context: those that are not empty become `told`.
+    """
+    told_names = tuple(map(str.encode, choosing))
+    params = _merge(pairs, _SINGLE.union(told_names) if told_names else _SINGLE)
     proof = params.pop(b"SELCGI_PROOF", b"")
+    told = tuple((name.decode(), params.pop(name, b"").decode("utf-8", "backslashreplace")) for name in told_names)
     get = params.get
     return Request(
         method=_method(get(b"REQUEST_METHOD", b"")),
@@ -86,25 +92,26 @@ def read_request(pairs: Iterable[tuple[bytes, bytes]]) -> Request:
         script_paths=script_paths(params),
         proof=proof,
         params=params,
+        told=tuple(pair for pair in told if pair[1]),
     )
 
 
-def _merge(pairs: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
-    """Names that can be names of variables, each once."""
+def _merge(pairs: Iterable[tuple[bytes, bytes]], single: Collection[bytes]) -> dict[bytes, bytes]:
+    """Names that can be names of variables, each once; those of `single` with one value."""
     params: dict[bytes, bytes] = {}
     for name, value in pairs:
         if b"\0" in value:
             raise BadRequest(f"{name[:64].decode('latin-1')!a} has a NUL in it")
         if name in params:
-            params[name] = _again(name, params[name], value)
+            params[name] = _again(name, params[name], value, single)
         elif _is_name(name):
             params[name] = value
     return params
 
 
-def _again(name: bytes, first: bytes, second: bytes) -> bytes:
+def _again(name: bytes, first: bytes, second: bytes, single: Collection[bytes]) -> bytes:
     """The one value of a name that came twice. Fields of a header join as RFC 9110 section 5.3 and 6265 have it."""
-    if name in _SINGLE:
+    if name in single:
         if first != second:
             text = name.decode()
             raise BadRequest(f"{text} came twice, with different values", f"have the web server send {text} once")

@@ -8,7 +8,8 @@ import pytest
 
 from selcgi.errors import StartRefused
 from selcgi.mapping.table import Query
-from selcgi.serve.site import open_site, open_table, telling_parts
+from selcgi.serve.site import open_site
+from selcgi.serve.sources import open_sources, telling_parts
 from selcgi.settings import Settings
 from tests.fakes import FakeLabels
 
@@ -44,7 +45,7 @@ def test_parts_that_tell_paths_apart(paths: list[str], parts: int) -> None:
 def test_a_rule_names_as_much_of_its_file_as_tells_it_from_others(write: Write) -> None:
     one, two = write("one/site.map", "alice a_t:s0\n"), write("two/site.map", "bob b_t:s0\n")
     for maps, where in (((two,), "site.map:1"), ((one, two), "two/site.map:1")):
-        assert open_table(Settings(maps=maps)).decide(Query("bob", "/x", "")).where == where
+        assert open_sources(Settings(maps=maps)).decide(Query("bob", "/x", "")).where == where
 
 
 @pytest.mark.parametrize("spool", ["no/such/folder", "site.map", "/proc"])

@@ -4,6 +4,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from selcgi.context import Context
 from selcgi.errors import IdentityNotProven, LaunchFailed, StartRefused
 from selcgi.settings import IdentityMode, ListenerSettings
-from selcgi.system.identity import check_peer, load_secret, prove, validate_listener
+from selcgi.system.identity import check_peer, load_secret, prove, prove_told, validate_listener
 
 SECRET = b"0123456789abcdef"
 MODES: tuple[IdentityMode, ...] = ("none", "proof", "auth-type", "remote-user")
@@ -51,6 +52,24 @@ def test_a_name_counts_with_its_proof_only(mode: IdentityMode, auth_type: str, p
             prove(listener(mode), SECRET, "alice", auth_type, proof, tcp)
         assert caught.value.fix
         assert SECRET.decode() not in str(caught.value)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_who_may_say_a_context_at_all(mode: IdentityMode) -> None:
+    telling = replace(listener(mode), map_params=("AUTHENTICATE_UDOMAIN",))
+    if mode in ("proof", "auth-type"):
+        validate_listener(telling, tcp=False, loopback=False)
+    else:
+        with pytest.raises(StartRefused, match="anybody could choose a context"):
+            validate_listener(telling, tcp=False, loopback=False)
+
+
+def test_a_context_without_a_proven_user_is_refused() -> None:
+    told = (("AUTHENTICATE_UDOMAIN", "user_webapp_t"),)
+    with pytest.raises(IdentityNotProven, match="AUTHENTICATE_UDOMAIN, which chooses the context, came without a user"):
+        prove_told(told, None)
+    prove_told(told, "alice")
+    prove_told((), None)
 
 
 @pytest.mark.parametrize("user", [None, "alice"])

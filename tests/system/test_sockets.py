@@ -36,6 +36,7 @@ PARSED = {
     "systemd,identity=proof:/etc/p": ListenerSettings("systemd", "proof", Path("/etc/p")),
     "unix:/s,identity=auth-type,mode=600": ListenerSettings("unix:/s", "auth-type", mode=0o600),
     "unix:/s,owner=0:daemon": ListenerSettings("unix:/s", owner="0:1"),
+    "unix:/s,map-param=A,map-param=B_C": ListenerSettings("unix:/s", map_params=("A", "B_C")),
     "unix:/s,peer-uid=root,peer-uid=33": ListenerSettings("unix:/s", peer_uids=(0, 33)),
     "fd:3,peer-type=a_t,peer-net=10.0.0.0/8,peer-type=b_t": ListenerSettings(
         "fd:3", peer_types=("a_t", "b_t"), peer_nets=("10.0.0.0/8",)
@@ -74,6 +75,7 @@ MISTAKES = {
     "unix:/s,peer-type=httpd t": "no SELinux type",
     "unix:/s,peer-net=::/0": "peer-net means nothing for a unix address",
     "tcp:127.0.0.1:1,peer-net=10.0.0.1/8": "has host bits set",
+    "unix:/s,map_param=X": "did you mean map-param?",
     "tcp:127.0.0.1:1,mode=0600": "mode means nothing for a tcp address",
 }
 

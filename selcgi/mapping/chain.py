@@ -1,0 +1,80 @@
+"""Several sources of a mapping, asked in the order given: the first that answers decides, and no answer means no.
+
+Decides only the order. A source answers with a Verdict, or with Denied, which ends the search; None is no answer, and
+the next one is asked (as mod_selinux did with its Map, Env and Val). Must not wait, log or read anything.
+Built by serve/sources.py and cli/, asked by serve/request.py for every request.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from selcgi.context import ContextSpec
+from selcgi.mapping.categories import sample
+from selcgi.mapping.table import Query, Verdict, no_rule
+
+
+class Look(Protocol):
+    """Something that was looked at for a request, and in words why it matched or not."""
+
+    @property
+    def where(self) -> str: ...
+    @property
+    def matched(self) -> bool: ...
+    @property
+    def why(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A Look at what is no rule of a mapping file."""
+
+    where: str
+    matched: bool
+    why: str
+
+
+class Source(Protocol):
+    """One --map, or several files one behind the other."""
+
+    def answer(self, query: Query) -> Verdict | None:
+        """None is no answer; Denied is one, and final."""
+
+    def trace(self, query: Query) -> Sequence[Look]:
+        """All that answer() looks at; a match comes last."""
+
+    def templates(self) -> tuple[tuple[ContextSpec, str], ...]:
+        """Each distinct context that it may give, with the place that says so."""
+
+
+class Chain:
+    """The whole mapping; never changes once built."""
+
+    __slots__ = ("_sources",)
+
+    def __init__(self, sources: Iterable[Source]) -> None:
+        self._sources = tuple(sources)
+
+    def decide(self, query: Query) -> Verdict:
+        """Of the first source that answers. Denied when it says so, or when none does."""
+        for source in self._sources:
+            verdict = source.answer(query)
+            if verdict is not None:
+                return verdict
+        raise no_rule(query)
+
+    def trace(self, query: Query) -> Iterator[Look]:
+        """All that decide() looks at, what decides last."""
+        for source in self._sources:
+            looks = source.trace(query)
+            yield from looks
+            if looks and looks[-1].matched:
+                return
+
+    def specs(self) -> tuple[tuple[ContextSpec, str], ...]:
+        """Of all sources; a context with c{user} or c{request} as somebody has it."""
+        return tuple((sample(spec), where) for spec, where in self.templates())
+
+    def templates(self) -> tuple[tuple[ContextSpec, str], ...]:
+        """The same as the sources have them."""
+        return tuple(pair for source in self._sources for pair in source.templates())
