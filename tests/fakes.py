@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from selcgi.context import Context, ContextSpec
 from selcgi.errors import ContextLost, LaunchFailed
 from selcgi.plan import Script
-from selcgi.system.policy import Vector
+from selcgi.system.policy import Policy, Vector
 
 OWN = Context("system_u", "system_r", "selcgi_t", "s0")
 TYPES = frozenset({"selcgi_t", "user_webapp_t", "staff_webapp_t", "anon_webapp_t"})
@@ -27,6 +27,7 @@ class FakeLabels:
     def __init__(self, refuses: frozenset[str] = frozenset(), comes_up_as: Context | None = None) -> None:
         self.note = ""
         self.own: Context | None = OWN
+        self.policy: Policy | None = None
         self.set: list[Context] = []  # every exec context there was, the last one last
         self.current: Context | None = None
         self._refuses = refuses

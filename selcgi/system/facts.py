@@ -5,16 +5,16 @@ place and judges them in another, so that each refusal has a test. Must not chan
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
 from selcgi.context import Context
 from selcgi.errors import StartRefused
+from selcgi.system.policy import KernelPolicy
 
 # The policy withholds execute_no_trans and every automatic transition from these: a lost context means EACCES.
 LAUNCHER_DOMAINS = frozenset({"selcgi_t"})
-_PERMISSIVE = 1  # SELINUX_AVD_FLAGS_PERMISSIVE (selinux/selinux.h)
 _OFF_IS_ASKED_FOR = "or start with --selinux off, which confines nothing"
 
 
@@ -47,7 +47,11 @@ def read_facts(find_binding: Callable[[], ModuleType]) -> Facts:
     if not binding.is_selinux_enabled():
         return Facts(in_kernel, label, binding)
     enforcing = binding.security_getenforce() == 1
-    return Facts(in_kernel, label, binding, True, enforcing, is_permissive(binding, label))
+    facts = Facts(in_kernel, label, binding, True, enforcing)
+    if facts.own is None or facts.own.domain not in LAUNCHER_DOMAINS:  # others may not ask, and are refused anyway
+        return facts
+    permissive = KernelPolicy(binding).vector(label, label, "process").permissive
+    return replace(facts, domain_permissive=permissive)
 
 
 def refusal(facts: Facts, permissive_ok: bool) -> StartRefused | None:
@@ -102,10 +106,3 @@ def _own_label() -> str:
         return Path("/proc/self/attr/current").read_bytes().rstrip(b"\0\n").decode(errors="replace")
     except OSError:  # no security module answers
         return ""
-
-
-def is_permissive(binding: ModuleType, label: str) -> bool:
-    """True when the domain of `label` is permissive by itself, whatever the kernel is. OSError."""
-    decision = binding.av_decision()
-    binding.security_compute_av_flags_raw(label, label, binding.string_to_security_class("process"), 0, decision)
-    return bool(decision.flags & _PERMISSIVE)

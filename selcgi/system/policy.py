@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Protocol
 
-from selcgi.errors import PolicyUnreadable
+from selcgi.context import Context
+from selcgi.errors import PolicyUnreadable, StartRefused
 from selcgi.system.binding import find_binding
 
 _PERMISSIVE = 1  # SELINUX_AVD_FLAGS_PERMISSIVE (selinux/selinux.h)
@@ -56,13 +57,14 @@ class KernelPolicy:
     """The policy that the kernel has loaded. Each answer is asked for anew: it is of this moment."""
 
     def __init__(self, binding: ModuleType) -> None:
+        """StartRefused when the kernel's status page can't be read."""
         self._se = binding
         self._permissions: dict[int, dict[str, int]] = {}
         try:
             binding.selinux_status_open(0)
         except OSError as error:
             reason = f"cannot open /sys/fs/selinux/status: {error.strerror}"
-            raise PolicyUnreadable(reason, "allow selcgi_t to read and map security_t files") from error
+            raise StartRefused(reason, "allow selcgi_t to read and map security_t files") from error
         self._serial = self.serial()
 
     def vector(self, source: str, target: str, classname: str) -> Vector:
@@ -118,6 +120,21 @@ class KernelPolicy:
             self._serial = serial
             self._permissions.clear()
             self._se.selinux_flush_class_cache()
+
+
+def what_is_invalid(policy: Policy, own: Context, wanted: Context) -> tuple[str, str]:
+    """Which part of `wanted`, a context that the policy does not have, and what to do about it."""
+    tail = f"in {wanted}, by the loaded policy"
+    if policy.canonical(str(Context(own.user, "object_r", wanted.domain, own.range))) is None:
+        return f"the type {wanted.domain} is unknown {tail}", "load the module that declares it (semodule -l)"
+    if policy.canonical(str(Context(own.user, own.role, wanted.domain, own.range))) is None:
+        fix_role = f"(roletype {own.role} {wanted.domain})"
+        return f"the role {own.role} may not have the type {wanted.domain} {tail}", f"policy: {fix_role}"
+    if policy.canonical(str(Context(own.user, own.role, wanted.domain, wanted.range))) is None:
+        hint = f"use what the SELinux user {own.user} may have (semanage user -l)"
+        return f"the range {wanted.range} is invalid {tail}", hint
+    hint = "leave user and role out of the rule, or declare them (semanage user -l)"
+    return f"the user {wanted.user}, its role or its range is invalid {tail}", hint
 
 
 def open_policy() -> KernelPolicy:

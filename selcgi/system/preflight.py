@@ -1,36 +1,71 @@
-"""Which permission of the policy a failed exec lacked, in the words of the policy.
+"""What the policy must allow for a script to start, run and be ended: every question, in the words of the policy.
 
-Decides the order in which the questions are asked: the order in which the kernel asks them (security/selinux/hooks.c,
-selinux_bprm_creds_for_exec, then open and map of the interpreter). Pure: `allowed` answers a question. Must not take
-an unknown class or permission for granted; that is `allowed`'s duty. Used by system/selinux.py.
+Decides the order in which they are asked: that in which the kernel asks them (security/selinux/hooks.c,
+selinux_bprm_creds_for_exec, then open and map of the interpreter), and behind it what the running script needs. Pure:
+`allowed` answers a question. Must not take an unknown class or permission for granted; that is `allowed`'s duty.
+Used by system/selinux.py after an exec that failed, and by diagnose/ before the first.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from enum import StrEnum
 
 from selcgi.context import Context
 
 Allowed = Callable[[str, str, str, str], bool]  # source, target, class, permission
+SCRIPT_TYPE = "selcgi_script_exec_t"
+
+
+class Step(StrEnum):
+    """What a question is about. Those from WATCH on do not keep an exec from succeeding."""
+
+    SETEXEC = "setexec"
+    OPEN = "script-open"
+    NO_NEW_PRIVILEGES = "no-new-privileges"
+    NOSUID = "nosuid"
+    TRANSITION = "transition"
+    ENTRYPOINT = "entrypoint"
+    INTERPRETER = "interpreter-open"
+    LOAD = "interpreter-load"
+    DESCRIPTORS = "descriptors"
+    PIPES = "pipes"
+    WATCH = "watch"
+    LIMITS = "limits"
+    SEARCH = "search"
+    READ = "script-read"
+    PROGRAM = "env-program"
+
+
+AFTER_EXEC = frozenset({Step.WATCH, Step.LIMITS, Step.SEARCH, Step.READ, Step.PROGRAM})
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One exec that failed. Labels as the kernel prints them; `interpreter` is empty for a binary."""
+    """One launch. Labels as the kernel prints them; without a `path` nothing is asked about the script.
+
+    `interpreter` is empty for a binary. `pipe` is the label of the pipes between script and selcgi, empty for selcgi's
+    own context. `folders` are those on the way to the script, `program` is what an interpreter env(1) starts.
+    """
 
     own: Context
     target: Context
-    path: str
-    label: str
-    interpreter: str
-    interpreter_label: str
-    no_new_privileges: bool
-    nosuid: bool
+    path: str = ""
+    label: str = ""
+    interpreter: str = ""
+    interpreter_label: str = ""
+    no_new_privileges: bool = False
+    nosuid: bool = False
+    pipe: str = ""
+    folders: tuple[tuple[str, str], ...] = ()  # path and label
+    program: str = ""
+    program_label: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Missing:
-    """A question that the policy answers with no. `what` is the file it was asked about, empty for a process."""
+class Question:
+    """One permission that the launch needs. `what` is the file it is asked about, empty for a process."""
 
+    step: Step
     source: str
     target: str
     classname: str
@@ -39,71 +74,118 @@ class Missing:
 
     def __str__(self) -> str:
         tail = f" ({self.what})" if self.what else ""
-        return f"{_type(self.source)} -> {_type(self.target)} : {self.classname} {{ {self.permission} }}{tail}"
+        return f"{type_of(self.source)} -> {type_of(self.target)} : {self.classname} {{ {self.permission} }}{tail}"
 
     @property
     def rule(self) -> str:
         """The CIL line that would grant it."""
-        return f"(allow {_type(self.source)} {_type(self.target)} ({self.classname} ({self.permission})))"
+        target = "self" if type_of(self.source) == type_of(self.target) else type_of(self.target)
+        return f"(allow {type_of(self.source)} {target} ({self.classname} ({self.permission})))"
 
 
-def questions(attempt: Attempt) -> Iterator[Missing]:
-    """All that the exec needs, in the kernel's order."""
+def questions(attempt: Attempt) -> Iterator[Question]:
+    """All that the launch needs, in the kernel's order."""
+    yield from _of_exec(attempt)
+    yield from _of_watching(attempt)
+    if attempt.path:
+        yield from _of_running(attempt)
+
+
+def _of_exec(attempt: Attempt) -> Iterator[Question]:
     own, target, label, path = str(attempt.own), str(attempt.target), attempt.label, attempt.path
-    yield Missing(own, own, "process", "setexec")
-    for permission in ("execute", "read", "open"):
-        yield Missing(own, label, "file", permission, path)
+    pipe = attempt.pipe or own
+    yield Question(Step.SETEXEC, own, own, "process", "setexec")
+    if path:
+        yield from _each(Step.OPEN, own, label, "file", ("execute", "read", "open", "getattr"), path)
     if attempt.no_new_privileges:
-        yield Missing(own, target, "process2", "nnp_transition")
+        yield Question(Step.NO_NEW_PRIVILEGES, own, target, "process2", "nnp_transition")
     if attempt.nosuid:
-        yield Missing(own, target, "process2", "nosuid_transition")
-    yield Missing(own, target, "process", "transition")
-    yield Missing(target, label, "file", "entrypoint", path)
+        yield Question(Step.NOSUID, own, target, "process2", "nosuid_transition")
+    yield Question(Step.TRANSITION, own, target, "process", "transition")
+    if path:
+        yield Question(Step.ENTRYPOINT, target, label, "file", "entrypoint", path)
+        yield from _of_loading(attempt)
+    yield Question(Step.DESCRIPTORS, target, own, "fd", "use")
+    yield from _each(Step.PIPES, target, pipe, "fifo_file", ("read", "write"))
+
+
+def _of_loading(attempt: Attempt) -> Iterator[Question]:
+    own, target = str(attempt.own), str(attempt.target)
+    loaded = (attempt.label, attempt.path)
     if attempt.interpreter:
-        for permission in ("execute", "read", "open"):
-            yield Missing(own, attempt.interpreter_label, "file", permission, attempt.interpreter)
-    loaded, what = (attempt.interpreter_label, attempt.interpreter) if attempt.interpreter else (label, path)
-    for permission in ("read", "execute", "map"):
-        yield Missing(target, loaded, "file", permission, what)
-    yield Missing(target, own, "fd", "use")
-    for permission in ("read", "write"):
-        yield Missing(target, own, "fifo_file", permission)
+        loaded = (attempt.interpreter_label, attempt.interpreter)
+        yield from _each(Step.INTERPRETER, own, loaded[0], "file", ("execute", "read", "open"), loaded[1])
+    yield from _each(Step.LOAD, target, loaded[0], "file", ("read", "execute", "map"), loaded[1])
 
 
-def first_missing(attempt: Attempt, allowed: Allowed) -> Missing | None:
-    """What stood in the way; None when the policy grants all that is known here."""
+def _of_watching(attempt: Attempt) -> Iterator[Question]:
+    """The context is read back from /proc before a byte is forwarded, and the script is ended in any case."""
+    own, target = str(attempt.own), str(attempt.target)
+    yield from _each(Step.WATCH, own, target, "process", ("getattr", "signal", "sigkill"))
+    yield Question(Step.WATCH, own, target, "dir", "search")
+    yield from _each(Step.WATCH, own, target, "file", ("read", "open"))
+    yield from _each(Step.LIMITS, own, target, "process", ("siginh", "rlimitinh"))
+
+
+def _of_running(attempt: Attempt) -> Iterator[Question]:
+    own, target = str(attempt.own), str(attempt.target)
+    for path, label in attempt.folders:
+        yield Question(Step.SEARCH, own, label, "dir", "search", path)
+        yield Question(Step.SEARCH, target, label, "dir", "search", path)
+    if attempt.interpreter:
+        yield from _each(Step.READ, target, attempt.label, "file", ("open", "read"), attempt.path)
+    if attempt.program:
+        wanted = ("read", "open", "execute", "execute_no_trans", "map")
+        yield from _each(Step.PROGRAM, target, attempt.program_label, "file", wanted, attempt.program)
+
+
+def _each(  # noqa: PLR0913 - a vector with its permissions
+    step: Step, source: str, target: str, classname: str, permissions: tuple[str, ...], what: str = ""
+) -> Iterator[Question]:
+    return (Question(step, source, target, classname, permission, what) for permission in permissions)
+
+
+def first_missing(attempt: Attempt, allowed: Allowed) -> Question | None:
+    """What stood in the way of an exec; None when the policy grants all that is known here."""
     for each in questions(attempt):
-        if not allowed(each.source, each.target, each.classname, each.permission):
+        if each.step not in AFTER_EXEC and not allowed(each.source, each.target, each.classname, each.permission):
             return each
     return None
 
 
-def fix(attempt: Attempt, missing: Missing, allowed: Allowed) -> str:
-    """One thing to do about it: another range, another label, or one line of policy."""
-    if _only_the_range(attempt, missing, allowed):
+def fix(attempt: Attempt, missing: Question, allowed: Allowed) -> str:
+    """One thing to do about it: another range or identity, another label, or one line of policy."""
+    if _would_do(attempt, missing, allowed, replace(attempt.target, range=attempt.own.range)):
         return (
             f"the types may, the range {attempt.target.range} may not (MLS or MCS constraint): change the rule's range"
         )
-    if missing.what == attempt.path and missing.permission == "entrypoint":
-        relabel = f"relabel the script: semanage fcontext -a -t selcgi_script_exec_t '{attempt.path}', then restorecon"
+    own = attempt.own
+    if _would_do(attempt, missing, allowed, replace(attempt.target, user=own.user, role=own.role)):
+        return (
+            f"the types may, {attempt.target.user}:{attempt.target.role} may not (a constraint, or no roleallow): "
+            "leave user and role out of the rule"
+        )
+    if missing.step is Step.ENTRYPOINT and type_of(missing.target) != SCRIPT_TYPE:
+        relabel = f"relabel the script: semanage fcontext -a -t {SCRIPT_TYPE} '{attempt.path}', then restorecon"
         return f"{relabel}; or allow it: {missing.rule}"
     if missing.what:
         return (
-            f"check the label {_type(missing.target)} with restorecon -nv {missing.what}; or allow it: {missing.rule}"
+            f"check the label {type_of(missing.target)} with restorecon -nv {missing.what}; or allow it: {missing.rule}"
         )
     return f"allow it, if it is wanted: {missing.rule}"
 
 
-def _only_the_range(attempt: Attempt, missing: Missing, allowed: Allowed) -> bool:
-    """True when the same question with selcgi's own range in place of the rule's is answered with yes."""
-    target, lower = str(attempt.target), str(replace(attempt.target, range=attempt.own.range))
-    if target == lower or target not in (missing.source, missing.target):
+def _would_do(attempt: Attempt, missing: Question, allowed: Allowed, other: Context) -> bool:
+    """Whether the same question is answered with yes when the script's context is `other`."""
+    target, instead = str(attempt.target), str(other)
+    if target == instead or target not in (missing.source, missing.target):
         return False
-    source = lower if missing.source == target else missing.source
-    other = lower if missing.target == target else missing.target
-    return allowed(source, other, missing.classname, missing.permission)
+    source = instead if missing.source == target else missing.source
+    end = instead if missing.target == target else missing.target
+    return allowed(source, end, missing.classname, missing.permission)
 
 
-def _type(context: str) -> str:
+def type_of(context: str) -> str:
+    """The type of a context or label, or what there is in its place."""
     parts = context.split(":")
     return parts[2] if len(parts) > 2 else context or "(no label)"

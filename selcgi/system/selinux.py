@@ -1,8 +1,9 @@
-"""All that selcgi asks of SELinux, and the only module that speaks to libselinux.
+"""All that selcgi asks of SELinux to run scripts, and the only module that sets a context.
 
 Decides whether selcgi can keep its promise on this system (open_labels), and whether a context may be used (resolve).
 One mechanism sets an exec context: setexeccon_raw; libselinux caches what it set last, so a second mechanism would
-make it write nothing. Must not decide which context a request gets. Used by launch/ and serve/.
+make it write nothing. Questions to the policy are policy.py's. Must not decide which context a request gets. Used by
+launch/ and serve/.
 """
 
 import os
@@ -15,11 +16,12 @@ from types import ModuleType
 from typing import Protocol
 
 from selcgi.context import Context, ContextSpec
-from selcgi.errors import ContextLost, LaunchFailed, StartRefused
+from selcgi.errors import ContextLost, LaunchFailed, PolicyUnreadable, StartRefused
 from selcgi.plan import Script
 from selcgi.settings import SelinuxMode
 from selcgi.system.binding import find_binding
-from selcgi.system.facts import is_permissive, read_facts, refusal
+from selcgi.system.facts import read_facts, refusal
+from selcgi.system.policy import KernelPolicy, Policy, what_is_invalid
 from selcgi.system.preflight import Attempt, first_missing, fix
 
 _EXEC_SECONDS = 2.0  # for an exec that has begun to give its process the new context
@@ -33,6 +35,7 @@ class Labels(Protocol):
 
     note: str
     own: Context | None  # selcgi's own context; None with --selinux off
+    policy: Policy | None  # likewise
 
     def resolve(self, spec: ContextSpec) -> Context:
         """The whole, valid context in its canonical form. LaunchFailed("context") when it must not be used."""
@@ -70,6 +73,7 @@ class NoLabels:
     def __init__(self) -> None:
         self.note = "selinux=off"
         self.own: Context | None = None
+        self.policy: Policy | None = None
 
     def resolve(self, spec: ContextSpec) -> Context:
         return spec.without_kernel()
@@ -100,12 +104,9 @@ class KernelLabels:
         self._own = own
         self._permissive_ok = permissive_ok
         self._resolved: dict[ContextSpec, Context] = {}
-        try:
-            self._se.selinux_status_open(0)
-        except OSError as error:
-            reason = f"cannot open /sys/fs/selinux/status: {error.strerror}"
-            raise StartRefused(reason, "allow selcgi_t to read and map security_t files") from error
-        self._load = self._se.selinux_status_policyload()
+        self._policy = KernelPolicy(binding)
+        self.policy: Policy | None = self._policy
+        self._load = self._policy.serial()
 
     def resolve(self, spec: ContextSpec) -> Context:
         """The kernel is asked once for each spec and load of the policy; whether it enforces, each time."""
@@ -113,8 +114,11 @@ class KernelLabels:
         self._forget_after_policy_load()
         context = self._resolved.get(spec)
         if context is None:
-            context = self._canonical(spec)
-            self._refuse_permissive(context)
+            try:
+                context = self._canonical(spec)
+                self._refuse_permissive(context)
+            except PolicyUnreadable as error:
+                raise LaunchFailed("context", error.reason, error.fix) from error
             if len(self._resolved) >= _RESOLVED_MOST:
                 self._resolved.clear()
             self._resolved[spec] = context
@@ -127,51 +131,25 @@ class KernelLabels:
             raise LaunchFailed("context", reason, "setenforce 1; or start with --selinux permissive-ok")
 
     def _forget_after_policy_load(self) -> None:
-        load = self._se.selinux_status_policyload()
+        load = self._policy.serial()
         if load != self._load:
             self._load = load
             self._resolved.clear()
-            self._se.selinux_flush_class_cache()
 
     def _canonical(self, spec: ContextSpec) -> Context:
         wanted = spec.resolve(self._own)
         if wanted.domain == self._own.domain:
             reason = f"the rule gives the script selcgi's own domain {wanted.domain}"
             raise LaunchFailed("context", reason, "name the domain of a web application in the mapping")
-        canonical = self._ask_canonical(wanted)
+        canonical = self._policy.canonical(str(wanted))
         if canonical is None:
-            raise LaunchFailed("context", *self._what_is_invalid(wanted))
-        return canonical
-
-    def _ask_canonical(self, context: Context) -> Context | None:
-        """None when the loaded policy has no such context. The kernel puts categories in order."""
-        try:
-            return Context.parse(self._se.security_canonicalize_context_raw(str(context))[1])
-        except (OSError, ValueError):
-            return None
-
-    def _what_is_invalid(self, wanted: Context) -> tuple[str, str]:
-        own = self._own
-        tail = f"in {wanted}, by the loaded policy"
-        if self._ask_canonical(Context(own.user, "object_r", wanted.domain, own.range)) is None:
-            return f"the type {wanted.domain} is unknown {tail}", "load the module that declares it (semodule -l)"
-        if self._ask_canonical(Context(own.user, own.role, wanted.domain, own.range)) is None:
-            fix_role = f"(roletype {own.role} {wanted.domain})"
-            return f"the role {own.role} may not have the type {wanted.domain} {tail}", f"policy: {fix_role}"
-        if self._ask_canonical(Context(own.user, own.role, wanted.domain, wanted.range)) is None:
-            hint = f"use what the SELinux user {own.user} may have (semanage user -l)"
-            return f"the range {wanted.range} is invalid {tail}", hint
-        hint = "leave user and role out of the rule, or declare them (semanage user -l)"
-        return f"the user {wanted.user}, its role or its range is invalid {tail}", hint
+            raise LaunchFailed("context", *what_is_invalid(self._policy, self._own, wanted))
+        return Context.parse(canonical)
 
     def _refuse_permissive(self, context: Context) -> None:
         if self._permissive_ok:
             return
-        try:
-            permissive = is_permissive(self._se, str(context))
-        except OSError as error:
-            raise LaunchFailed("context", f"cannot ask the policy about {context}: {error.strerror}", _AUDIT) from error
-        if permissive:
+        if self._policy.vector(str(context), str(context), "process").permissive:
             reason = f"the domain {context.domain} is permissive: the policy would stop nothing"
             raise LaunchFailed("context", reason, f"semanage permissive -d {context.domain}")
 
@@ -257,7 +235,7 @@ class KernelLabels:
             label=script.label,
             interpreter=os.fsdecode(script.interpreter),
             interpreter_label=self._path_label(script.interpreter) if script.interpreter else "",
-            no_new_privileges=_no_new_privileges(),
+            no_new_privileges=no_new_privileges(),
             nosuid=bool(os.fstatvfs(script.descriptor).f_flag & os.ST_NOSUID),
         )
 
@@ -268,17 +246,10 @@ class KernelLabels:
             return ""
 
     def _allowed(self, source: str, target: str, classname: str, permission: str) -> bool:
-        """By the policy alone, permissive or not. A class or permission that it does not know is denied."""
-        number = self._se.string_to_security_class(classname)
-        bit = self._se.string_to_av_perm(number, permission) if number else 0
-        if not bit:
-            return False
-        decision = self._se.av_decision()
         try:
-            self._se.security_compute_av_flags_raw(source, target, number, 0, decision)
-        except OSError:
+            return permission in self._policy.vector(source, target, classname).allowed
+        except PolicyUnreadable:
             return False
-        return bool(decision.allowed & bit)
 
 
 def _exec_attribute() -> str:
@@ -290,6 +261,7 @@ def _exec_attribute() -> str:
         os.close(descriptor)
 
 
-def _no_new_privileges() -> bool:
+def no_new_privileges() -> bool:
+    """Of this process, and so of all that it starts."""
     with open("/proc/self/status", encoding="ascii", errors="replace") as status:
         return any(line.split() == ["NoNewPrivs:", "1"] for line in status)

@@ -5,7 +5,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from selcgi.errors import PolicyUnreadable
+from selcgi.errors import PolicyUnreadable, StartRefused
 from selcgi.system import policy
 from selcgi.system.policy import KernelPolicy, open_policy
 
@@ -132,7 +132,7 @@ def test_status_page_out_of_reach_is_named(binding: Binding, monkeypatch: pytest
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(binding, "selinux_status_open", fail)
-    with pytest.raises(PolicyUnreadable, match="security_t"):
+    with pytest.raises(StartRefused, match="security_t"):
         KernelPolicy(binding)
 
 

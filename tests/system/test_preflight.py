@@ -5,24 +5,38 @@ from dataclasses import replace
 import pytest
 
 from selcgi.context import Context
-from selcgi.system.preflight import Attempt, Missing, first_missing, fix, questions
+from selcgi.system.preflight import AFTER_EXEC, Attempt, Question, Step, first_missing, fix, questions
 
 OWN = Context("system_u", "system_r", "selcgi_t", "s0")
 TARGET = Context("system_u", "system_r", "user_webapp_t", "s0:c1")
 SCRIPT = "system_u:object_r:selcgi_script_exec_t:s0"
 SHELL = "system_u:object_r:shell_exec_t:s0"
-ATTEMPT = Attempt(OWN, TARGET, "/srv/a.cgi", SCRIPT, "/bin/sh", SHELL, no_new_privileges=True, nosuid=True)
+BIN = "system_u:object_r:bin_t:s0"
+ATTEMPT = Attempt(
+    OWN,
+    TARGET,
+    "/srv/a.cgi",
+    SCRIPT,
+    "/bin/sh",
+    SHELL,
+    no_new_privileges=True,
+    nosuid=True,
+    folders=(("/srv", "system_u:object_r:var_t:s0"),),
+    program="/usr/bin/perl",
+    program_label=BIN,
+)
+EXEC = [each for each in questions(ATTEMPT) if each.step not in AFTER_EXEC]
 
 
-def all_but(*missing: Missing) -> set[tuple[str, str, str, str]]:
+def all_but(*missing: Question) -> set[tuple[str, str, str, str]]:
     return {vector(each) for each in questions(ATTEMPT)} - {vector(each) for each in missing}
 
 
-def vector(each: Missing) -> tuple[str, str, str, str]:
+def vector(each: Question) -> tuple[str, str, str, str]:
     return each.source, each.target, each.classname, each.permission
 
 
-def ask(granted: set[tuple[str, str, str, str]], attempt: Attempt = ATTEMPT) -> Missing | None:
+def ask(granted: set[tuple[str, str, str, str]], attempt: Attempt = ATTEMPT) -> Question | None:
     return first_missing(attempt, lambda *question: question in granted)
 
 
@@ -30,14 +44,23 @@ def test_nothing_is_missing_when_all_is_granted() -> None:
     assert ask(all_but()) is None
 
 
-@pytest.mark.parametrize("each", list(questions(ATTEMPT)), ids=str)
-def test_each_permission_is_missed(each: Missing) -> None:
+def test_every_step_is_asked_about() -> None:
+    assert {each.step for each in questions(ATTEMPT)} == set(Step)
+
+
+@pytest.mark.parametrize("each", EXEC, ids=str)
+def test_each_permission_is_missed(each: Question) -> None:
     found = ask(all_but(each))
     assert found == each
 
 
+@pytest.mark.parametrize("each", [each for each in questions(ATTEMPT) if each not in EXEC], ids=str)
+def test_what_the_running_script_needs_is_not_why_an_exec_failed(each: Question) -> None:
+    assert ask(all_but(each)) is None
+
+
 def test_it_is_named_as_the_policy_names_it() -> None:
-    found = ask(all_but(Missing(str(OWN), str(TARGET), "process", "transition")))
+    found = ask(all_but(Question(Step.TRANSITION, str(OWN), str(TARGET), "process", "transition")))
     assert str(found) == "selcgi_t -> user_webapp_t : process { transition }"
     assert found is not None
     assert found.rule == "(allow selcgi_t user_webapp_t (process (transition)))"
@@ -75,23 +98,49 @@ def test_a_file_without_label_is_missed_and_shown() -> None:
     ("missing", "words"),
     [
         (
-            Missing(str(TARGET), SCRIPT, "file", "entrypoint", "/srv/a.cgi"),
+            Question(Step.ENTRYPOINT, str(TARGET), BIN, "file", "entrypoint", "/srv/a.cgi"),
             "semanage fcontext -a -t selcgi_script_exec_t",
         ),
-        (Missing(str(TARGET), SHELL, "file", "map", "/bin/sh"), "restorecon -nv /bin/sh"),
+        (Question(Step.LOAD, str(TARGET), SHELL, "file", "map", "/bin/sh"), "restorecon -nv /bin/sh"),
         (
-            Missing(str(OWN), str(TARGET), "process", "transition"),
+            Question(Step.TRANSITION, str(OWN), str(TARGET), "process", "transition"),
             "(allow selcgi_t user_webapp_t (process (transition)))",
         ),
     ],
 )
-def test_fix_says_what_to_do(missing: Missing, words: str) -> None:
+def test_fix_says_what_to_do(missing: Question, words: str) -> None:
     assert words in fix(ATTEMPT, missing, lambda *_: False)
 
 
 def test_a_range_that_a_constraint_refuses_is_not_answered_with_an_allow() -> None:
-    missing = Missing(str(OWN), str(TARGET), "process", "transition")
+    missing = Question(Step.TRANSITION, str(OWN), str(TARGET), "process", "transition")
     lower = (str(OWN), str(replace(TARGET, range="s0")), "process", "transition")
     found = fix(ATTEMPT, missing, lambda *question: question == lower)
     assert "s0:c1" in found
     assert "allow" not in found
+
+
+def test_an_identity_that_a_constraint_refuses_is_not_answered_with_an_allow() -> None:
+    other = replace(TARGET, user="staff_u", role="staff_r")
+    missing = Question(Step.TRANSITION, str(OWN), str(other), "process", "transition")
+    found = fix(replace(ATTEMPT, target=other), missing, lambda *question: question[1] == str(TARGET))
+    assert "staff_u:staff_r" in found
+    assert "(allow" not in found
+
+
+def test_without_a_script_nothing_is_asked_about_one() -> None:
+    asked = {each.step for each in questions(Attempt(OWN, TARGET))}
+    assert asked == {Step.SETEXEC, Step.TRANSITION, Step.DESCRIPTORS, Step.PIPES, Step.WATCH, Step.LIMITS}
+
+
+def test_the_label_that_the_pipes_really_have_is_asked_about() -> None:
+    wide = "system_u:system_r:selcgi_t:s0-s0:c0.c1023"
+    pipes = [each for each in questions(replace(ATTEMPT, pipe=wide)) if each.step is Step.PIPES]
+    assert {each.target for each in pipes} == {wide}
+
+
+def test_a_rule_about_a_domain_itself_says_self() -> None:
+    assert (
+        Question(Step.SETEXEC, str(OWN), str(OWN), "process", "setexec").rule
+        == "(allow selcgi_t self (process (setexec)))"
+    )

@@ -19,6 +19,13 @@ from selcgi.system.selinux import KernelLabels, NoLabels, open_labels
 OWN = Context("system_u", "system_r", "selcgi_t", "s0")
 WEBAPP = ContextSpec("user_webapp_t", "s0:c1")
 KNOWN = {f"system_u:{role}:user_webapp_t:s0{tail}" for role in ("system_r", "object_r") for tail in ("", ":c1")}
+PERMISSIONS = dict(  # but for map
+    zip(
+        (1 << number for number in range(12)),
+        ("setexec", "execute", "read", "open", "getattr", "transition", "entrypoint", "use", "write"),
+        strict=False,
+    )
+)
 KNOWN |= {"system_u:object_r:file_t:s0"}
 
 
@@ -53,7 +60,7 @@ class Binding(ModuleType):
         return [0, text]
 
     def av_decision(self) -> SimpleNamespace:
-        return SimpleNamespace(allowed=0, flags=0)
+        return SimpleNamespace(allowed=0, auditdeny=-1, flags=0)
 
     def security_compute_av_flags_raw(self, source: str, _: str, number: int, __: int, into: SimpleNamespace) -> None:
         into.flags = int(source in self.permissive)
@@ -62,8 +69,8 @@ class Binding(ModuleType):
     def string_to_security_class(self, name: str) -> int:
         return {"process": 2, "file": 6, "fd": 9, "fifo_file": 13}.get(name, 0)
 
-    def string_to_av_perm(self, _: int, name: str) -> int:
-        return 0 if name == "map" else 1
+    def security_av_perm_to_string(self, _: int, bit: int) -> str | None:
+        return PERMISSIONS.get(bit)
 
     def getpidcon_raw(self, pid: int) -> list[object]:
         if pid not in self.processes:
@@ -102,7 +109,7 @@ def test_a_context_is_asked_once_for_each_load_of_the_policy(binding: Binding, l
     assert len(binding.asked) == 1
     binding.load = 2
     labels.resolve(WEBAPP)
-    assert binding.asked[1:] == ["flush", binding.asked[0]]
+    assert binding.asked[1:] == [binding.asked[0], "flush"]
 
 
 def test_what_is_remembered_is_bounded(binding: Binding, labels: KernelLabels, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,7 +196,7 @@ def test_refused_exec_is_explained_and_the_unknown_is_denied(binding: Binding, l
         binding.denied.add("selcgi_t/2")
         reason, fix = labels.explain_exec(WEBAPP.resolve(OWN), script, error)
         assert "the policy lacks selcgi_t -> selcgi_t : process { setexec }" in reason
-        assert "(allow selcgi_t selcgi_t (process (setexec)))" in fix
+        assert "(allow selcgi_t self (process (setexec)))" in fix
     finally:
         os.close(descriptor)
 
