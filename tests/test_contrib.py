@@ -15,6 +15,8 @@ CONTRIB = Path(__file__).resolve().parent.parent / "contrib"
 PATIENCE = {
     "nginx/selcgi-params.conf": r"^fastcgi_read_timeout (\d+)s;",
     "apache/selcgi.conf": r"^\s*ProxyTimeout (\d+)$",
+    "apache/selcgi-ldap.conf": r"^\s*ProxyTimeout (\d+)$",
+    "apache/selcgi-dbd.conf": r"^\s*ProxyTimeout (\d+)$",
     "apache/selcgi-fcgid.conf": r"^\s*FcgidIOTimeout (\d+)$",
     "haproxy/selcgi.cfg": r"^\s*timeout server (\d+)s$",
 }
