@@ -1,8 +1,13 @@
-"""What diagnose/ relies on, asked of FakePolicy everywhere and of the shipped policy in the kernel inside the guest."""
+"""What diagnose/ relies on, asked of FakePolicy everywhere and of the shipped policy: in the kernel inside the guest,
+in a file outside it.
+"""
+
+from collections.abc import Iterator
 
 import pytest
 
 from selcgi.system.policy import Policy, open_policy
+from selcgi.system.policyfile import open_policy_file
 from tests.fakes import FakePolicy
 
 LAUNCHER = "system_u:system_r:selcgi_t:s0"
@@ -24,9 +29,22 @@ FAKE = FakePolicy(
 )
 
 
-@pytest.fixture(params=["fake", pytest.param("kernel", marks=pytest.mark.enforcing)])
-def policy(request: pytest.FixtureRequest) -> Policy:
-    return FAKE if request.param == "fake" else open_policy()
+@pytest.fixture(
+    scope="module",
+    params=[
+        "fake",
+        pytest.param("kernel", marks=pytest.mark.enforcing),
+        pytest.param("file", marks=pytest.mark.guest),
+    ],
+)
+def policy(request: pytest.FixtureRequest) -> Iterator[Policy]:
+    if request.param == "file":
+        from tests.guest import policy as shipped
+
+        with open_policy_file(shipped.compiled() / "policy") as opened:
+            yield opened
+    else:
+        yield FAKE if request.param == "fake" else open_policy()
 
 
 def test_what_is_allowed_is_named(policy: Policy) -> None:
