@@ -9,9 +9,9 @@ from selcgi.cli.options import FILE, PARAM, PARAM_DOMAIN, SOURCE, SOURCE_FORMS, 
 from selcgi.errors import Denied, MappingError
 from selcgi.mapping import grammar
 from selcgi.mapping.modselinux import respell
-from selcgi.mapping.rules import mistakes, parse, shared, unreachable
-from selcgi.mapping.table import Query, Table, Verdict
-from selcgi.serve.sources import open_sources
+from selcgi.mapping.rules import mistakes, shared, unreachable
+from selcgi.mapping.table import Query, Verdict
+from selcgi.serve.sources import open_sources, table_of
 from selcgi.settings import MapSource, Settings
 from selcgi.system.mapfile import read_mapfile
 
@@ -46,21 +46,22 @@ def check(file: Path) -> None:
 
     Warns of rules whose users are not kept apart: a glob or * whose context has no categories of its own.
     """
-    text = read_mapfile(file)
-    wrong = mistakes(text, str(file))
-    for mistake in wrong:
-        click.echo(f"{click.style('mistake', fg='red')} {mistake}")
-    if wrong:
+    try:
+        table = table_of((file,))
+    except MappingError:
+        wrong = mistakes(read_mapfile(file), str(file))
+        if not wrong:
+            raise
+        for mistake in wrong:
+            click.echo(f"{click.style('mistake', fg='red')} {mistake}")
         sys.exit(1)
-    rules = parse(text, str(file))
-    Table(rules)
-    dead = unreachable(rules)
+    dead = unreachable(table)
     for rule in dead:
         click.echo(f"{click.style('dead', fg='yellow')} {rule.file}:{rule.line}: no request reaches this rule")
-    for rule in shared(rules):
+    for rule in shared(table):
         what = f"the users of {rule.who} share {rule.spec}, and nothing keeps those of one context apart"
         click.echo(f"{click.style('warning', fg='yellow')} {rule.file}:{rule.line}: {what}")
-    click.echo(f"{len(rules)} rules, {len(dead)} of them dead, no mistakes")
+    click.echo(f"{table.count} rules, {len(dead)} of them dead, no mistakes")
     sys.exit(1 if dead else 0)
 
 

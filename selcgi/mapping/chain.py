@@ -43,7 +43,7 @@ class Source(Protocol):
     def trace(self, query: Query) -> Sequence[Look]:
         """All that answer() looks at; a match comes last."""
 
-    def templates(self) -> tuple[tuple[ContextSpec, str], ...]:
+    def templates(self) -> Iterable[tuple[ContextSpec, str]]:
         """Each distinct context that it may give, with the place that says so."""
 
 
@@ -71,10 +71,10 @@ class Chain:
             if looks and looks[-1].matched:
                 return
 
-    def specs(self) -> tuple[tuple[ContextSpec, str], ...]:
-        """Of all sources; a context with c{user} or c{request} as somebody has it."""
-        return tuple((sample(spec), where) for spec, where in self.templates())
+    def specs(self) -> Iterator[tuple[ContextSpec, str]]:
+        """Of all sources, made one by one; a context with c{user} or c{request} as somebody has it."""
+        return ((sample(spec), where) for spec, where in self.templates())
 
-    def templates(self) -> tuple[tuple[ContextSpec, str], ...]:
+    def templates(self) -> Iterator[tuple[ContextSpec, str]]:
         """The same as the sources have them."""
-        return tuple(pair for source in self._sources for pair in source.templates())
+        return (pair for source in self._sources for pair in source.templates())

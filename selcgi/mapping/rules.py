@@ -2,14 +2,15 @@
 
 Decides what a line means (who, context, options) and refuses whatever is not clear: a file with a mistake is never
 loaded, since a line left out hands its users to the next one that matches. Must not read files or ask the kernel.
-Called by serve/ at start and reload (parse) and by cli/ for `map check` (mistakes, unreachable, shared).
+Called by index.py for each line (read_rule), by modselinux.py (parse), and by cli/ for `map check` (mistakes,
+unreachable, shared).
 
 Names are compared character by character: no case folding, no Unicode normalization. `#` starts a comment anywhere but
 in quotes. Lines are not joined.
 """
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import lru_cache
@@ -122,22 +123,22 @@ def unreachable(rules: Iterable[Rule]) -> tuple[Rule, ...]:
     return tuple(dead)
 
 
-def shared(rules: Collection[Rule]) -> tuple[Rule, ...]:
-    """Rules for many users whose context has no categories, or is another rule's, too.
+def shared(rules: Iterable[Rule]) -> tuple[Rule, ...]:
+    """Rules for many users whose context has no categories, or is another rule's, too. `rules` is read twice.
 
     No mistake: it may be meant so. But SELinux does not keep users apart whose contexts are equal.
     """
-    granted: dict[ContextSpec, set[Who]] = {}
+    wide = [rule for rule in rules if rule.spec is not None and rule.who.kind in (Kind.GLOB, Kind.EVERYONE)]
+    granted: dict[ContextSpec | None, set[Who]] = {rule.spec: set() for rule in wide}
     for rule in rules:
-        if rule.spec is not None:
-            granted.setdefault(rule.spec, set()).add(rule.who)
-    return tuple(rule for rule in rules if rule.spec is not None and _is_shared(rule.who, rule.spec, granted))
+        if (others := granted.get(rule.spec)) is not None and len(others) < 2:
+            others.add(rule.who)
+    return tuple(rule for rule in wide if not _is_apart(rule.spec, len(granted[rule.spec]) == 1))
 
 
-def _is_shared(who: Who, spec: ContextSpec, granted: Mapping[ContextSpec, Collection[Who]]) -> bool:
-    own = spec.range or ""
-    apart = "{" in own or (":" in own and len(granted[spec]) == 1)
-    return who.kind in (Kind.GLOB, Kind.EVERYONE) and not apart
+def _is_apart(spec: ContextSpec | None, alone: bool) -> bool:
+    own = spec.range or "" if spec is not None else ""
+    return "{" in own or (":" in own and alone)
 
 
 def _no_mistake(found: Rule | MappingError) -> Rule:
@@ -147,21 +148,26 @@ def _no_mistake(found: Rule | MappingError) -> Rule:
 
 
 def _read(text: str, file: str) -> Iterator[Rule | MappingError]:
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(text.removesuffix("\n").split("\n"), 1):
+        if number > LINES:
+            yield too_long(file)
+            return
         try:
-            if number > LINES:
-                raise Mistake(f"the file has more than {LINES} lines", "use a glob, or several files")
-            rule = _read_line(line.removesuffix("\r"), file, number)
+            rule = read_rule(line.removesuffix("\r"), file, number)
         except Mistake as mistake:
             yield MappingError(file, number, mistake.reason, mistake.fix)
-            if number > LINES:
-                return
         else:
             if rule is not None:
                 yield rule
 
 
-def _read_line(line: str, file: str, number: int) -> Rule | None:
+def too_long(file: str) -> MappingError:
+    """For a file of more than LINES lines."""
+    return MappingError(file, LINES + 1, f"the file has more than {LINES} lines", "use a glob, or several files")
+
+
+def read_rule(line: str, file: str, number: int, parts: int = 1) -> Rule | None:
+    """The rule of one line without its end; None for a blank or a comment. Mistake for the first thing wrong."""
     _check_characters(line)
     words = split_words(line)
     if not words:
@@ -174,7 +180,7 @@ def _read_line(line: str, file: str, number: int) -> Rule | None:
         raise Mistake("deny has limits", "only script= and host= go with deny")
     if who is NO_USER and spec is not None and wants(spec, USER):
         raise Mistake(f"{ANONYMOUS} has {USER}, and nobody known has categories of his own", "write s0, or s0:c1")
-    return Rule(file, number, who, narrowing.scripts, narrowing.hosts, spec, options)
+    return Rule(file, number, who, narrowing.scripts, narrowing.hosts, spec, options, parts)
 
 
 def _check_characters(line: str) -> None:

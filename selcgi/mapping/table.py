@@ -1,23 +1,22 @@
 """The rules as a table: first match wins, and no match means no.
 
-Decides for one request which rule applies, in a time that does not grow with the number of named users: names are
-found in a dict, only globs and the like are tried in turn. Must not wait, log or read anything.
+Decides for one request which rule applies, in a time that does not grow with the number of named users: their rules
+are found by index.py, only globs and the like are tried in turn. Must not wait, log or read anything.
 Called by serve/request.py for every request (decide), by serve/ at load (specs) and by cli/ (trace).
 """
 
-import heapq
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from selcgi.context import ContextSpec
-from selcgi.errors import Denied, MappingError
+from selcgi.errors import Denied
 from selcgi.mapping.categories import sample
+from selcgi.mapping.index import Index
 from selcgi.mapping.rules import Kind, Rule
 from selcgi.mapping.words import show
 from selcgi.plan import Limits
 
-CONSIDERED = 4096  # rules of one name, and rules that are not for one name: what a request may have to try, twice
 Obstacle = Literal["", "user", "script", "host"]
 
 
@@ -66,23 +65,23 @@ class Step:
 class Table:
     """Rules of one or several files in the order in which they are asked; never changes once built."""
 
-    __slots__ = ("_named", "_rules", "_shared")
+    __slots__ = ("_files",)
 
-    def __init__(self, rules: Iterable[Rule]) -> None:
-        """MappingError when a request would have to try more than CONSIDERED rules of a kind."""
-        self._rules = tuple(rules)
-        self._named: dict[str, tuple[int, ...]] = {}
-        self._shared: list[int] = []
-        for index, rule in enumerate(self._rules):
-            if rule.who.kind is not Kind.NAME:
-                self._shared.append(index)
-                count = len(self._shared)
-            else:
-                indices = (*self._named.get(rule.who.text, ()), index)
-                self._named[rule.who.text] = indices
-                count = len(indices)
-            if count > CONSIDERED:
-                raise _too_many(rule)
+    def __init__(self, files: Iterable[Index]) -> None:
+        self._files = tuple(files)
+
+    def __iter__(self) -> Iterator[Rule]:
+        """Every rule, in order, each made anew."""
+        return (rule for file in self._files for rule in file)
+
+    @property
+    def count(self) -> int:
+        """How many rules there are."""
+        return sum(file.count for file in self._files)
+
+    def find(self, query: Query) -> Rule | None:
+        """The first rule that matches."""
+        return next((rule for rule in self._considered(query) if not _obstacle(rule, query)), None)
 
     def decide(self, query: Query) -> Verdict:
         """The verdict of the first rule that matches; Denied when it says deny, or when there is none."""
@@ -93,10 +92,8 @@ class Table:
 
     def answer(self, query: Query) -> Verdict | None:
         """As decide(), but None when no rule matches."""
-        for rule in self._considered(query):
-            if not _obstacle(rule, query):
-                return _verdict(rule)
-        return None
+        rule = self.find(query)
+        return None if rule is None else _verdict(rule)
 
     def trace(self, query: Query) -> tuple[Step, ...]:
         """Every rule that decide looks at, the matching one last. Rules for the names of others are left out."""
@@ -108,23 +105,22 @@ class Table:
                 break
         return tuple(steps)
 
-    def specs(self) -> tuple[tuple[ContextSpec, str], ...]:
-        """Each distinct context that is asked for, with the file:line of its first rule; that of a rule with c{user}
-        or c{request} as somebody has it."""
-        return tuple((sample(spec), where) for spec, where in self.templates())
+    def specs(self) -> Iterator[tuple[ContextSpec, str]]:
+        """Each distinct context that is asked for, with the file:line of its first rule, in order; that of a rule with
+        c{user} or c{request} as somebody has it."""
+        return ((sample(spec), where) for spec, where in self.templates())
 
-    def templates(self) -> tuple[tuple[ContextSpec, str], ...]:
+    def templates(self) -> Iterator[tuple[ContextSpec, str]]:
         """The same as the rules have them."""
-        first: dict[ContextSpec, Rule] = {}
-        for rule in self._rules:
-            if rule.spec is not None:
-                first.setdefault(rule.spec, rule)
-        return tuple((spec, rule.where) for spec, rule in first.items())
+        seen: set[ContextSpec] = set()
+        for rule in (rule for file in self._files for rule in file.with_contexts()):
+            if rule.spec is not None and rule.spec not in seen:
+                seen.add(rule.spec)
+                yield rule.spec, rule.where
 
     def _considered(self, query: Query) -> Iterator[Rule]:
         """Every rule that may match, in the order of the files."""
-        named = () if query.user is None else self._named.get(query.user, ())
-        return map(self._rules.__getitem__, heapq.merge(named, self._shared))
+        return (rule for file in self._files for rule in file.considered(query.user))
 
 
 def no_rule(query: Query) -> Denied:
@@ -132,16 +128,6 @@ def no_rule(query: Query) -> Denied:
     return Denied(
         f"no rule matches {user}, script {show(query.script)}, host {show(query.host)}",
         "add a line to the mapping file",
-    )
-
-
-def _too_many(rule: Rule) -> MappingError:
-    whom = f"for {show(rule.who.text)}" if rule.who.kind is Kind.NAME else f"that are not for one name ({rule.who})"
-    return MappingError(
-        rule.file,
-        rule.line,
-        f"more than {CONSIDERED} rules {whom}, and a request tries them in turn",
-        "name the users, or let one glob cover more scripts",
     )
 
 

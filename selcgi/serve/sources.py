@@ -5,18 +5,17 @@ Files that follow one another are one table, as if they were one file. Called by
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from itertools import count, groupby
 from pathlib import Path
 
 from selcgi.context import is_name
 from selcgi.errors import StartRefused
 from selcgi.mapping.chain import Chain, Source
-from selcgi.mapping.rules import parse
+from selcgi.mapping.index import Index
 from selcgi.mapping.table import Table
 from selcgi.mapping.told import ParamSource
 from selcgi.settings import MapParam, Settings
-from selcgi.system.mapfile import read_mapfile
+from selcgi.system.mapfile import read_mapfile_bytes
 from selcgi.wire.passing import check_told_names
 
 
@@ -33,16 +32,16 @@ def _sources(settings: Settings) -> Iterator[Source]:
     parts = telling_parts(files)
     for kind, sources in groupby(settings.maps, type):
         if issubclass(kind, Path):
-            yield _table([one for one in sources if isinstance(one, Path)], parts)
+            yield table_of([one for one in sources if isinstance(one, Path)], parts)
             continue
         for one in sources:
             if isinstance(one, MapParam):
                 yield ParamSource(one.name, settings.param_domains)
 
 
-def _table(paths: Iterable[Path], parts: int) -> Table:
-    rules = (rule for path in paths for rule in parse(read_mapfile(path), str(path)))
-    return Table(rules if parts == 1 else (replace(rule, parts=parts) for rule in rules))
+def table_of(paths: Iterable[Path], parts: int = 1) -> Table:
+    """The table of mapping files, as if they were one. `parts` is Rule.parts. StartRefused, MappingError."""
+    return Table(Index(read_mapfile_bytes(path), str(path), parts) for path in paths)
 
 
 def telling_parts(paths: Iterable[Path]) -> int:

@@ -18,9 +18,14 @@ _SHOWN = 300  # characters of a path in a sentence
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 
 
+def read_mapfile_bytes(path: Path) -> bytes:
+    """A mapping file of at most 64 MiB, whatever is in it. StartRefused when it can't be read or trusted."""
+    return read_protected(path, _MAP_BYTES)
+
+
 def read_mapfile(path: Path) -> str:
-    """The text of a mapping file of at most 64 MiB of UTF-8. StartRefused when it can't be read or trusted."""
-    data = read_protected(path, _MAP_BYTES)
+    """The text of a mapping file, UTF-8. StartRefused when it is not, or can't be read or trusted."""
+    data = read_mapfile_bytes(path)
     try:
         return data.decode()
     except UnicodeDecodeError as error:

@@ -13,7 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
 from selcgi.launch.cold import Launcher
-from selcgi.mapping.rules import parse
+from selcgi.mapping.index import Index
 from selcgi.mapping.table import Query, Table
 from selcgi.plan import Limits, Plan
 from selcgi.settings import EnvironRules, WireLimits
@@ -50,13 +50,12 @@ def main() -> None:
     )
     data += encode_record(Kind.PARAMS, 1, b"") + encode_record(Kind.STDIN, 1, b"")
     request = read_request(decode_pairs(encode_pairs(pairs), 1000))
-    table = Table(
-        parse("".join(f"user{n} user_webapp_t:s0:c{n % 1000}\n" for n in range(10_000)) + "alice a_t:s0\n", "x")
-    )
+    text = "".join(f"user{n} user_webapp_t:s0:c{n % 1000}\n" for n in range(10_000)) + "alice a_t:s0\n"
+    table = Table([Index(text.encode(), "x")])
     roots, labels = open_roots([Path("/usr/bin")]), open_labels("off")
     launcher = Launcher(labels, None)
     located = open_script((SCRIPT,), roots, labels.file_label)
-    plan = Plan(located.script, (SCRIPT,), {}, labels.resolve(table.specs()[0][0]), Limits(), empty_body=True)
+    plan = Plan(located.script, (SCRIPT,), {}, labels.resolve(next(table.specs())[0]), Limits(), empty_body=True)
 
     def launch() -> None:
         running = launcher.launch(plan)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from selcgi.errors import Denied, MappingError
+from selcgi.mapping.index import Index
 from selcgi.mapping.rules import MISTAKES, Kind, Rule, mistakes, parse, unreachable
 from selcgi.mapping.table import Query, Table
 from selcgi.plan import Limits
@@ -26,7 +27,8 @@ def check(data: bytes) -> None:
     rules = _parse(text, found)
     for rule in rules:
         _check_rule(rule, text)
-    table, dead = Table(rules), unreachable(rules)
+    table, dead = Table([_index(text, found)] if rules else []), unreachable(rules)
+    assert tuple(table) == rules
     for query in _queries(asked, rules):
         _check_decision(table, rules, dead, query)
 
@@ -50,10 +52,24 @@ def _parse(text: str, found: tuple[MappingError, ...]) -> tuple[Rule, ...]:
         assert str(error) == str(found[0])
     else:
         raise AssertionError(f"not refused: {found[0]}")
+    return parse(_without(text, found), FILE) if len(found) < MISTAKES else ()
+
+
+def _index(text: str, found: tuple[MappingError, ...]) -> Index:
+    """The same rules by the way of a request; a file with a mistake is refused with the same words."""
+    if found:
+        try:
+            Index(text.encode(), FILE)
+        except MappingError as error:
+            assert str(error) == str(found[0])
+        else:
+            raise AssertionError(f"the index does not refuse: {found[0]}")
+    return Index(_without(text, found).encode(), FILE)
+
+
+def _without(text: str, found: tuple[MappingError, ...]) -> str:
     wrong = {mistake.line for mistake in found}
-    lines = text.split("\n")
-    kept = ["" if number in wrong else line for number, line in enumerate(lines, 1)]
-    return parse("\n".join(kept), FILE) if len(found) < MISTAKES else ()
+    return "\n".join("" if number in wrong else line for number, line in enumerate(text.split("\n"), 1))
 
 
 def _check_rule(rule: Rule, text: str) -> None:

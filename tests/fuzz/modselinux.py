@@ -7,8 +7,8 @@ is a MappingError with file:line. Input: a line with a user, and the map.
 import re
 
 from selcgi.errors import Denied, MappingError
+from selcgi.mapping.index import Index
 from selcgi.mapping.modselinux import respell
-from selcgi.mapping.rules import parse
 from selcgi.mapping.table import Query, Table
 from selcgi.mapping.words import ANONYMOUS
 
@@ -26,7 +26,7 @@ def check(data: bytes) -> None:
         assert str(error).isprintable(), error
         assert 1 <= error.line <= text.count("\n") + 1
         return
-    table = Table(parse("\n".join(line for line, _ in pairs), NEW))
+    table = Table([Index("\n".join(line for line, _ in pairs).encode(), NEW)])
     assert all(note.isprintable() for _, note in pairs)
     old = _pairs(text)
     for one in {user, *(name for name, _ in old[:_USERS])} - {"*", ANONYMOUS, "-", ""}:

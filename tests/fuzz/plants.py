@@ -10,7 +10,7 @@ from typing import Any
 
 from flup.server import fcgi_base
 
-from selcgi.mapping import modselinux, table, words
+from selcgi.mapping import index, modselinux, words
 from selcgi.mapping.rules import Rule
 from selcgi.wire import connection, environ, response
 
@@ -50,11 +50,11 @@ def sendfile_in_small_letters_only() -> None:
 def names_before_globs() -> None:
     """A name's own rules are asked first, wherever they stand."""
 
-    def considered(self: Any, query: table.Query) -> Iterator[Rule]:
-        named = self._named.get(query.user, ())
-        return map(self._rules.__getitem__, itertools.chain(named, self._shared))
+    def considered(self: Any, user: str | None) -> Iterator[Rule]:
+        named = () if user is None else self._named(user)
+        return map(self._rule, itertools.chain(named, self._shared))
 
-    table.Table._considered = considered  # type: ignore[method-assign]
+    index.Index.considered = considered  # type: ignore[method-assign]
 
 
 def globs_match_a_beginning() -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from selcgi.errors import Denied
 from selcgi.mapping.chain import Chain, Source
-from selcgi.mapping.rules import parse
+from selcgi.mapping.index import Index
 from selcgi.mapping.table import Query, Table
 from selcgi.mapping.told import ParamSource
 
@@ -12,7 +12,7 @@ NAME = "AUTHENTICATE_UDOMAIN"
 
 
 def table(text: str, file: str = "site.map") -> Table:
-    return Table(parse(text, file))
+    return Table([Index(text.encode(), file)])
 
 
 def param(*domains: str) -> ParamSource:

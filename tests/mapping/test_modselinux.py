@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selcgi.errors import Denied, MappingError
+from selcgi.mapping.index import Index
 from selcgi.mapping.modselinux import respell
-from selcgi.mapping.rules import mistakes, parse
+from selcgi.mapping.rules import mistakes
 from selcgi.mapping.table import Query, Table
 
 
@@ -98,7 +99,7 @@ def mod_selinux_says(text: str, user: str | None) -> str | None:
 
 def selcgi_says(text: str, user: str | None) -> str | None:
     try:
-        spec = Table(parse(text, "new.map")).decide(Query(user, "/srv/cgi/x", "www.example.org")).spec
+        spec = Table([Index(text.encode(), "new.map")]).decide(Query(user, "/srv/cgi/x", "www.example.org")).spec
     except Denied as denied:
         return None if denied.rule == "-" else "deny"
     return str(spec)
