@@ -169,6 +169,12 @@ class MappingError(SelcgiError):
         return f"{self.file}:{self.line}: {super().__str__()}"
 
 
+class BadRecord(SelcgiError):
+    """What came as a record of the kernel's audit is none; nothing of it is used."""
+
+    step = "audit"
+
+
 class StartRefused(SelcgiError):
     """selcgi can't keep its promise on this system as it is configured, and does not start."""
 

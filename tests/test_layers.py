@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "mapping": VALUES,
     "system": VALUES | {"wire", "mapping"},
     "launch": VALUES | {"system"},
+    "listener": {"errors", "system"},  # a process of its own, which can do next to nothing
     "diagnose": VALUES | {"wire", "mapping", "system"},
     "serve": VALUES | {"wire", "mapping", "system", "launch"},
     "cli": VALUES | {"wire", "mapping", "system", "launch", "diagnose", "serve"},

@@ -34,6 +34,13 @@ class Claims:
         self.collect()
         self._open = [one for one in self._open if not one.permissive]
 
+    def claim_all_of(self, source: str) -> list[Avc]:
+        """Those of a domain that a test has try things."""
+        self.collect()
+        found = [one for one in self._open if one.source_type == source]
+        self._open = [one for one in self._open if one not in found]
+        return found
+
     def collect(self) -> None:
         self._open += self._log.denials()
 
