@@ -19,6 +19,7 @@ pytestmark = pytest.mark.long
 
 CLIENTS = 8
 EVENTS = 10 if LONG else 3
+USERS = 1_000_000 if LONG else 100_000
 HELLO = "#!/bin/sh\nprintf 'Content-Type: text/plain\\n\\nhello\\n'\n"
 SLEEPS = "#!/bin/sh\nsleep 0.2\nprintf 'Content-Type: text/plain\\n\\nhello\\n'\n"
 
@@ -66,6 +67,30 @@ def test_reloads_lose_nothing(place: Place, serve: Serve, cgroup: Path) -> None:
         contexts = {entry["context"].rpartition(":")[2] for entry in selcgi.entries()}
         assert contexts >= {f"c{number + 5}" for number in range(EVENTS)}
         print(f"\n{len(load.answers)} requests, {EVENTS} reloads, none lost")
+
+
+def test_a_reload_of_many_users_loses_nothing(place: Place, serve: Serve, cgroup: Path) -> None:  # noqa: F811
+    """Nor does it keep anybody waiting: requests are answered while the new table is made."""
+    path = place.script("hello.cgi", HELLO)
+    users = [f"user{n} user_webapp_t:s0:c{n % 1000}" for n in range(USERS)]
+    with serve(f"--cgroup={cgroup}", "--workers=2") as selcgi:
+        load = Load(selcgi.socket, Ask(path, "alice"))
+        meanwhile: list[int] = []
+
+        def reload(number: int) -> None:
+            place.rules(*users, f"alice user_webapp_t:s0:c{number + 5}", "* deny")
+            before = len(load.answers)
+            selcgi.signal(signal.SIGHUP)
+            wait_until("the reload", lambda: selcgi.log().count("reloaded: ") == number + 1, pause=0.1)
+            meanwhile.append(len(load.answers) - before)
+
+        load.during(1.0, reload)
+        assert {answer.status for answer in load.answers} == {200}
+        wait_until("all lines", lambda: len(selcgi.entries()) == len(load.answers))
+        contexts = [entry["context"].rpartition(":")[2] for entry in selcgi.entries()]
+        assert set(contexts) == {"c1", *(f"c{number + 5}" for number in range(EVENTS))}
+        assert all(meanwhile)
+        print(f"\n{len(load.answers)} requests, {EVENTS} reloads of {USERS} users, {meanwhile} answered in them")
 
 
 def test_a_killed_worker_loses_its_own(place: Place, serve: Serve, cgroup: Path) -> None:  # noqa: F811
