@@ -203,14 +203,15 @@ class Caddy(Server):
 SERVERS: tuple[type[Server], ...] = (Nginx, Apache, Lighttpd, HAProxy, Caddy)
 
 
-class NginxKept(Nginx):
-    """Connections to selcgi are kept."""
+class NginxUnkept(Nginx):
+    """A connection to selcgi for each request."""
 
-    name = "nginx kept"
+    name = "nginx unkept"
 
     def site(self) -> str:
-        site = super().site().replace(f"fastcgi_pass unix:{self.selcgi};", "fastcgi_pass kept; fastcgi_keep_conn on;")
-        return f"upstream kept {{ server unix:{self.selcgi}; keepalive 8; }}\n{site}"
+        params = self.folder / "selcgi-params.conf"
+        params.write_text(params.read_text().replace("fastcgi_keep_conn on;", ""))
+        return super().site().replace("fastcgi_pass selcgi;", f"fastcgi_pass unix:{self.selcgi};")
 
 
 class NginxStreaming(Nginx):
@@ -287,6 +288,6 @@ class HAProxyMultiplexed(HAProxy):
 
 
 VARIANTS: tuple[type[Server], ...] = (
-    Nginx, NginxKept, NginxStreaming, Apache, ApacheKept, ApacheHandler, ApacheFcgid,
+    Nginx, NginxUnkept, NginxStreaming, Apache, ApacheKept, ApacheHandler, ApacheFcgid,
     Lighttpd, HAProxy, HAProxyMultiplexed, Caddy,
 )  # fmt: skip

@@ -63,6 +63,7 @@ class Session:
         self._out = bytearray()
         self._since = owner.loop.time()  # when it last had nothing to do, or last sent a byte
         self._closing = self._answered = False
+        self._takes_until = 0.0  # a request of the last moment, while it drains
         self._late_bytes = 0
         self._lingering = False
         self.poller = owner.poller
@@ -77,6 +78,10 @@ class Session:
     def idle(self) -> bool:
         return not self._exchanges and not self._out
 
+    @property
+    def closed(self) -> bool:
+        return self._sock.fileno() < 0
+
     def write(self, wire_id: int, data: bytes) -> None:
         self._send(self._connection.stdout(wire_id, data))
 
@@ -86,7 +91,8 @@ class Session:
     def end(self, wire_id: int, app_status: int, last: bytes) -> None:
         """The answer is complete with `last`; the connection stays if the web server wants it."""
         del self._exchanges[wire_id]
-        self._closing = not self._keep.pop(wire_id) or self._closing
+        if not self._keep.pop(wire_id):
+            self._closing, self._takes_until = True, 0.0
         self._answered = True
         self._since = self._owner.loop.time()
         self._send(self._connection.stdout(wire_id, last) + self._connection.end(wire_id, app_status))
@@ -102,7 +108,7 @@ class Session:
             return
         self.sweep(self._owner.loop.time())
         self._exchanges.pop(wire_id, None)
-        self._closing = True
+        self._closing, self._takes_until = True, 0.0
         self._send(NO_RECORD)
         self._finish()
 
@@ -116,8 +122,9 @@ class Session:
 
     def drain(self) -> None:
         """Close as soon as the requests in progress are answered. One that is on its way is no request in progress yet,
-        but is answered too: the first of a connection, or what is half here."""
-        self._closing = True
+        but is answered too: the first of a connection, what is half here, or what was sent before the end was seen."""
+        if not self._closing:
+            self._closing, self._takes_until = True, self._owner.loop.time() + _LINGER_SECONDS
         if self._answered:
             self._finish()
 
@@ -132,6 +139,10 @@ class Session:
         for exchange in list(self._exchanges.values()):
             exchange.disconnected(why)
         self._exchanges.clear()
+
+    @property
+    def _may_finish(self) -> bool:
+        return self._closing and self.idle and not (self._lingering or self.closed or self._connection.incomplete)
 
     def _safely(self, step: Callable[[], None]) -> None:
         """A step that fails may have lost bytes: the connection is of no more use."""
@@ -232,10 +243,12 @@ class Session:
 
     def _finish(self) -> None:
         """Half-close once everything is answered and sent, then wait for the peer to do the same."""
-        if not self._closing or self._lingering or self._sock.fileno() < 0:
+        if not self._may_finish:
             return
-        if not self.idle or self._connection.incomplete:
-            return
+        if self._owner.loop.time() < self._takes_until:
+            self._safely(self._readable)  # the peer may have begun another while it was not told
+            if not self._may_finish:
+                return
         self._lingering, self._since = True, self._owner.loop.time()
         try:
             self._sock.shutdown(socket.SHUT_WR)

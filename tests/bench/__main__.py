@@ -1,8 +1,9 @@
 """selcgi, fcgiwrap and lighttpd's mod_cgi side by side, with the same scripts, under wrk. Prints ratios.
 
-Decides fairness: one nginx in front of the first two, the same number of processors for all, the runs of the three
-interleaved in rounds, so that a busy moment of the machine hits all alike. Absolute numbers mean nothing; a ratio is
-the middle one of the rounds. Called by tests/bench/compare, as root.
+Decides fairness: one nginx in front of the first two, which keeps its connections to both as contrib/nginx has it, the
+same number of processors for all, the runs of the three interleaved in rounds, so that a busy moment of the machine
+hits all alike. Absolute numbers mean nothing; a ratio is the middle one of the rounds. Called by tests/bench/compare,
+as root.
 """
 
 import argparse
@@ -82,13 +83,17 @@ def selcgi_words(folder: Path, cgroup: Path, python: Path, fast: bool) -> list[s
 
 def nginx_words(folder: Path, ports: dict[str, int]) -> list[str | Path]:
     params = TREE / "contrib" / "nginx" / "selcgi-params.conf"
+    kept = "".join(
+        f"upstream {name} {{ server unix:{folder}/run/{name}.sock; keepalive 8; keepalive_timeout 30s; }}\n"
+        for name in ("selcgi", "fcgiwrap")
+    )
     servers = "".join(
         f"server {{ listen 127.0.0.1:{ports[name]}; location / {{ include {params}; fastcgi_param SCRIPT_NAME $uri;"
         f' fastcgi_param SCRIPT_FILENAME {folder}/cgi$uri; fastcgi_param REMOTE_USER ""; '
-        f"fastcgi_pass unix:{folder}/run/{name}.sock; }} }}\n"
+        f"fastcgi_pass {name}; }} }}\n"
         for name in ("selcgi", "fcgiwrap")
     )
-    text = f"pid {folder}/nginx.pid; worker_processes 1; events {{}}\nhttp {{ access_log off;\n{servers}}}\n"
+    text = f"pid {folder}/nginx.pid; worker_processes 1; events {{}}\nhttp {{ access_log off;\n{kept}{servers}}}\n"
     (folder / "nginx.conf").write_text(text)
     return ["/usr/sbin/nginx", "-c", folder / "nginx.conf", "-e", folder / "error.log", "-g", "daemon off;"]
 

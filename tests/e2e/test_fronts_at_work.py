@@ -23,8 +23,8 @@ from tests.servers import (
     HAProxy,
     HAProxyMultiplexed,
     Nginx,
-    NginxKept,
     NginxStreaming,
+    NginxUnkept,
     Server,
 )
 from tests.stack import Ask, Selcgi, wait_until
@@ -55,7 +55,7 @@ def started(place: Place, serve: Serve) -> Iterator[Callable[..., Selcgi]]:
         yield lambda *options: held.enter_context(serve(*options))
 
 
-@pytest.mark.parametrize("kind", [Nginx, Caddy, NginxKept, ApacheKept, HAProxy], ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", [Nginx, NginxUnkept, Caddy, ApacheKept, HAProxy], ids=lambda kind: kind.name)
 def test_connections_are_kept_by_those_who_want_to(
     started: Callable[..., Selcgi], place: Place, kind: type[Server]
 ) -> None:
@@ -63,7 +63,7 @@ def test_connections_are_kept_by_those_who_want_to(
     with kind(place.folder, place.cgi, selcgi.socket) as server:
         for _ in range(20):
             assert server.ask("hello.cgi") == (200, "hello\n")
-        most = 0 if kind in (Nginx, Caddy) else 8  # one of each thread, or each process
+        most = 0 if kind in (NginxUnkept, Caddy) else 8  # one of each thread, or each process
         wait_until("the connections", lambda: bool(most) <= connections(selcgi) <= most)
 
 

@@ -244,6 +244,30 @@ def test_a_kept_connection_with_half_a_request_is_answered_while_draining(lines:
     assert encode_record(Kind.END_REQUEST, 1, bytes(8)) in line.peer.recv(1 << 16)
 
 
+def test_a_request_that_came_before_the_end_was_told_is_answered_while_draining(lines: list[Line]) -> None:
+    """A web server that keeps the connection sends it at once, and for a POST there is no second try."""
+    line = connect(lines, BEGIN)
+    line.session.drain()
+    for _ in range(2):
+        line.peer.sendall(BEGIN)
+        line.owner.exchanges[-1].end(0)
+    assert len(line.owner.exchanges) == 3
+    line.owner.turned.now += 3
+    line.peer.sendall(BEGIN)
+    line.owner.exchanges[-1].end(0)
+    assert len(line.owner.exchanges) == 3, "not for ever: it is the old mapping that decides here"
+    assert line.peer.recv(1 << 16).count(encode_record(Kind.END_REQUEST, 1, bytes(8))) == 3
+    assert line.peer.recv(1) == b""
+
+
+def test_after_an_answer_that_broke_off_nothing_more_is_taken_while_draining(lines: list[Line]) -> None:
+    line = connect(lines, BEGIN)
+    line.session.drain()
+    line.peer.sendall(BEGIN)
+    line.owner.exchanges[0].break_off()
+    assert len(line.owner.exchanges) == 1
+
+
 def test_one_that_asks_nothing_does_not_hold_up_the_drain(lines: list[Line]) -> None:
     line = connect(lines, b"")
     line.session.drain()
