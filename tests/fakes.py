@@ -88,7 +88,7 @@ Rule = tuple[str, str, str]  # the types of source and target, the class
 
 
 class FakePolicy:
-    """Allow rules by type, with the MCS constraint on files. `roles` are those that a process may have."""
+    """Allow rules by type, with the MCS constraint on files of those that end in webapp_t, less the `free` ones."""
 
     def __init__(
         self,
@@ -97,7 +97,9 @@ class FakePolicy:
         types: Iterable[str] = (),
         permissive: Iterable[str] = (),
         transitions: Mapping[Rule, str] | None = None,
+        free: Iterable[str] = (),
     ) -> None:
+        self.free = frozenset(free)
         self.allowed = {rule: frozenset(names) for rule, names in allowed.items()}
         self.silent = {rule: frozenset(names) for rule, names in (silent or {}).items()}
         self.types = {*types, *TYPES, *(name for rule in self.allowed for name in rule[:2])}
@@ -112,7 +114,8 @@ class FakePolicy:
         acting, other = Context.parse(source), Context.parse(target)
         rule = (acting.domain, other.domain, classname)
         allowed = self.allowed.get(rule, frozenset())
-        if classname in ("file", "dir") and not _categories(other.range) <= _categories(acting.range):
+        constrained = acting.domain.endswith("webapp_t") and acting.domain not in self.free
+        if constrained and classname in ("file", "dir") and not _categories(other.range) <= _categories(acting.range):
             allowed = frozenset()
         silent = self.silent.get(rule, frozenset()) - allowed
         return Vector(source, target, classname, allowed, silent, acting.domain in self.permissive)

@@ -10,6 +10,8 @@ import click
 
 from selcgi import VERSION
 from selcgi.cli.check_front import check_front
+from selcgi.cli.doctor import doctor
+from selcgi.cli.explain import explain
 from selcgi.cli.failures import failures, replay
 from selcgi.cli.mapping import mapping
 from selcgi.cli.run import run
@@ -45,6 +47,8 @@ def cli() -> None:
 cli.add_command(serve)
 cli.add_command(run)
 cli.add_command(mapping)
+cli.add_command(doctor)
+cli.add_command(explain)
 cli.add_command(status)
 cli.add_command(check_front)
 cli.add_command(failures)

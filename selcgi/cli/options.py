@@ -90,31 +90,33 @@ PARAM = click.option(
     multiple=True,
     help="Parameter that the web server would send, for --map param:NAME. Repeatable.",
 )
+map_option = click.option(
+    "--map",
+    "maps",
+    metavar=SOURCE_FORMS,
+    type=SOURCE,
+    multiple=True,
+    default=(MAP_FILE,),
+    show_default=str(MAP_FILE),
+    allow_from_autoenv=False,
+    help="Mapping file, see selcgi.map(5); or a parameter that the web server's authentication fills from its "
+    "directory. Repeatable: asked in this order, the first that answers decides.",
+)
+root_option = click.option(
+    "--root",
+    "roots",
+    metavar="DIR",
+    type=FILE,
+    multiple=True,
+    default=(ROOT,),
+    show_default=str(ROOT),
+    allow_from_autoenv=False,
+    help="Folder that scripts lie in. Repeatable; links may lead from one to another.",
+)
 _SITE = (
-    click.option(
-        "--map",
-        "maps",
-        metavar=SOURCE_FORMS,
-        type=SOURCE,
-        multiple=True,
-        default=(MAP_FILE,),
-        show_default=str(MAP_FILE),
-        allow_from_autoenv=False,
-        help="Mapping file, see selcgi.map(5); or a parameter that the web server's authentication fills from its "
-        "directory. Repeatable: asked in this order, the first that answers decides.",
-    ),
+    map_option,
     PARAM_DOMAIN,
-    click.option(
-        "--root",
-        "roots",
-        metavar="DIR",
-        type=FILE,
-        multiple=True,
-        default=(ROOT,),
-        show_default=str(ROOT),
-        allow_from_autoenv=False,
-        help="Folder that scripts lie in. Repeatable; links may lead from one to another.",
-    ),
+    root_option,
     click.option(
         "--selinux",
         type=click.Choice(["required", "permissive-ok", "off"]),

@@ -23,7 +23,7 @@ Refusal = tuple[str, str]  # reason and fix
 HEAD_BYTES = 256  # of a file that the kernel looks at: BINPRM_BUF_SIZE, include/uapi/linux/binfmts.h
 AUDIT = "look for denials: ausearch -m avc -ts recent"
 # fs/binfmt_script.c: blanks, then the interpreter up to a blank, a newline or a NUL. 127 bytes pass in every kernel.
-_INTERPRETER = re.compile(rb"#![ \t]*(/[^ \t\n\0]{0,126})[ \t\n\0]")
+INTERPRETER = re.compile(rb"#![ \t]*(/[^ \t\n\0]{0,126})[ \t\n\0]")
 _LINKS = 40  # MAXSYMLINKS, include/linux/namei.h
 _BITS = {"read": 4, "execute": 1, "search": 1}
 
@@ -49,7 +49,7 @@ def find_interpreter(head: bytes, text: str, owners: frozenset[int], labels: Lab
     """What "#!" names, checked like the script itself; empty for a binary. `text` is the script for the reader."""
     if not head.startswith(b"#!"):
         return b""
-    named = _INTERPRETER.match(head if len(head) == HEAD_BYTES else head + b"\0")
+    named = INTERPRETER.match(head if len(head) == HEAD_BYTES else head + b"\0")
     if named is None:
         reason = f"the first line of {text} names no interpreter by an absolute path of at most 127 bytes"
         raise ScriptRefused(reason, "write #!/usr/bin/env python3 or the like")

@@ -4,6 +4,7 @@ Decides to refuse whenever a script that lost its context would not be stopped b
 place and judges them in another, so that each refusal has a test. Must not change anything. Used by system/selinux.py.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from selcgi.system.policy import KernelPolicy
 
 # The policy withholds execute_no_trans and every automatic transition from these: a lost context means EACCES.
 LAUNCHER_DOMAINS = frozenset({"selcgi_t"})
+_SELINUXFS = Path("/sys/fs/selinux")
 _OFF_IS_ASKED_FOR = "or start with --selinux off, which confines nothing"
 
 
@@ -54,12 +56,37 @@ def read_facts(find_binding: Callable[[], ModuleType]) -> Facts:
     return replace(facts, domain_permissive=permissive)
 
 
+@dataclass(frozen=True, slots=True)
+class KernelFacts:
+    """What the checks before the first request ask of the kernel, beside its policy."""
+
+    deny_unknown: bool = True
+    nnp_nosuid: bool = True  # the policy's capability nnp_nosuid_transition
+
+
+def read_kernel_facts() -> KernelFacts:
+    """What can't be read is taken for the safe answer: no check is about selinuxfs itself."""
+    return KernelFacts(_is_one("deny_unknown"), _is_one("policy_capabilities/nnp_nosuid_transition"))
+
+
+def _is_one(name: str) -> bool:
+    try:
+        descriptor = os.open(_SELINUXFS / name, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return True
+    try:  # without the ioctl(2) that open() asks of a file
+        return os.read(descriptor, 16).strip(b"\0\n ") == b"1"
+    finally:
+        os.close(descriptor)
+
+
 def refusal(facts: Facts, permissive_ok: bool) -> StartRefused | None:
     """Why selcgi must not start; None when it may."""
-    return _not_there(facts) or (None if permissive_ok else _not_enforced(facts)) or _wrong_place(facts)
+    return not_there(facts) or (None if permissive_ok else not_enforced(facts)) or _wrong_place(facts)
 
 
-def _not_there(facts: Facts) -> StartRefused | None:
+def not_there(facts: Facts) -> StartRefused | None:
+    """Whether there is a policy to ask at all."""
     if not facts.in_kernel:
         return StartRefused("SELinux is off: this kernel runs without it", f"boot with SELinux, {_OFF_IS_ASKED_FOR}")
     if facts.own is None:
@@ -72,7 +99,8 @@ def _not_there(facts: Facts) -> StartRefused | None:
     return None
 
 
-def _not_enforced(facts: Facts) -> StartRefused | None:
+def not_enforced(facts: Facts) -> StartRefused | None:
+    """Whether its denials stop anything."""
     asked_for = "or start with --selinux permissive-ok, to develop a policy"
     if not facts.enforcing:
         return StartRefused("the kernel is permissive: it would stop nothing", f"setenforce 1, {asked_for}")

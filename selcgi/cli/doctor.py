@@ -1,0 +1,122 @@
+"""`selcgi doctor`: what the checks of diagnose/ find, as sections or JSON. Holds no logic."""
+
+import json
+import sys
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from selcgi.cli.options import PARAM_DOMAIN, listen, map_option, root_option
+from selcgi.cli.terminal import plain
+from selcgi.diagnose.doctor import examine
+from selcgi.diagnose.fault import Fault
+from selcgi.diagnose.scene import Scene
+from selcgi.diagnose.staging import Subject, kernel_faults, stage, why_by_kernel
+from selcgi.serve.sources import open_sources
+from selcgi.settings import ListenerSettings, Settings
+from selcgi.system.facts import read_kernel_facts
+from selcgi.system.labelling import open_labelling
+from selcgi.system.policy import open_policy
+
+_COLOURS = {"fatal": "red", "warning": "yellow", "note": "blue"}
+_PLACES = 5  # of a fault that are shown to people
+SOCKET = ListenerSettings("unix:/run/selcgi/selcgi.sock")
+
+
+@click.command()
+@map_option
+@PARAM_DOMAIN
+@root_option
+@click.option(
+    "--listen",
+    "listeners",
+    type=listen,
+    multiple=True,
+    default=(SOCKET,),
+    show_default=SOCKET.address,
+    allow_from_autoenv=False,
+    metavar="ADDRESS[,KEY=VALUE..]",
+    help="As given to selcgi serve.",
+)
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def doctor(as_json: bool, **values: Any) -> None:
+    """Find what is wrong before the first request, and say what to do about it.
+
+    Asks the running kernel and its policy, for each context of the mapping and each script beneath the roots, every
+    question that a request would meet, and what a script must not do. Nothing is started, nothing is changed. Run it
+    as root. From selcgi's own Python it may read the whole policy, and names booleans and constraints, too.
+
+    Exit: 0 nothing is wrong (notes do not count), 1 something is, 2 usage, 3 could not run.
+
+    \b
+    The site of /etc/selcgi:   selcgi doctor
+    With the whole policy:     /opt/selcgi/bin/python -m selcgi doctor
+    Another mapping:           selcgi doctor --map new.map --root /srv/cgi
+    """
+    settings = settings_of(**values)
+    facts, faults = kernel_faults()
+    if facts is None:
+        _finish(None, faults, as_json)
+    with ExitStack() as held:
+        scene = stage(open_policy(), open_labelling(), subject_of(settings), why_by_kernel(held))
+        faults = (*faults, *examine(scene))
+    _finish(scene, faults, as_json)
+
+
+def settings_of(
+    maps: tuple[Any, ...], param_domains: tuple[str, ...], roots: tuple[Path, ...],
+    listeners: tuple[ListenerSettings, ...] = (),
+) -> Settings:  # fmt: skip
+    """Those settings of selcgi serve that say what it runs for whom."""
+    whole = tuple(path.absolute() for path in roots)
+    return Settings(listeners=listeners, maps=maps, param_domains=param_domains, roots=whole)
+
+
+def subject_of(settings: Settings) -> Subject:
+    """With the programs beside the Python that runs now, or where selcgi is installed."""
+    beside = Path(sys.executable).parent
+    return Subject(
+        settings=settings,
+        specs=open_sources(settings).specs(),
+        program=str(beside / "selcgi"),
+        listener=str(beside / "selcgi-avc"),
+        kernel=read_kernel_facts(),
+    )
+
+
+def _finish(scene: Scene | None, faults: tuple[Fault, ...], as_json: bool) -> None:
+    """Show it all, and end with the exit code that says how it is."""
+    if as_json:
+        click.echo(json.dumps({"looked_at": _looked_at(scene), "faults": [asdict(one) for one in faults]}, indent=1))
+    else:
+        for one in faults:
+            _show(one)
+        click.echo(_summary(scene, faults))
+    sys.exit(1 if any(one.severity != "note" for one in faults) else 0)
+
+
+def _looked_at(scene: Scene | None) -> dict[str, int]:
+    if scene is None:
+        return {"contexts": 0, "scripts": 0}
+    return {"contexts": len(scene.mapped), "scripts": sum(one.count for one in scene.scripts)}
+
+
+def _summary(scene: Scene | None, faults: tuple[Fault, ...]) -> str:
+    counts = Counter[str](one.severity for one in faults)
+    found = ", ".join(f"{counts[name]} {name}" for name in _COLOURS if counts[name]) or "nothing is wrong"
+    looked = _looked_at(scene)
+    return f"{found}: {looked['contexts']} contexts and {looked['scripts']} scripts were looked at"
+
+
+def _show(one: Fault) -> None:
+    head = click.style(f"{one.severity:<8}", fg=_COLOURS[one.severity], bold=one.severity == "fatal")
+    click.echo(f"{head}{click.style(one.check, bold=True)}: {plain(one.what)}")
+    places = ", ".join(one.where[:_PLACES]) + (f" and {len(one.where) - _PLACES} more" if one.where[_PLACES:] else "")
+    record = "the kernel keeps no record of it (dontaudit): semodule -DB shows it" if one.silent else ""
+    for name, text in (("where", places), ("symptom", one.symptom), ("log", record), ("do", one.fix)):
+        if text:
+            click.echo(f"{'':<8}{name:<9}{plain(text)}")

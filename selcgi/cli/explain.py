@@ -1,0 +1,76 @@
+"""`selcgi explain`: one user and one script, and every permission on the way. Holds no logic."""
+
+import json
+import sys
+from contextlib import ExitStack
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from selcgi.cli.doctor import settings_of, subject_of
+from selcgi.cli.options import PARAM, PARAM_DOMAIN, map_option, named_values, root_option
+from selcgi.cli.terminal import plain
+from selcgi.diagnose.explaining import Answer, Told, explain_request
+from selcgi.diagnose.staging import kernel_faults, stage, why_by_kernel
+from selcgi.errors import StartRefused
+from selcgi.mapping.table import Query
+from selcgi.serve.sources import open_sources
+from selcgi.settings import Settings
+from selcgi.system.labelling import open_labelling
+from selcgi.system.policy import open_policy
+
+
+@click.command()
+@click.option("--user", default=None, show_default="nobody known", help="Who asks.")
+@click.option("--host", default="", help="Name of the virtual host.")
+@PARAM
+@map_option
+@PARAM_DOMAIN
+@root_option
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.argument("script")
+def explain(user: str | None, host: str, given: tuple[str, ...], as_json: bool, script: str, **values: Any) -> None:
+    """Say what would happen if USER asked for SCRIPT: rule, context, and every permission on the way.
+
+    Nothing is run. A relative SCRIPT lies beneath the first --root. Each permission has a yes or a no; beneath a no
+    stands what it looks like, and what to do. Run it as root; selcgi's own Python may read the whole policy.
+
+    Exit: 0 every answer is yes, 1 one is no, 2 usage, 3 could not run.
+
+    \b
+    selcgi explain --user alice report.cgi
+    /opt/selcgi/bin/python -m selcgi explain --user alice /srv/cgi/report.cgi
+    """
+    settings = settings_of(**values)
+    facts, faults = kernel_faults()
+    if facts is None:
+        raise StartRefused(faults[0].what, faults[0].fix)
+    query = Query(user or None, _absolute(settings, script), host, tuple(sorted(named_values(given).items())))
+    with ExitStack() as held:
+        subject = replace(subject_of(replace(settings, roots=())), specs=())
+        scene = stage(open_policy(), open_labelling(), subject, why_by_kernel(held))
+        told = explain_request(scene, open_sources(settings), query, open_labelling(), settings.environ.path)
+    click.echo(json.dumps(asdict(told), indent=1)) if as_json else _show(told)
+    sys.exit(0 if told.yes else 1)
+
+
+def _absolute(settings: Settings, script: str) -> str:
+    return script if script.startswith("/") else str(settings.roots[0] / Path(script))
+
+
+def _show(told: Told) -> None:
+    for name in ("rule", "context", "script", "label", "interpreter", "refused"):
+        if value := getattr(told, name):
+            click.echo(f"{click.style(name, bold=True):<12} {plain(value)}")
+    for answer in told.answers:
+        _show_answer(answer)
+
+
+def _show_answer(answer: Answer) -> None:
+    mark = click.style("yes", fg="green") if answer.yes else click.style("no ", fg="red", bold=True)
+    click.echo(f"{mark}  {answer.purpose:<52} {plain(answer.question)}")
+    for name, text in (("symptom", answer.why), ("do", answer.fix)):
+        if text:
+            click.echo(f"     {name:<9}{plain(text)}")

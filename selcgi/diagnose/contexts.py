@@ -1,0 +1,84 @@
+"""Checks of each context that the mapping gives, by itself, and of the mapping's own lines.
+
+Decides what makes a context useless or harmful before any script is looked at: it is invalid, selcgi's own, or of a
+permissive domain; a lost one would not be stopped. Listed in diagnose/doctor.py.
+"""
+
+from collections.abc import Iterator
+
+from selcgi.diagnose.fault import Fault, check
+from selcgi.diagnose.scene import Scene
+from selcgi.system.policy import what_is_invalid
+from selcgi.system.preflight import type_of
+
+
+@check("context", cheap=True)
+def valid(scene: Scene) -> Iterator[Fault]:
+    for one in scene.mapped:
+        if one.canonical is None and one.wanted.domain != scene.launcher.context.domain:
+            what, fix = what_is_invalid(scene.policy, scene.launcher.context, one.wanted)
+            yield Fault("context", "fatal", what, "every request of this rule gets 500", fix, (one.where,))
+
+
+@check("own-domain", cheap=True)
+def not_own(scene: Scene) -> Iterator[Fault]:
+    own = scene.launcher.context.domain
+    for one in scene.mapped:
+        if one.wanted.domain == own:
+            what = f"the rule gives scripts selcgi's own domain {own}"
+            symptom = "every request of this rule gets 500; without that check scripts would run as selcgi"
+            yield Fault("own-domain", "fatal", what, symptom, "name the domain of a web application", (one.where,))
+
+
+@check("permissive-domain", cheap=True)
+def enforced(scene: Scene) -> Iterator[Fault]:
+    for context, where in scene.usable:
+        if scene.policy.vector(str(context), str(context), "process").permissive:
+            what = f"the domain {context.domain} is permissive"
+            symptom = "every request of this rule gets 500, since nothing would confine its script"
+            fix = f"semanage permissive -d {context.domain}"
+            yield Fault("permissive-domain", "fatal", what, symptom, fix, (where,))
+
+
+@check("secure-mode", cheap=True)
+def secure_mode(scene: Scene) -> Iterator[Fault]:
+    own = str(scene.launcher.context)
+    for context, where in scene.usable:
+        if scene.allows(own, str(context), "process", "noatsecure"):
+            what = f"{type_of(own)} -> {context.domain} : process {{ noatsecure }} is granted"
+            symptom = "the loader of scripts honours LD_PRELOAD and its kin"
+            fix = f"take the rule away: sesearch -A -s {type_of(own)} -t {context.domain} -c process -p noatsecure"
+            yield Fault("secure-mode", "warning", what, symptom, fix, (where,))
+
+
+@check("lost-context", cheap=True)
+def lost_context(scene: Scene) -> Iterator[Fault]:
+    """A launch that lost its exec context must get EACCES from the kernel, not run as selcgi or by a default."""
+    own = scene.launcher.context
+    for label in scene.script_labels:
+        name = type_of(label)
+        become = scene.policy.created(str(own), label, "process")
+        if become and become != str(own):
+            what = f"{own.domain} changes to {type_of(become)} by itself when it executes {name}"
+            yield _lost(what, f"take the rule away: sesearch -T -s {own.domain} -t {name} -c process")
+        if scene.allows(str(own), label, "file", "execute_no_trans"):
+            what = f"{own.domain} -> {name} : file {{ execute_no_trans }} is granted"
+            yield _lost(what, f"take the rule away: sesearch -A -s {own.domain} -t {name} -c file -p execute_no_trans")
+
+
+def _lost(what: str, fix: str) -> Fault:
+    return Fault("lost-context", "fatal", what, "a script whose context was lost would run, and not be stopped", fix)
+
+
+@check("dead-rule")
+def reached(scene: Scene) -> Iterator[Fault]:
+    for where in scene.dead:
+        what = "no request reaches this rule: an earlier one has all its users"
+        symptom = "its users get the context of the earlier rule"
+        yield Fault("dead-rule", "warning", what, symptom, "move it up, or take it away", (where,))
+
+
+@check("not-looked-at")
+def complete(scene: Scene) -> Iterator[Fault]:
+    for what in scene.omitted:
+        yield Fault("not-looked-at", "note", what, "what is wrong there is not found", "ask about a part of it")

@@ -1,0 +1,128 @@
+"""From the settings of a site to the scene that the doctor's checks are asked about.
+
+Decides as what selcgi would run (as init would start it) and how much is looked at; what is left out is said. The
+policy and the labels are the caller's: of the running kernel, or of files. Called by cli/doctor.py and cli/explain.py;
+the running service makes a scene of its own (serve/preflight.py).
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from selcgi.context import Context, ContextSpec
+from selcgi.diagnose.fault import Fault
+from selcgi.diagnose.scene import Launcher, Remembered, Scene, Why, resolve
+from selcgi.diagnose.survey import FILES_MOST, Survey, doors
+from selcgi.errors import PolicyUnreadable, StartRefused
+from selcgi.mapping.rules import parse, unreachable
+from selcgi.settings import Settings
+from selcgi.system.binding import find_binding
+from selcgi.system.facts import Facts, KernelFacts, not_enforced, not_there, read_facts
+from selcgi.system.labelling import Labelling
+from selcgi.system.mapfile import read_mapfile
+from selcgi.system.policy import Policy
+from selcgi.system.policyfile import KERNEL, PolicyFile, open_policy_file
+from selcgi.system.reason import Reason
+
+CONTEXTS_MOST = 4096  # distinct ones of a mapping
+_MAP_BYTES = 16 << 20  # of a mapping file whose rules are compared with one another
+_OWN = Context("system_u", "system_r", "selcgi_t", "s0")
+_NOTHING_CONFINES = "selcgi does not start; without that check every script would run unconfined"
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is asked about. `specs`: contexts of the mapping. `program`, `listener`: paths of the installed programs."""
+
+    settings: Settings
+    specs: Iterable[tuple[ContextSpec, str]]
+    program: str
+    listener: str
+    kernel: KernelFacts | None = None
+
+
+def kernel_faults() -> tuple[Facts | None, tuple[Fault, ...]]:
+    """What is wrong with SELinux on this system; without Facts nothing else can be asked."""
+    try:
+        facts = read_facts(find_binding)
+    except StartRefused as error:
+        return None, (_kernel_fault(error),)
+    if missing := not_there(facts):
+        return None, (_kernel_fault(missing),)
+    loose = None if facts.enforcing else not_enforced(facts)
+    return facts, (_kernel_fault(loose),) if loose else ()
+
+
+def _kernel_fault(error: StartRefused) -> Fault:
+    return Fault("kernel", "fatal", error.reason, _NOTHING_CONFINES, error.fix)
+
+
+def stage(policy: Policy, labelling: Labelling, subject: Subject, why: Why) -> Scene:
+    """Look at everything. PolicyUnreadable when the policy gives no answers."""
+    policy = Remembered(policy)
+    own, settings = launcher_context(policy), subject.settings
+    survey = Survey(labelling, settings.environ.path)
+    specs = tuple(islice(subject.specs, CONTEXTS_MOST + 1))
+    scripts = survey.scripts(map(str, settings.roots))
+    dead, omitted = _dead_rules(settings)
+    return Scene(
+        policy=policy,
+        launcher=Launcher(own),
+        mapped=resolve(policy, own, specs[:CONTEXTS_MOST]),
+        scripts=scripts,
+        doors=doors(survey, settings.listeners),
+        trusted=tuple(survey.file(path) for path in _trusted(settings)),
+        roots=tuple(survey.file(str(root)) for root in settings.roots),
+        program=survey.file(subject.program) if os.path.exists(subject.program) else None,  # noqa: PTH110
+        listener=survey.file(subject.listener) if os.path.exists(subject.listener) else None,  # noqa: PTH110
+        dead=dead,
+        omitted=(*omitted, *_omitted(specs, survey)),
+        kernel=subject.kernel,
+        why=why,
+    )
+
+
+def launcher_context(policy: Policy) -> Context:
+    """As which the service runs, with a range where the policy has ranges."""
+    bare = Context(_OWN.user, _OWN.role, _OWN.domain)
+    return bare if policy.canonical(str(_OWN)) is None and policy.canonical(str(bare)) else _OWN
+
+
+def _trusted(settings: Settings) -> Iterator[str]:
+    yield from (str(path) for path in settings.maps if isinstance(path, Path))
+    yield from (str(one.proof_file) for one in settings.listeners if one.proof_file is not None)
+
+
+def _dead_rules(settings: Settings) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The places of rules that nothing reaches, by all files as if they were one; and what was too long to compare."""
+    files = [path for path in settings.maps if isinstance(path, Path)]
+    if sum(path.stat().st_size for path in files if path.exists()) > _MAP_BYTES:
+        return (), (f"mapping files of more than {_MAP_BYTES >> 20} MB: their rules are not compared with one another",)
+    rules = [rule for path in files for rule in parse(read_mapfile(path), str(path))]
+    return tuple(rule.where for rule in unreachable(rules)), ()
+
+
+def _omitted(specs: tuple[object, ...], survey: Survey) -> Iterator[str]:
+    if len(specs) > CONTEXTS_MOST:
+        yield f"the mapping has more than {CONTEXTS_MOST} contexts: the first {CONTEXTS_MOST} were looked at"
+    if survey.seen >= FILES_MOST:
+        yield f"there are more than {FILES_MOST} files beneath the roots: the first {FILES_MOST} were looked at"
+
+
+def why_by_kernel(held: ExitStack) -> Callable[[str, str, str, Iterable[str]], Reason | None]:
+    """Reads the loaded policy when something is denied for the first time, which takes a moment; None without the right
+    to (security read_policy, which selcgi_t does not have)."""
+    opened: list[PolicyFile | None] = []
+
+    def why(source: str, target: str, classname: str, permissions: Iterable[str]) -> Reason | None:
+        if not opened:
+            try:
+                opened.append(held.enter_context(open_policy_file(KERNEL)))
+            except PolicyUnreadable:
+                opened.append(None)
+        return opened[0].why(source, target, classname, permissions) if opened[0] else None
+
+    return why

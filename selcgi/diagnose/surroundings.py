@@ -1,0 +1,132 @@
+"""Checks of what is around the scripts: the program and its domain, the kernel, the web server, the denial listener.
+
+Decides by what init would start, not by what runs now: the service may not run yet. Listed in diagnose/doctor.py.
+"""
+
+import shlex
+from collections.abc import Iterator
+from dataclasses import replace
+
+from selcgi.context import Context
+from selcgi.diagnose.fault import Fault, check
+from selcgi.diagnose.scene import Door, Scene, label_of_type
+from selcgi.system.preflight import type_of
+
+_MODULE = "semodule -i contrib/selinux/selcgi.cil contrib/selinux/webapp.cil"
+_WEB_SERVERS = ("httpd_t", "haproxy_t")
+_LISTENER = "selcgi_avc_t"
+
+
+@check("launcher", cheap=True)
+def launcher(scene: Scene) -> Iterator[Fault]:
+    own = scene.launcher.context
+    if scene.policy.canonical(str(own)) is None:
+        what = f"the policy has no {own}"
+        yield Fault("launcher", "fatal", what, "selcgi does not start: it has no domain of its own", _MODULE)
+    elif scene.policy.vector(str(own), str(own), "process").permissive:
+        fix = f"semanage permissive -d {own.domain}"
+        symptom = "selcgi does not start: a script that lost its context would not be stopped"
+        yield Fault("launcher", "fatal", f"selcgi's domain {own.domain} is permissive", symptom, fix)
+
+
+@check("program")
+def program(scene: Scene) -> Iterator[Fault]:
+    own, file = scene.launcher.context, scene.program
+    init = Context(own.user, own.role, "init_t", own.range)
+    if file is None or not scene.policy.canonical(str(init)) or not scene.policy.canonical(str(own)):
+        return
+    become = scene.policy.created(str(init), file.label, "process")
+    if become and type_of(become) != own.domain and type_of(file.label) == type_of(file.expected or file.label):
+        what = f"{file.path} ({type_of(file.label)}) is started by init in {type_of(become)}, not in {own.domain}"
+        fix = f"semanage fcontext -a -t selcgi_exec_t {shlex.quote(file.path)}, then restorecon -F on it"
+        yield Fault("program", "fatal", what, "the service does not start: it would not be confined", fix)
+
+
+@check("launcher-range")
+def narrow(scene: Scene) -> Iterator[Fault]:
+    """A pipe has its maker's whole range as label, and a script at s0:c1 may not write one that reaches to c1023."""
+    own, file = scene.launcher.context, scene.program
+    if file is None or not own.range:
+        return
+    become = scene.policy.created(str(replace(own, domain="init_t")), file.label, "process")
+    level = become.split(":", 3)[3] if become.count(":") >= 3 else ""
+    if type_of(become) == own.domain and level != own.range:
+        what = f"init starts {file.path} at {level}, not at {own.range}"
+        symptom = "the service does not start; scripts with categories would have empty answers"
+        fix = f"take the rule away that widens it (seinfo has range_transition), or SELinuxContext={own} in the unit"
+        yield Fault("launcher-range", "fatal", what, symptom, fix)
+
+
+@check("policy-capability", cheap=True)
+def capability(scene: Scene) -> Iterator[Fault]:
+    kernel = scene.kernel
+    if kernel is not None and not kernel.nnp_nosuid and scene.launcher.no_new_privileges:
+        what = "the policy lacks the capability nnp_nosuid_transition"
+        symptom = "under NoNewPrivileges= every request gets 500: the exec is refused (EPERM)"
+        yield Fault("policy-capability", "fatal", what, symptom, "NoNewPrivileges=no in the unit, or a newer policy")
+
+
+@check("unknown-classes")
+def unknown(scene: Scene) -> Iterator[Fault]:
+    if scene.kernel is not None and not scene.kernel.deny_unknown:
+        what = "the kernel grants what the policy does not know (deny_unknown is 0), as the distribution has it"
+        fix = "handle-unknown=deny in /etc/selinux/semanage.conf, then semodule -B"
+        yield Fault("unknown-classes", "note", what, "newer kernel classes confine nobody; selcgi denies them", fix)
+
+
+@check("web-server", cheap=True)
+def web_server(scene: Scene) -> Iterator[Fault]:
+    for door in scene.doors:
+        names = [name for name in door.peer_types or _WEB_SERVERS if _server(scene, name)]
+        found = {name: list(_shut(scene, door, name)) for name in names}
+        if door.peer_types:
+            yield from (fault for several in found.values() for fault in several)
+        elif found and all(found.values()):  # one that may connect will do
+            yield from next(iter(found.values()))
+
+
+def _server(scene: Scene, name: str) -> str:
+    """Its context, empty when the policy has no such domain."""
+    return scene.policy.canonical(str(replace(scene.launcher.context, domain=name))) or ""
+
+
+def _shut(scene: Scene, door: Door, name: str) -> Iterator[Fault]:
+    server, own = _server(scene, name), str(scene.launcher.context)
+    asked = [] if door.address.startswith("tcp:") else [(own, "unix_stream_socket", "connectto", "")]
+    asked += [(file.label, "dir", "search", file.path) for file in (door.folder,) if file and file.label]
+    asked += [(file.label, "sock_file", "write", file.path) for file in (door.socket,) if file and file.label]
+    for target, classname, permission, path in asked:
+        if not scene.allows(server, target, classname, permission):
+            what = f"{name} -> {type_of(target)} : {classname} {{ {permission} }} is denied"
+            symptom = f"the web server answers 502 or 503: it cannot connect to {door.address}"
+            fix = f"(call selcgi_web_server ({name}))"
+            if path and type_of(target) != "selcgi_runtime_t":
+                fix = f"listen beneath /run/selcgi, and restorecon -RF it; {path} is {type_of(target)}"
+            yield Fault("web-server", "fatal", what, symptom, fix, (door.address,))
+
+
+@check("denial-listener")
+def denial_listener(scene: Scene) -> Iterator[Fault]:
+    listener = replace(scene.launcher.context, domain=_LISTENER)
+    context = str(listener)
+    if not scene.policy.canonical(str(scene.launcher.context)):
+        return
+    if not scene.policy.canonical(context):
+        what, fix = f"the policy has no {_LISTENER}", "semodule -i contrib/selinux/avc.cil"
+        yield Fault("denial-listener", "note", what, "refusals are not explained in the log", fix)
+        return
+    for classname, words in (("capability2", "audit_read"), ("netlink_audit_socket", "create bind read")):
+        if not scene.allows(context, context, classname, words):
+            what = f"{_LISTENER} -> {_LISTENER} : {classname} {{ {words} }} is denied"
+            fix = f"(allow {_LISTENER} self ({classname} ({words})))"
+            yield Fault("denial-listener", "warning", what, "refusals are not explained in the log", fix)
+    file = scene.listener
+    if file is not None and file.label and _started_in(scene, file.label) != _LISTENER:
+        what = f"{file.path} ({type_of(file.label)}) is started by init in {_started_in(scene, file.label)}"
+        fix = f"restorecon -F {shlex.quote(file.path)}"
+        yield Fault("denial-listener", "warning", what, "refusals are not explained in the log", fix)
+
+
+def _started_in(scene: Scene, label: str) -> str:
+    init = label_of_type(scene.launcher.context, "init_t").replace(":object_r:", f":{scene.launcher.context.role}:")
+    return type_of(scene.policy.created(init, label, "process"))

@@ -1,0 +1,139 @@
+"""Looks at the files of this system and makes the scene that the doctor's checks are asked about.
+
+Decides what counts as a script (a regular file beneath a root that somebody may execute) and how many files are looked
+at; links are not followed. Starts nothing, changes nothing. Called by cli/doctor.py and cli/explain.py.
+"""
+
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from selcgi.diagnose.scene import Door, File, Place, Scripts
+from selcgi.settings import ListenerSettings
+from selcgi.system.executable import HEAD_BYTES, INTERPRETER
+from selcgi.system.labelling import Labelling
+
+FILES_MOST = 10_000  # beneath all roots
+PATHS_MOST = 20  # of scripts that are equal but for their names
+_ENV = re.compile(rb"#![ \t]*/(?:usr/)?bin/env[ \t]+(?:-S[ \t]*)?([^ \t\n\0=/-][^ \t\n\0=/]*)[ \t\n\0]")
+_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+
+
+@dataclass(slots=True)
+class Survey:
+    """What is known of folders and mounts is kept; `seen` files were looked at."""
+
+    labelling: Labelling
+    search_path: str
+    seen: int = 0
+    _folders: dict[str, tuple[File, ...]] = field(default_factory=dict)
+    _places: dict[str, Place] = field(default_factory=dict)
+
+    def file(self, path: str) -> File:
+        """A file or folder with its labels."""
+        try:
+            mode = os.stat(path).st_mode  # noqa: PTH116 - a str all the way
+        except OSError:
+            return File(path, "")
+        return File(path, self.labelling.label(path), self.labelling.expected(path, mode))
+
+    def scripts(self, roots: Iterable[str]) -> tuple[Scripts, ...]:
+        """All scripts beneath the roots, in groups; the first FILES_MOST files."""
+        groups: dict[Scripts, list[str]] = {}
+        for path in self._files(roots):
+            if (one := self.script(path)) is not None:
+                groups.setdefault(replace(one, paths=()), []).append(path)
+        return tuple(replace(one, paths=tuple(all_[:PATHS_MOST]), count=len(all_)) for one, all_ in groups.items())
+
+    def script(self, path: str) -> Scripts | None:
+        """None when it is no regular file that somebody may execute."""
+        try:
+            mode = os.lstat(path).st_mode
+        except OSError:
+            return None
+        if not stat.S_ISREG(mode) or not mode & 0o111:
+            return None
+        head = _head(path)
+        interpreter = INTERPRETER.match(head or b"")
+        program = _ENV.match(head or b"")
+        return Scripts(
+            label=self.labelling.label(path),
+            expected=self.labelling.expected(path, mode),
+            interpreter=self.file(os.fsdecode(interpreter[1])) if interpreter else None,
+            program=self._program(os.fsdecode(program[1])) if program else None,
+            folders=self._above(os.path.dirname(path)),  # noqa: PTH120
+            place=self._place(os.path.dirname(path)),  # noqa: PTH120
+            readable=head is not None,
+            paths=(path,),
+        )
+
+    def _files(self, roots: Iterable[str]) -> Iterator[str]:
+        for root in roots:
+            for folder, folders, names in os.walk(root):
+                folders.sort()
+                for name in sorted(names):
+                    if self.seen >= FILES_MOST:
+                        return
+                    self.seen += 1
+                    yield f"{folder.rstrip('/')}/{name}"
+
+    def _above(self, folder: str) -> tuple[File, ...]:
+        if folder not in self._folders:
+            parent = os.path.dirname(folder)  # noqa: PTH120
+            above = self._above(parent) if parent != folder else ()
+            self._folders[folder] = (*above, self.file(folder))
+        return self._folders[folder]
+
+    def _program(self, name: str) -> File | None:
+        found = (f"{folder}/{name}" for folder in self.search_path.split(":"))
+        path = next((path for path in found if os.path.isfile(path)), "")  # noqa: PTH113
+        return self.file(path) if path else None
+
+    def _place(self, folder: str) -> Place:
+        if folder not in self._places:
+            flags = os.statvfs(folder).f_flag
+            mount, labels = _mount_of(folder)
+            self._places[folder] = Place(mount, bool(flags & os.ST_NOSUID), bool(flags & os.ST_NOEXEC), labels)
+        return self._places[folder]
+
+
+def doors(survey: Survey, listeners: Iterable[ListenerSettings]) -> tuple[Door, ...]:
+    """Where web servers connect. The file of a socket is looked at when selcgi, or systemd, has made it."""
+    found = []
+    for one in listeners:
+        kind, _, path = one.address.partition(":")
+        folder = survey.file(os.path.dirname(path)) if kind == "unix" else None  # noqa: PTH120
+        socket = survey.file(path) if kind == "unix" and os.path.exists(path) else None  # noqa: PTH110
+        found.append(Door(one.address, one.peer_types, folder, socket))
+    return tuple(found)
+
+
+def _head(path: str) -> bytes | None:
+    """What the kernel looks at; None when it can't be read."""
+    try:
+        descriptor = os.open(path, _READ)
+    except OSError:
+        return None
+    try:
+        data = os.pread(descriptor, HEAD_BYTES, 0)
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+    return data if len(data) == HEAD_BYTES else data + b"\0"
+
+
+def _mount_of(folder: str) -> tuple[str, bool]:
+    """The mount point, and whether its file system keeps labels: proc_pid_mountinfo(5), and the kernel's `seclabel`."""
+    device = os.stat(folder).st_dev  # noqa: PTH116 - a str all the way
+    number = f"{os.major(device)}:{os.minor(device)}"
+    found = "/", True
+    for line in Path("/proc/self/mountinfo").read_text(errors="replace").splitlines():
+        fields = line.split(" ")
+        options = set(fields[-1].split(","))
+        if fields[2] == number and (f"{folder}/".startswith(f"{fields[4].rstrip('/')}/")):
+            found = fields[4], "seclabel" in options and not any("context=" in one for one in options)
+    return found
