@@ -103,6 +103,10 @@ class ContextSpec:
         """The same for a machine without SELinux, where there is no own context: for the log only."""
         return self.resolve(Context("system_u", "system_r", "selcgi_t", "s0"))
 
+    def whole(self, own: Context | None) -> Context:
+        """As the log shows it, before the kernel has been asked."""
+        return self.without_kernel() if own is None else self.resolve(own)
+
     def __str__(self) -> str:
         tail = f"{self.domain}:{self.range or '*'}"
         return f"{self.user}:{self.role}:{tail}" if self.user else tail

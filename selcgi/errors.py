@@ -114,6 +114,12 @@ class ContextLost(LaunchFailed):
     """The process did not come up in the planned context; it was killed before a byte was forwarded."""
 
 
+class RegistryFailed(SelcgiError):
+    """The registry of categories can't be trusted, read or written, or has no more to give."""
+
+    step = "categories"
+
+
 class BadResponse(SelcgiError):
     """What the script wrote is no CGI response (RFC 3875 section 6)."""
 

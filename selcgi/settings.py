@@ -9,12 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from selcgi.context import Band
 from selcgi.plan import Limits
 
 KIB = 1024
 MIB = 1024 * KIB
 ONE_USER = 0.75  # of all places, of a queue, of a spool: the most that one user has when nothing else is said
 UMASK = 0o027  # of selcgi, and so of every script
+
+USER_BAND = Band(512, 1023)  # 130,816 pairs; c0 and up are left to rules that name categories
+REQUEST_BAND = Band(488, 511)  # 276 pairs
 
 SelinuxMode = Literal["required", "permissive-ok", "off"]
 IdentityMode = Literal["none", "proof", "auth-type", "remote-user"]
@@ -67,6 +71,21 @@ class EnvironRules:
 
 
 @dataclass(frozen=True, slots=True)
+class CategorySettings:
+    """Where c{user} and c{request} of a rule come from."""
+
+    registry: Path = Path("/var/lib/selcgi/categories")
+    users: Band = USER_BAND
+    requests: Band = REQUEST_BAND
+    by_command: bool = False  # False: a user gets his at his first request
+
+    @property
+    def leases(self) -> Path:
+        """The file whose locks are what requests have been lent."""
+        return self.registry.with_name(f"{self.registry.name}.leases")
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """The whole of `selcgi serve`; `selcgi run` builds one too."""
 
@@ -78,6 +97,7 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     wire: WireLimits = field(default_factory=WireLimits)
     environ: EnvironRules = field(default_factory=EnvironRules)
+    categories: CategorySettings = field(default_factory=CategorySettings)
     write_seconds: float = 60.0  # the web server takes no byte of a response for so long
     connection_idle_seconds: float = 60.0  # a connection without a complete request; then it is closed
     late_body_seconds: float = 5.0  # after the answer, for the rest of a body that nobody wants

@@ -14,7 +14,7 @@ MAY_IMPORT = {
     "errors": set[str](),
     "context": set[str](),
     "plan": {"context"},
-    "settings": {"plan"},
+    "settings": {"plan", "context"},
     "wire": VALUES,
     "mapping": VALUES,
     "system": VALUES | {"wire", "mapping"},

@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 
 import click
 
+from selcgi.context import Band
 from selcgi.plan import Limits
-from selcgi.settings import EnvironRules, ListenerSettings, MapParam, Settings
+from selcgi.settings import CategorySettings, EnvironRules, ListenerSettings, MapParam, Settings
 from selcgi.system.sockets import parse_listener
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -47,6 +48,14 @@ def size(value: str | int) -> int:
     if not digits.isascii() or not digits.isdigit():
         raise click.BadParameter(f"{text!r} is no size (4096, 64K, 512M, 2G)")
     return int(digits) * (factor or 1)
+
+
+def band(value: str | Band) -> Band:
+    """c512.c1023."""
+    try:
+        return value if isinstance(value, Band) else Band.parse(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 def listen(value: str | ListenerSettings) -> ListenerSettings:
@@ -169,6 +178,36 @@ _LIMITS = (
     click.option("--spool", type=FILE, default=DEFAULTS.spool, show_default=True, help="Where long bodies wait."),
     _size_option("--spool-total", DEFAULTS.spool_bytes, "All waiting bodies of a worker."),
 )
+REGISTRY = click.option(
+    "--categories", type=FILE, default=DEFAULTS.categories.registry, show_default=True, help="Registry for c{user}."
+)
+USER_BAND = click.option(
+    "--user-categories",
+    type=band,
+    default=DEFAULTS.categories.users,
+    show_default=str(DEFAULTS.categories.users),
+    metavar="cN.cM",
+    help="Where users get their pairs from; the registry has it, too.",
+)
+_CATEGORIES = (
+    REGISTRY,
+    USER_BAND,
+    click.option(
+        "--request-categories",
+        type=band,
+        default=DEFAULTS.categories.requests,
+        show_default=str(DEFAULTS.categories.requests),
+        metavar="cN.cM",
+        help="Where c{request} gets its pairs from.",
+    ),
+    click.option(
+        "--assign-categories",
+        type=click.Choice(["first-request", "by-command"]),
+        default="first-request",
+        show_default=True,
+        help="When a user gets his; by command: selcgi categories assign.",
+    ),
+)
 _ENVIRON = (
     click.option(
         "--env", metavar="NAME[=VALUE]", multiple=True, help="Give scripts this variable (value: selcgi's own)."
@@ -186,7 +225,7 @@ _ENVIRON = (
 
 def site_options(command: Command) -> Command:
     """The options of every command that starts scripts."""
-    decorators = (*_SITE, *_LIMITS, *_ENVIRON)
+    decorators = (*_SITE, *_LIMITS, *_CATEGORIES, *_ENVIRON)
     return functools.reduce(lambda inner, option: option(inner), reversed(decorators), command)
 
 
@@ -203,6 +242,12 @@ def settings_from(values: dict[str, Any], **more: Any) -> Settings:
         param_domains=values["param_domains"],
         roots=tuple(path.absolute() for path in values["roots"]),
         limits=limits,
+        categories=CategorySettings(
+            registry=values["categories"].absolute(),
+            users=values["user_categories"],
+            requests=values["request_categories"],
+            by_command=values["assign_categories"] == "by-command",
+        ),
         environ=EnvironRules(fixed=_fixed(values["env"]), passed=tuple(values["pass_param"])),
         kill_grace_seconds=values["kill_grace"],
         spool=values["spool"],

@@ -11,6 +11,7 @@ from math import comb, isqrt
 
 from selcgi.context import Band, ContextSpec, is_range
 from selcgi.mapping.words import Mistake, show
+from selcgi.settings import REQUEST_BAND, USER_BAND
 
 USER, REQUEST = "c{user}", "c{request}"
 PAIR = 2
@@ -39,7 +40,7 @@ class Bands:
         return comb(len(self.request), PAIR)
 
 
-BANDS = Bands(user=Band(512, 1023), request=Band(488, 511))
+BANDS = Bands(USER_BAND, REQUEST_BAND)
 
 
 def unrank(number: int, band: Band) -> Pair:

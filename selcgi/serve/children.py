@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from selcgi.errors import SelcgiError
+from selcgi.system.leases import Leases
 
 LOG = logging.getLogger("selcgi")
 CONTROL, RECORDER = -1, -2  # numbers of the processes that are no workers
@@ -26,6 +27,7 @@ class Child:
     number: int
     generation: int
     started: float
+    leases: Leases | None = None  # of a worker, opened before it was forked
     retires: bool = False  # a worker that takes no more requests, and is replaced already
 
     @property

@@ -62,6 +62,7 @@ class Exchange:
         self.takes_stderr = True  # the web server, as FCGI_STDERR
         self.why_gone = "the client left"
         self.aborted = False  # by FCGI_ABORT_REQUEST or a lost connection: nobody waits for an answer
+        self.processes_gone = True  # of its script; unlike what it holds, what it was lent must wait for that
         self.bytes_out = 0
         self.stdout, self.stderr = Beginning(), Beginning()
         self.on_input: Callable[[], None] = _nothing

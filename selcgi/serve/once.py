@@ -47,7 +47,8 @@ def run_once(settings: Settings, pairs: Pairs, body: IO[bytes] | None, sinks: Si
         leaves = tree.leaves(0) if tree is not None else None
         board = Board(1)
         admission = Admission(board, 0, settings)
-        means = Means(Launcher(site.labels, leaves), admission, board.pages[0].tally, board.probe)
+        launcher, leases = Launcher(site.labels, leaves), site.categories.open_leases()
+        means = Means(launcher, admission, board.pages[0].tally, board.probe, leases=leases)
         whole = run_loop(lambda: _serve(site, means, pairs, body, sinks))
     return entries, whole
 

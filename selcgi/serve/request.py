@@ -43,6 +43,7 @@ from selcgi.serve.site import Site, context_text
 from selcgi.serve.tally import Tally
 from selcgi.system.accounts import account
 from selcgi.system.identity import prove, prove_told
+from selcgi.system.leases import Leases
 from selcgi.system.scripts import Located, open_script
 from selcgi.wire.environ import Request, environ, read_request
 from selcgi.wire.response import error_page
@@ -72,6 +73,7 @@ class Means:
     tally: Tally
     probe: ProbePage
     keeper: Keeper | None = None
+    leases: Leases | None = None  # when a rule has c{request}
 
 
 async def serve_request(site: Site, means: Means, exchange: Exchange) -> None:
@@ -168,6 +170,7 @@ def _ask(site: Site, request: Request, script: bytes, entry: Entry) -> Verdict:
 async def admit(site: Site, means: Means, exchange: Exchange, decision: Decision) -> bytes | None:
     """Run it in its turn; see run()."""
     decision = await _with_length(exchange, decision)
+    decision = replace(decision, verdict=await site.categories.own(decision.verdict, exchange, decision.request.user))
     who = Identity(decision.request.user, exchange.entry.context)
     began = time.monotonic()
     row = means.tally.begin(exchange.entry, began)
@@ -176,7 +179,8 @@ async def admit(site: Site, means: Means, exchange: Exchange, decision: Decision
         means.tally.started(row)
         exchange.entry.waited = round(time.monotonic() - began, 6)
         with means.admission.place(who):
-            return await run(site, means.launcher, exchange, decision)
+            async with site.categories.lent(decision.verdict, exchange, means.leases) as verdict:
+                return await run(site, means.launcher, exchange, replace(decision, verdict=verdict))
     finally:
         means.tally.end(row)
 
@@ -189,7 +193,10 @@ async def run(site: Site, launcher: Launcher, exchange: Exchange, decision: Deci
     bodiless = decision.request.method == "HEAD"
     settings = site.settings
     answer = Answer(settings.head_bytes, decision.verdict.sendfile, bodiless, settings.local_redirects)
-    running = launcher.launch(make_plan(site, decision))
+    plan = make_plan(site, decision)
+    exchange.entry.context = str(plan.context)  # as the kernel's own records have it
+    running = launcher.launch(plan)
+    exchange.processes_gone = False
     try:
         await Relay(running, exchange, answer, decision.limits, settings).run()
     except SelcgiError as error:
@@ -199,6 +206,7 @@ async def run(site: Site, launcher: Launcher, exchange: Exchange, decision: Deci
         if not isinstance(error, ClientGone):  # an aborted request is ended in order (FastCGI 1.0 section 5.4)
             exchange.break_off()
     finally:
+        exchange.processes_gone = running.gone
         running.close()
         _note_answer(exchange.entry, answer, decision)
     return answer.redirect

@@ -13,10 +13,11 @@ from pathlib import Path
 
 from selcgi.context import ContextSpec
 from selcgi.errors import LaunchFailed, StartRefused
-from selcgi.mapping.categories import REQUEST, USER, wants
+from selcgi.mapping.categories import sample
 from selcgi.mapping.chain import Chain
 from selcgi.plan import Account
 from selcgi.serve.accesslog import Entry
+from selcgi.serve.categories import Categories, open_categories
 from selcgi.serve.sources import open_sources
 from selcgi.settings import Settings
 from selcgi.system.accounts import account, own_account
@@ -35,6 +36,7 @@ class Site:
     settings: Settings
     labels: Labels
     table: Chain
+    categories: Categories
     roots: Roots
     secrets: Mapping[str, bytes]
     account: Account | None
@@ -51,25 +53,19 @@ def open_site(settings: Settings, labels: Labels, report: Callable[[Entry], None
     _check_spool(settings.spool)
     secrets = {one.address: load_secret(one.proof_file) for one in settings.listeners if one.proof_file is not None}
     table = open_sources(settings)
-    _check_categories(table)
     other = _script_account(settings.script_user)
     home = other.home if other is not None else own_account().home
     return Site(
         settings=settings,
         labels=labels,
         table=table,
+        categories=open_categories(settings, table, labels.own),
         roots=open_roots(settings.roots),
         secrets=secrets,
         account=other,
         home=home,
         report=report,
     )
-
-
-def _check_categories(table: Chain) -> None:
-    for spec, where in table.templates():
-        if wants(spec, USER) or wants(spec, REQUEST):
-            raise StartRefused(f"{where}: nothing gives out {spec.range} yet", "write categories of your own, s0:c1")
 
 
 def _check_spool(spool: Path) -> None:
@@ -101,9 +97,9 @@ def doubts(site: Site) -> list[str]:
     The first _DOUBTED of them: the kernel keeps each that it is asked about for good, and each request asks anyway.
     """
     found = []
-    for spec, where in islice(site.table.specs(), _DOUBTED):
+    for spec, where in islice(site.table.templates(), _DOUBTED):
         try:
-            site.labels.resolve(spec)
+            site.labels.resolve(sample(spec, site.categories.bands))
         except LaunchFailed as error:
             found.append(f"{where}: {error}")
     return found
@@ -111,5 +107,4 @@ def doubts(site: Site) -> list[str]:
 
 def context_text(site: Site, spec: ContextSpec) -> str:
     """The whole context of a rule as the log shows it, before the kernel has been asked."""
-    own = site.labels.own
-    return str(spec.without_kernel() if own is None else spec.resolve(own))
+    return str(spec.whole(site.labels.own))

@@ -12,7 +12,6 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 from selcgi import VERSION
 from selcgi.errors import SelcgiError, StartRefused, refused_by_kernel
@@ -31,7 +30,9 @@ from selcgi.serve.site import Site, doubts, open_site
 from selcgi.serve.worker import REPLACED, Listener, run_worker
 from selcgi.settings import UMASK, Settings
 from selcgi.system.cgroups import open_tree
+from selcgi.system.leases import Leases
 from selcgi.system.notify import notify
+from selcgi.system.pidfile import pid_file
 from selcgi.system.processes import end_children, set_child_subreaper
 from selcgi.system.selinux import open_labels
 from selcgi.system.sockets import close_listener, open_listener
@@ -143,24 +144,30 @@ class Supervisor:
     def _start_worker(self) -> None:
         used = {child.number for child in self._children.values()}
         number = next(n for n in range(len(used) + 1) if n not in used)
-        self._fork(number, lambda: self._work(number))
+        leases = self._site.categories.open_leases()
+        try:
+            self._fork(number, lambda: self._work(number, leases), leases)
+        except OSError:
+            if leases is not None:
+                leases.free()
+            raise
 
-    def _fork(self, number: int, work: Callable[[], None]) -> None:
+    def _fork(self, number: int, work: Callable[[], None], leases: Leases | None = None) -> None:
         gc.freeze()  # a worker's garbage collector must not touch, and so copy, the mapping's pages
         pid = os.fork()
-        child = Child(pid, number, self._generation, time.monotonic())
+        child = Child(pid, number, self._generation, time.monotonic(), leases)
         if pid == 0:
             os.close(self._lifeline[1])
             become(child.name, work)
         self._children[pid] = child
 
-    def _work(self, number: int) -> None:
+    def _work(self, number: int, leases: Leases | None) -> None:
         leaves = self._tree.leaves(number) if self._tree is not None else None
         page = self._board.pages[number]
         page.sign(self._generation)
         admission = Admission(self._board, number, self._settings)
         keeper = Keeper(self._recorder.outlet) if self._recorder is not None else None
-        means = Means(Launcher(self._labels, leaves), admission, page.tally, self._board.probe, keeper)
+        means = Means(Launcher(self._labels, leaves), admission, page.tally, self._board.probe, keeper, leases)
         run_worker(self._site, self._listeners, means, self._lifeline[0])
 
     def _answer(self) -> None:
@@ -213,7 +220,9 @@ class Supervisor:
             LOG.error("cannot look for processes of %s (pid %d): %s", child.name, child.pid, error)
             ended = False
         self._board.pages[child.number].bury(self._board.supervisor.retired)
-        if not ended:
+        if ended and child.leases is not None:
+            child.leases.free()
+        elif not ended:
             LOG.error("processes of %s (pid %d) are still there after SIGKILL", child.name, child.pid)
 
     def on_hangup(self, _: int) -> None:
@@ -273,18 +282,8 @@ def supervise(settings: Settings) -> None:
     with ExitStack() as held:
         supervisor = Supervisor(settings, held)
         if settings.pid_file is not None:
-            _write_pid(settings.pid_file)
-            held.callback(settings.pid_file.unlink, missing_ok=True)
+            held.enter_context(pid_file(settings.pid_file))
         supervisor.run()
-
-
-def _write_pid(path: Path) -> None:
-    try:
-        path.write_text(f"{os.getpid()}\n")
-    except OSError as error:
-        raise StartRefused(
-            f"cannot write {path}: {error.strerror}", "set --pid-file to a place that selcgi may write"
-        ) from error
 
 
 _HANDLERS: dict[signal.Signals, Callable[[Supervisor, int], None]] = {

@@ -1,0 +1,143 @@
+"""c{user} and c{request} of a rule become categories here: the user's own, and those lent to one request.
+
+Decides who gets some: a user whose name the listener has proven, at the first request or only by command; and that a
+request keeps what it was lent until none of its processes is left. Must not block: while another process writes the
+registry, or all numbers are lent, the request waits and the worker goes on. Made by serve/site.py, called by
+serve/request.py.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from selcgi.context import Context
+from selcgi.errors import ClientGone, Denied, Overloaded, RegistryFailed, StartRefused
+from selcgi.mapping.categories import REQUEST, USER, Bands, Pair, fill, fixed_inside, unrank, wants
+from selcgi.mapping.chain import Chain
+from selcgi.mapping.table import Verdict
+from selcgi.serve.exchange import Exchange
+from selcgi.settings import Settings
+from selcgi.system.leases import Leases
+from selcgi.system.mapfile import check_folders, own_owners
+from selcgi.system.registry import Registry
+
+_PAUSE = 0.01
+_LOCKED_SECONDS = 2.0  # that a request waits while others write the registry
+
+
+class Categories:
+    """Of one site. `registry` is None when no rule has c{user}; `context` is selcgi's own."""
+
+    def __init__(
+        self, settings: Settings, bands: Bands, registry: Registry | None, lends: bool, context: Context | None
+    ) -> None:
+        self.bands = bands
+        self._settings = settings.categories
+        self._wait_seconds = settings.queue_seconds
+        self._registry = registry
+        self._lends = lends
+        self._context = context
+
+    def open_leases(self) -> Leases | None:
+        """For one worker, None when no rule has c{request}. OSError as of open(2)."""
+        return Leases(self._settings.leases, self.bands.requests) if self._lends else None
+
+    async def own(self, verdict: Verdict, exchange: Exchange, user: str | None) -> Verdict:
+        """With the user's own in place of c{user}. Denied when there are none for this one."""
+        if not wants(verdict.spec, USER):
+            return verdict
+        if user is None:
+            reason = f"rule {verdict.where} has {USER}, and the request has no user"
+            raise Denied(reason, "write a line for __anonymous__ before it", rule=verdict.where)
+        number = await self._number(verdict, user)
+        return self._filled(verdict, exchange, USER, unrank(number, self.bands.user))
+
+    async def _number(self, verdict: Verdict, user: str) -> int:
+        end = asyncio.get_running_loop().time() + _LOCKED_SECONDS
+        while True:
+            try:
+                return self._number_now(verdict, user)
+            except Overloaded:
+                if asyncio.get_running_loop().time() > end:
+                    raise
+            await asyncio.sleep(_PAUSE)
+
+    def _number_now(self, verdict: Verdict, user: str) -> int:
+        assert self._registry is not None, "the site has looked whether a rule has c{user}"
+        number = self._registry.number(user)
+        if number is None and self._settings.by_command:
+            reason = f"rule {verdict.where} has {USER}, and {user!r} has no categories"
+            raise Denied(
+                reason, "selcgi categories assign USER, or --assign-categories first-request", rule=verdict.where
+            )
+        return self._registry.assign(user) if number is None else number
+
+    @asynccontextmanager
+    async def lent(self, verdict: Verdict, exchange: Exchange, leases: Leases | None) -> AsyncIterator[Verdict]:
+        """With categories of the request's own in place of c{request}, until no process of it is left. Overloaded when
+        nobody has given any back for as long as a request may wait."""
+        if not wants(verdict.spec, REQUEST):
+            yield verdict
+            return
+        if leases is None:
+            raise RegistryFailed("nothing lends categories to requests here", "please report it")
+        number = await self._lease(leases, exchange)
+        try:
+            yield self._filled(verdict, exchange, REQUEST, unrank(number, self.bands.request))
+        finally:
+            if exchange.processes_gone:
+                leases.give_back(number)
+
+    async def _lease(self, leases: Leases, exchange: Exchange) -> int:
+        end = asyncio.get_running_loop().time() + self._wait_seconds
+        while (number := leases.take()) is None:
+            if exchange.aborted:
+                raise ClientGone(f"{exchange.why_gone} while its request waited for categories")
+            if asyncio.get_running_loop().time() > end:
+                reason = f"all {self.bands.requests} pairs of {self.bands.request} are lent"
+                raise Overloaded(reason, "a wider --request-categories, or fewer --concurrent", limit="categories")
+            await asyncio.sleep(_PAUSE)
+        return number
+
+    def _filled(self, verdict: Verdict, exchange: Exchange, place: str, pair: Pair) -> Verdict:
+        spec = fill(verdict.spec, place, pair)
+        exchange.entry.context = str(spec.whole(self._context))
+        return replace(verdict, spec=spec)
+
+
+def open_categories(settings: Settings, table: Chain, context: Context | None) -> Categories:
+    """For the rules of `table`. StartRefused or RegistryFailed when they can't have what they ask for."""
+    try:
+        bands = Bands(settings.categories.users, settings.categories.requests)
+    except ValueError as error:
+        raise StartRefused(str(error), "set --user-categories or --request-categories to others") from None
+    asked = [(spec, where) for spec, where in table.templates() if wants(spec, USER) or wants(spec, REQUEST)]
+    for spec, where in asked:
+        if span := fixed_inside(spec, bands):
+            reason = f"{where}: {span} of {spec.range} can be somebody's own as well"
+            raise StartRefused(reason, f"use others than {bands.user} and {bands.request} beside {USER} and {REQUEST}")
+    registry = None
+    if any(wants(spec, USER) for spec, _ in asked):
+        registry = Registry(settings.categories.registry, bands.user)
+        registry.patience = 0.0  # from now on it is a worker that asks
+    lends = any(wants(spec, REQUEST) for spec, _ in asked)
+    found = Categories(settings, bands, registry, lends, context)
+    if lends:
+        _try_to_lend(found, settings.categories.leases)
+    return found
+
+
+def _try_to_lend(found: Categories, path: Path) -> None:
+    """What would fail for each request fails now."""
+    check_folders(path, own_owners())
+    try:
+        if leases := found.open_leases():
+            leases.take()
+            leases.free()
+    except OSError as error:
+        reason = f"{path} can't be opened: {error.strerror}"
+        raise StartRefused(
+            reason, "give its folder to selcgi's user, and remove a file there of somebody else"
+        ) from None
