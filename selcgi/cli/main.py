@@ -9,6 +9,7 @@ import sys
 import click
 
 from selcgi import VERSION
+from selcgi.cli.categories import categories
 from selcgi.cli.check_front import check_front
 from selcgi.cli.doctor import doctor
 from selcgi.cli.explain import explain
@@ -49,6 +50,7 @@ cli.add_command(run)
 cli.add_command(mapping)
 cli.add_command(doctor)
 cli.add_command(explain)
+cli.add_command(categories)
 cli.add_command(status)
 cli.add_command(check_front)
 cli.add_command(failures)

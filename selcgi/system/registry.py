@@ -225,6 +225,20 @@ class Registry:
         self._seen = (status.st_dev, status.st_ino, status.st_size)
 
 
+def recorded_band(path: Path) -> Band | None:
+    """That of the registry there; None when there is none yet, or nothing that is one."""
+    try:
+        file = os.open(path, _OPENED | os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        return band_of(os.read(file, 4096).partition(b"\n")[0])
+    except (OSError, ValueError):
+        return None
+    finally:
+        os.close(file)
+
+
 def _put(file: int, data: bytes, path: Path) -> None:
     """At the end and on disk, or not at all."""
     before = os.fstat(file).st_size
