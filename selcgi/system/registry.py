@@ -52,7 +52,7 @@ class Registry:
             self._owners |= {_status(path.parent).st_uid}
         check_folders(path, self._owners)
         self._start_anew()
-        if not path.exists():
+        if not _is_there(path):
             with self._locked(writing=True) as file:
                 self._read_on(file, writing=True)
         self._look()
@@ -257,6 +257,16 @@ def _read(file: int, start: int, end: int) -> bytes:
         pieces.append(piece)
         start += len(piece)
     return b"".join(pieces)
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return False
+    except OSError:
+        pass  # who goes on to open it will say why
+    return True
 
 
 def _status(path: Path) -> os.stat_result:

@@ -159,6 +159,24 @@ def test_reload_takes_the_new_mapping(nginx: web.WebServer) -> None:
     assert main_pid() == before
 
 
+def test_users_have_categories_that_outlive_a_restart(nginx: web.WebServer) -> None:
+    """In the folder that systemd has made."""
+    site.write(site.MAP, "bob user_webapp_t:s0:c1\n* user_webapp_t:s0:c{user},c{request}\n")
+    seen = []
+    try:
+        for what in ("reload", "restart"):
+            site.run("systemctl", what, "selcgi")
+            wait_until("the new mapping", lambda: "c512" in nginx.ask("show.cgi", "alice")[1])
+            seen.append(nginx.ask("show.cgi", "alice")[1].partition("\0")[0])
+    finally:
+        site.write(site.MAP, site.rules())
+    assert seen == ["system_u:system_r:user_webapp_t:s0:c488,c489,c512,c513"] * 2
+    places = [f"/var/lib/selcgi{name}" for name in ("", "/categories", "/categories.leases")]
+    listing = site.run("stat", "-c", "%a %U %C", *places).splitlines()
+    assert listing == [f"{mode} selcgi system_u:object_r:selcgi_state_t:s0" for mode in (750, 600, 600)]
+    assert "alice" in site.run(*site.as_service(), "categories", "list")
+
+
 def test_killed_worker_is_replaced(nginx: web.WebServer) -> None:
     before = workers()
     os.kill(before[0], signal.SIGKILL)

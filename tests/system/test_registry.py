@@ -167,6 +167,23 @@ def test_a_registry_that_others_could_have_changed_is_refused(path: Path, tmp_pa
     tmp_path.chmod(0o700)
 
 
+def test_a_folder_that_may_not_be_searched_is_said(path: Path, tmp_path: Path) -> None:
+    """As for another Unix user, or for root without the right to pass over modes."""
+    opened(path).assign("alice")
+
+    def work() -> None:
+        os.setgroups([])
+        os.setresgid(65534, 65534, 65534)
+        os.setresuid(65534, 65534, 65534)
+        with pytest.raises(SelcgiError, match="Permission denied"):
+            opened(path)
+
+    tmp_path.chmod(0o700)
+    process = in_process(work)
+    process.join(60)
+    assert process.exitcode == 0
+
+
 def test_what_happens_to_the_file_of_a_running_selcgi_is_refused(path: Path, tmp_path: Path) -> None:
     registry = opened(path)
     registry.assign("alice")

@@ -1,0 +1,65 @@
+"""What a request has been lent goes back when none of its processes is left, and not before."""
+
+import asyncio
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from selcgi.context import ContextSpec
+from selcgi.errors import ClientGone, Overloaded, RegistryFailed
+from selcgi.mapping.categories import BANDS
+from selcgi.mapping.table import Verdict
+from selcgi.serve.accesslog import Entry
+from selcgi.serve.categories import Categories
+from selcgi.settings import Settings
+from selcgi.system.leases import Leases
+
+VERDICT = Verdict("site.map:1", ContextSpec("user_webapp_t", "s0:c{request}"), sendfile=False, account="")
+
+
+@pytest.fixture
+def leases(tmp_path: Path) -> Leases:
+    return Leases(tmp_path / "leases", 1)
+
+
+def exchange(**values: Any) -> Any:
+    """As much of one as is looked at."""
+    return SimpleNamespace(
+        **{"entry": Entry(), "processes_gone": True, "aborted": False, "why_gone": "it left"} | values
+    )
+
+
+def lend(leases: Leases | None, asked: Any) -> str:
+    """The range inside, for one request."""
+    found = Categories(Settings(queue_seconds=0.05), BANDS, None, lends=True, context=None)
+
+    async def run() -> str:
+        async with found.lent(VERDICT, asked, leases) as verdict:
+            assert asked.entry.context == "system_u:system_r:user_webapp_t:s0:c488,c489"
+            return str(verdict.spec.range)
+
+    return asyncio.run(run())
+
+
+def test_it_goes_back_when_its_processes_are_gone(leases: Leases) -> None:
+    assert [lend(leases, exchange()) for _ in range(3)] == ["s0:c488,c489"] * 3
+
+
+def test_it_does_not_while_one_is_left(leases: Leases) -> None:
+    lend(leases, exchange(processes_gone=False))
+    with pytest.raises(Overloaded, match="are lent"):
+        lend(leases, exchange())
+    leases.free()
+
+
+def test_who_waits_and_leaves_waits_no_more(leases: Leases) -> None:
+    assert leases.take() == 0
+    with pytest.raises(ClientGone, match="it left while its request waited for categories"):
+        lend(leases, exchange(aborted=True))
+
+
+def test_nothing_is_lent_where_nothing_was_opened() -> None:
+    with pytest.raises(RegistryFailed):
+        lend(None, exchange())
