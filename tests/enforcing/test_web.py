@@ -83,6 +83,7 @@ def test_git_clones_and_pushes_as_the_user_that_the_web_server_knows(
     proven: Selcgi, avcs: Claims, tmp_path: Path
 ) -> None:
     repository = make_repository()
+    site.run("setsebool", "selcgi_webapp_run_programs", "on")
     with WebServer("nginx"):
         url = f"http://alice:{site.PASSWORD}@127.0.0.1/git/project.git"
         site.run("git", "clone", "-q", url, tmp_path / "work")

@@ -1,0 +1,140 @@
+"""Who reaches selcgi, and what a warm interpreter's domain reaches: the loaded policy is asked about every type it has.
+
+No program is run here but the service on a TCP port. What a domain of the base policy may do to every domain anyway,
+as unconfined_t may, says nothing about these rules: it is told by a domain that no rule speaks of.
+"""
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from selcgi.system.policy import KernelPolicy, open_policy
+from tests.enforcing import site
+from tests.enforcing.test_new_domain import all_types
+from tests.enforcing.test_switches import PLACE, switched_on
+
+pytestmark = pytest.mark.enforcing
+
+MODULE = "(block warm (blockinherit selcgi_app) (blockinherit selcgi_warm))\n(block plain (blockinherit selcgi_app))\n"
+OURS = {"warm.webapp_t", "warm.zygote_t", "warm.script_t", "warm.content_t", "warm.rw_t", "plain.webapp_t"}
+ZYGOTE, WEBAPP, PLAIN = "warm.zygote_t", "warm.webapp_t", "plain.webapp_t"
+MOVES = {"transition", "dyntransition"}
+CHANGES = {"write", "append", "create", "unlink", "rename", "link", "setattr", "relabelfrom", "relabelto"}
+WEB_SERVERS = {"httpd_t", "haproxy_t"}  # Debian 12 has no haproxy_t
+
+
+@pytest.fixture(scope="module", autouse=True)
+def warm() -> Iterator[None]:
+    site.run("semodule", "-i", site.write(PLACE / "warm.cil", MODULE))
+    yield
+    site.run("semodule", "-r", "warm")
+
+
+@pytest.fixture(scope="module")
+def policy() -> KernelPolicy:
+    return open_policy()
+
+
+@pytest.fixture(scope="module")
+def types(policy: KernelPolicy) -> list[str]:
+    """Every type, as processes or objects may have it."""
+    return sorted({name for name in {*all_types(), *OURS} if context(policy, name)})
+
+
+def context(policy: KernelPolicy, name: str) -> str:
+    found = (policy.canonical(f"system_u:{role}:{name}:s0") for role in ("system_r", "object_r"))
+    return next((one for one in found if one), "")
+
+
+def may(policy: KernelPolicy, source: str, target: str, classname: str) -> frozenset[str]:
+    return policy.vector(context(policy, source), context(policy, target), classname).allowed
+
+
+def reached(policy: KernelPolicy, types: list[str], source: str, classname: str, wanted: set[str]) -> set[str]:
+    """The types to which `source` has one of these permissions."""
+    return {name for name in types if may(policy, source, name, classname) & wanted}
+
+
+def reaching(policy: KernelPolicy, types: list[str], target: str, classname: str, wanted: set[str]) -> set[str]:
+    return {name for name in types if may(policy, name, target, classname) & wanted}
+
+
+def test_a_zygote_moves_into_its_application_and_nowhere_else(policy: KernelPolicy, types: list[str]) -> None:
+    assert may(policy, ZYGOTE, WEBAPP, "process") == {"dyntransition"}
+    assert reached(policy, types, ZYGOTE, "process", MOVES) == {WEBAPP}
+    own = may(policy, ZYGOTE, ZYGOTE, "process")
+    assert "setcurrent" in own
+    assert not own & {"setexec", "ptrace", "execmem", "setfscreate", "setsockcreate"}
+
+
+def test_it_can_take_any_category_along(policy: KernelPolicy) -> None:
+    target = "system_u:system_r:warm.webapp_t:s0:c5,c9"
+    assert policy.vector(context(policy, ZYGOTE), target, "process").allowed == {"dyntransition"}
+
+
+def test_there_is_no_way_back_and_no_way_on(policy: KernelPolicy, types: list[str]) -> None:
+    assert reached(policy, types, WEBAPP, "process", MOVES) == set()
+    assert not may(policy, WEBAPP, WEBAPP, "process") & {"setcurrent", "setexec"}
+    assert may(policy, WEBAPP, ZYGOTE, "process") == set()
+
+
+def test_selcgi_alone_starts_a_zygote_from_its_own_program(policy: KernelPolicy, types: list[str]) -> None:
+    assert reaching(policy, types, ZYGOTE, "process", MOVES) == {"selcgi_t"}
+    assert reached(policy, types, ZYGOTE, "file", {"entrypoint"}) == {"selcgi_zygote_exec_t"}
+    assert reached(policy, types, ZYGOTE, "file", {"execute_no_trans"}) == set()
+
+
+def test_a_zygote_reads_code_and_has_no_network(policy: KernelPolicy, types: list[str]) -> None:
+    for name in (
+        "warm.content_t",
+        "warm.rw_t",
+        "user_webapp_rw_t",
+        "selcgi_public_content_t",
+        "selcgi_conf_t",
+        "user_home_t",
+    ):
+        assert may(policy, ZYGOTE, name, "file") == set(), name
+    assert {"read", "open", "map"} <= may(policy, ZYGOTE, "warm.script_t", "file")
+    for classname in ("tcp_socket", "udp_socket", "rawip_socket", "packet_socket", "netlink_route_socket"):
+        assert may(policy, ZYGOTE, ZYGOTE, classname) == set(), classname
+    assert reached(policy, types, ZYGOTE, "tcp_socket", {"name_connect", "name_bind"}) == set()
+    assert reached(policy, types, ZYGOTE, "file", CHANGES) == {ZYGOTE}  # /proc/self
+    assert reached(policy, types, ZYGOTE, "dir", CHANGES | {"add_name"}) == {ZYGOTE}
+
+
+def test_web_servers_connect_and_nobody_else(policy: KernelPolicy, types: list[str]) -> None:
+    for target, classname, permission in (
+        ("selcgi_t", "unix_stream_socket", "connectto"),
+        ("selcgi_runtime_t", "sock_file", "write"),
+    ):
+        found = reaching(policy, types, target, classname, {permission})
+        everywhere = reaching(policy, types, PLAIN if target == "selcgi_t" else "warm.rw_t", classname, {permission})
+        assert found - everywhere - {WEBAPP} == {"selcgi_t"} | WEB_SERVERS & {*types}
+    assert not may(policy, "getty_t", "selcgi_t", "unix_stream_socket")
+
+
+def by_tcp(policy: KernelPolicy, types: list[str]) -> set[str]:
+    """Who connects to the port of selcgi, and not to one of a service that no web server knows."""
+    found = reaching(policy, types, "selcgi_port_t", "tcp_socket", {"name_connect"})
+    return found - reaching(policy, types, "fingerd_port_t", "tcp_socket", {"name_connect"})
+
+
+def test_tcp_is_a_boolean(policy: KernelPolicy, types: list[str]) -> None:
+    assert by_tcp(policy, types) == set()
+    assert may(policy, "selcgi_t", "selcgi_port_t", "tcp_socket") == set()
+    with switched_on("selcgi_from_tcp"):
+        assert by_tcp(policy, types) == WEB_SERVERS & {*types}
+        assert may(policy, "selcgi_t", "selcgi_port_t", "tcp_socket") == {"name_bind"}
+
+
+@contextmanager
+def listening(port: int) -> Iterator[None]:
+    with site.serving(f"--listen=tcp:127.0.0.1:{port},identity=proof:{site.PROOF}"):
+        yield
+
+
+def test_the_default_port_is_selcgis_own() -> None:
+    with switched_on("selcgi_from_tcp"), listening(9140):
+        socket.create_connection(("127.0.0.1", 9140)).close()
