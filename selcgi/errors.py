@@ -187,6 +187,12 @@ class StartRefused(SelcgiError):
     step = "start"
 
 
+class PreflightFailed(StartRefused):
+    """The loaded policy would not let the mapping's scripts run, or would not keep them apart."""
+
+    step = "preflight"
+
+
 class PolicyUnreadable(SelcgiError):
     """The SELinux policy gives no answers, to this program or on this system."""
 

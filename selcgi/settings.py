@@ -121,6 +121,7 @@ class Settings:
     script_user: str = ""  # empty: selcgi's own user
     cgroup: str = "auto"  # auto, none, or the path of a delegated cgroup v2
     selinux: SelinuxMode = "required"
+    preflight: bool = True  # refuse a mapping that the policy would not let work
     pid_file: Path | None = None
     control: Path | None = None  # UNIX socket of the control process; None: no such process
     metrics: str = ""  # HOST:PORT of loopback, empty: none

@@ -7,6 +7,7 @@ started. They must not be kinder than the kernel. Used by tests on machines with
 import os
 import re
 import socket
+import stat
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -63,8 +64,8 @@ class FakeLabels:
             raise ContextLost("confirm", f"process {pid} came up in {seen}, not in {context}")
 
     def file_label(self, descriptor: int) -> str:
-        os.fstat(descriptor)
-        return "system_u:object_r:selcgi_script_exec_t:s0"
+        mode = os.fstat(descriptor).st_mode
+        return str(OWN) if stat.S_ISFIFO(mode) else "system_u:object_r:selcgi_script_exec_t:s0"
 
     def peer_context(self, sock: socket.socket) -> Context | None:
         return OWN if sock.family == socket.AF_UNIX else None

@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "launch": VALUES | {"system"},
     "listener": {"errors", "system"},  # a process of its own, which can do next to nothing
     "diagnose": VALUES | {"wire", "mapping", "system"},
-    "serve": VALUES | {"wire", "mapping", "system", "launch"},
+    "serve": VALUES | {"wire", "mapping", "system", "launch", "diagnose"},  # the checks before the first request
     "cli": VALUES | {"wire", "mapping", "system", "launch", "diagnose", "serve"},
     "__main__": {"cli"},
     "__init__": set[str](),

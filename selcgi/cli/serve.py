@@ -32,6 +32,12 @@ from selcgi.settings import ListenerSettings
 @seconds_option("--drain-timeout", DEFAULTS.drain_seconds, "For requests to end, after SIGTERM.")
 @click.option("--workers", type=click.IntRange(0, 1024), default=0, show_default="one a processor")
 @click.option("--max-requests", type=click.IntRange(0), default=0, show_default="no limit", help="Then a new worker.")
+@click.option(
+    "--no-preflight",
+    is_flag=True,
+    allow_from_autoenv=False,
+    help="Start with a mapping that the policy would not let work; the log says so. selcgi doctor says why.",
+)
 @click.option("--control", type=FILE, show_default="none", help="Socket for selcgi status, its owner's only.")
 @click.option("--metrics", metavar="HOST:PORT", default="", show_default="none", help="For Prometheus, on loopback.")
 @click.option("--failures", type=FILE, show_default="none", help="File for records of failed requests.")
@@ -51,6 +57,7 @@ def serve(
     drain_timeout: float,
     workers: int,
     max_requests: int,
+    no_preflight: bool,
     control: Path | None,
     metrics: str,
     failures: Path | None,
@@ -81,6 +88,7 @@ def serve(
         drain_seconds=drain_timeout,
         workers=workers,
         requests_per_worker=max_requests,
+        preflight=not no_preflight,
         control=control.absolute() if control is not None else None,
         metrics=metrics,
         failures=failures.absolute() if failures is not None else None,

@@ -8,12 +8,10 @@ Built by serve/supervisor.py and serve/once.py, asked by serve/request.py.
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 from selcgi.context import ContextSpec
 from selcgi.errors import LaunchFailed, StartRefused
-from selcgi.mapping.categories import sample
 from selcgi.mapping.chain import Chain
 from selcgi.plan import Account
 from selcgi.serve.accesslog import Entry
@@ -25,8 +23,6 @@ from selcgi.system.identity import load_secret
 from selcgi.system.roots import Roots, open_roots
 from selcgi.system.selinux import Labels
 from selcgi.wire.passing import check_passed_names
-
-_DOUBTED = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,20 +85,6 @@ def _script_account(name: str) -> Account | None:
     if os.geteuid() == 0:
         raise StartRefused("scripts would run as root", "start selcgi as its own user, or give --script-user USER")
     return None
-
-
-def doubts(site: Site) -> list[str]:
-    """Contexts of the mapping that the loaded policy would refuse now, as sentences that begin with file:line.
-
-    The first _DOUBTED of them: the kernel keeps each that it is asked about for good, and each request asks anyway.
-    """
-    found = []
-    for spec, where in islice(site.table.templates(), _DOUBTED):
-        try:
-            site.labels.resolve(sample(spec, site.categories.bands))
-        except LaunchFailed as error:
-            found.append(f"{where}: {error}")
-    return found
 
 
 def context_text(site: Site, spec: ContextSpec) -> str:

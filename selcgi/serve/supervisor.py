@@ -24,9 +24,10 @@ from selcgi.serve.children import CONTROL, RECORDER, Child, become
 from selcgi.serve.control import open_control, run_control
 from selcgi.serve.failures import Keeper
 from selcgi.serve.files import fit_files
+from selcgi.serve.preflight import Preflight
 from selcgi.serve.recorder import Recorder
 from selcgi.serve.request import Means
-from selcgi.serve.site import Site, doubts, open_site
+from selcgi.serve.site import Site, open_site
 from selcgi.serve.worker import REPLACED, Listener, run_worker
 from selcgi.settings import UMASK, Settings
 from selcgi.system.cgroups import open_tree
@@ -52,6 +53,7 @@ class Supervisor:
         self._settings = settings
         self._labels = open_labels(settings.selinux)
         log.mark(self._labels.note.removeprefix("selinux="))
+        self._preflight = Preflight(self._labels, settings.preflight)
         self._site = self._open()
         self._listeners = tuple(self._listen(held))
         self._control = open_control(settings)
@@ -79,9 +81,10 @@ class Supervisor:
         LOG.info("selcgi %s is ready: %s", VERSION, self._description())
         while self._children or not self._stopping:
             wait = max(0.0, self._start_at - time.monotonic()) if self._missing() or self._absent() else 3600.0
-            info = signal.sigtimedwait(_SIGNALS, wait)
+            info = signal.sigtimedwait(_SIGNALS, min(wait, self._preflight.pause))
             if info is not None:
                 _HANDLERS[signal.Signals(info.si_signo)](self, info.si_pid)
+            self._preflight.renewed(self._site)
             self._start_missing()
 
     def _listen(self, held: ExitStack) -> Iterator[Listener]:
@@ -97,10 +100,7 @@ class Supervisor:
         return f"{self._count} workers at {where}, {selinux}requests are ended by {ended_by}"
 
     def _open(self) -> Site:
-        site = open_site(self._settings, self._labels, Entry.write)
-        for doubt in doubts(site):
-            LOG.warning("%s; requests by this rule will fail until the policy has it", doubt)
-        return site
+        return self._preflight.passed(open_site(self._settings, self._labels, Entry.write))
 
     def _missing(self) -> bool:
         workers = [child for child in self._children.values() if child.number >= 0]
