@@ -49,6 +49,9 @@ class Band:
     def __str__(self) -> str:
         return f"c{self.first}.c{self.last}"
 
+    def covers(self, other: "Band") -> bool:
+        return self.first <= other.first and other.last <= self.last
+
     def overlaps(self, other: "Band") -> bool:
         return self.first <= other.last and other.first <= self.last
 

@@ -8,6 +8,7 @@ import click
 from selcgi.cli.options import FILE, PARAM, PARAM_DOMAIN, SOURCE, SOURCE_FORMS, named_values
 from selcgi.errors import Denied, MappingError
 from selcgi.mapping import grammar
+from selcgi.mapping.categories import misgivings
 from selcgi.mapping.modselinux import respell
 from selcgi.mapping.rules import mistakes, shared, unreachable
 from selcgi.mapping.table import Query, Verdict
@@ -44,7 +45,8 @@ def mapping() -> None:
 def check(file: Path) -> None:
     """Print every mistake in FILE as file:line, and every rule that can never match. Exit 1 if there is any.
 
-    Warns of rules whose users are not kept apart: a glob or * whose context has no categories of its own.
+    Warns of rules whose users are not kept apart: a glob or * whose context has no categories of its own, and of
+    c{user} and c{request} where files would not be.
     """
     try:
         table = table_of((file,))
@@ -61,6 +63,9 @@ def check(file: Path) -> None:
     for rule in shared(table):
         what = f"the users of {rule.who} share {rule.spec}, and nothing keeps those of one context apart"
         click.echo(f"{click.style('warning', fg='yellow')} {rule.file}:{rule.line}: {what}")
+    for spec, where in table.templates():
+        for what in misgivings(spec):
+            click.echo(f"{click.style('warning', fg='yellow')} {file.parent / where}: {what}")
     click.echo(f"{table.count} rules, {len(dead)} of them dead, no mistakes")
     sys.exit(1 if dead else 0)
 

@@ -7,6 +7,7 @@ users, system/leases.py lends it to requests. Called by rules.py for each line, 
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import comb, isqrt
 
 from selcgi.context import Band, ContextSpec, is_range
@@ -90,10 +91,16 @@ def sample(spec: ContextSpec, bands: Bands = BANDS) -> ContextSpec:
     )
 
 
-def fixed_inside(spec: ContextSpec, bands: Bands) -> Band | None:
-    """A span of the rule's own categories that could be somebody's pair, too."""
-    spans = (_span(item) for level in (spec.range or "").split("-") for item in _items(level) if "{" not in item)
-    return next((span for span in spans if span.overlaps(bands.user) or span.overlaps(bands.request)), None)
+@lru_cache(maxsize=4096)  # a directory's contexts are looked at for each request
+def clash(text: str, bands: Bands) -> Band | None:
+    """Categories that the range names and that could be somebody's own, too; not a span of a whole band, which is
+    meant to dominate everybody, unless it stands beside a place."""
+    spans = [_span(item) for level in text.split("-") for item in _items(level) if "{" not in item]
+    for span in spans:
+        for band in (bands.user, bands.request):
+            if span.overlaps(band) and ("{" in text or not span.covers(band)):
+                return span
+    return None
 
 
 def misgivings(spec: ContextSpec) -> Collection[str]:

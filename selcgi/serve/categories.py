@@ -14,7 +14,7 @@ from pathlib import Path
 
 from selcgi.context import Context
 from selcgi.errors import ClientGone, Denied, Overloaded, RegistryFailed, StartRefused
-from selcgi.mapping.categories import REQUEST, USER, Bands, Pair, fill, fixed_inside, unrank, wants
+from selcgi.mapping.categories import REQUEST, USER, Bands, Pair, clash, fill, unrank, wants
 from selcgi.mapping.chain import Chain
 from selcgi.mapping.table import Verdict
 from selcgi.serve.exchange import Exchange
@@ -47,12 +47,19 @@ class Categories:
     async def own(self, verdict: Verdict, exchange: Exchange, user: str | None) -> Verdict:
         """With the user's own in place of c{user}. Denied when there are none for this one."""
         if not wants(verdict.spec, USER):
+            self._check(verdict)
             return verdict
         if user is None:
             reason = f"rule {verdict.where} has {USER}, and the request has no user"
             raise Denied(reason, "write a line for __anonymous__ before it", rule=verdict.where)
         number = await self._number(verdict, user)
         return self._filled(verdict, exchange, USER, unrank(number, self.bands.user))
+
+    def _check(self, verdict: Verdict) -> None:
+        """Those of a file were looked at when it was read; a directory's come with the request."""
+        if (self._registry or self._lends) and (span := clash(verdict.spec.range or "", self.bands)):
+            reason = f"{verdict.where} has {span}, which can be somebody's own"
+            raise Denied(reason, f"use others than {self.bands.user} and {self.bands.request}", rule=verdict.where)
 
     async def _number(self, verdict: Verdict, user: str) -> int:
         end = asyncio.get_running_loop().time() + _LOCKED_SECONDS
@@ -113,20 +120,25 @@ def open_categories(settings: Settings, table: Chain, context: Context | None) -
         bands = Bands(settings.categories.users, settings.categories.requests)
     except ValueError as error:
         raise StartRefused(str(error), "set --user-categories or --request-categories to others") from None
-    asked = [(spec, where) for spec, where in table.templates() if wants(spec, USER) or wants(spec, REQUEST)]
-    for spec, where in asked:
-        if span := fixed_inside(spec, bands):
-            reason = f"{where}: {span} of {spec.range} can be somebody's own as well"
-            raise StartRefused(reason, f"use others than {bands.user} and {bands.request} beside {USER} and {REQUEST}")
+    gives = any(wants(spec, USER) for spec, _ in table.templates())
+    lends = any(wants(spec, REQUEST) for spec, _ in table.templates())
+    if gives or lends:
+        _check_fixed(table, bands)
     registry = None
-    if any(wants(spec, USER) for spec, _ in asked):
+    if gives:
         registry = Registry(settings.categories.registry, bands.user)
         registry.patience = 0.0  # from now on it is a worker that asks
-    lends = any(wants(spec, REQUEST) for spec, _ in asked)
     found = Categories(settings, bands, registry, lends, context)
     if lends:
         _try_to_lend(found, settings.categories.leases)
     return found
+
+
+def _check_fixed(table: Chain, bands: Bands) -> None:
+    for spec, where in table.templates():
+        if span := clash(spec.range or "", bands):
+            reason = f"{where}: {span} of {spec.range} can be somebody's own, too"
+            raise StartRefused(reason, f"use others than {bands.user} and {bands.request}, or all of them")
 
 
 def _try_to_lend(found: Categories, path: Path) -> None:

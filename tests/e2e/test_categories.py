@@ -112,6 +112,7 @@ def test_a_full_band_and_a_damaged_registry_let_in_whom_they_know(place: Place, 
     ("rule", "options", "words"),
     [
         ("* user_webapp_t:s0:c600,c{user}", (), "site.map:1: c600.c600 of s0:c600,c{user} can be somebody's own"),
+        (f"bob user_webapp_t:s0:c512,c513\n{OWN}", (), "site.map:1: c512.c512 of s0:c512,c513 can be somebody's own"),
         (OWN, ("--request-categories=c1000.c1023",), "overlap"),
         (OWN, ("--categories=/nowhere/categories",), "/nowhere"),
         ("* user_webapp_t:s0:c{request}", ("--categories=/nowhere/categories",), "/nowhere"),

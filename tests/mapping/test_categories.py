@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selcgi.context import Band, ContextSpec
-from selcgi.mapping.categories import BANDS, REQUEST, USER, Bands, fill, fixed_inside, misgivings, sample, unrank
+from selcgi.mapping.categories import BANDS, REQUEST, USER, Bands, clash, fill, misgivings, sample, unrank
 from selcgi.mapping.index import Index
 from selcgi.mapping.rules import parse, shared
 from selcgi.mapping.table import Table
@@ -98,11 +98,23 @@ def test_specs_of_a_table_are_samples_and_its_templates_are_not() -> None:
     assert tuple(table.specs()) == ((spec_of("s0:c1022,c1023"), "site.map:1"), (spec_of("s0:c1"), "site.map:2"))
 
 
-def test_fixed_categories_inside_a_band_are_found() -> None:
-    assert fixed_inside(spec_of(f"s0:c5,{USER}"), BANDS) is None
-    assert fixed_inside(ContextSpec("user_webapp_t"), BANDS) is None
-    assert fixed_inside(spec_of(f"s0:c600,{USER}"), BANDS) == Band(600, 600)
-    assert fixed_inside(spec_of("s0-s0:c0.c488"), BANDS) == Band(0, 488)
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (f"s0:c5,{USER}", None),
+        ("s0:c1.c487", None),
+        ("", None),
+        ("s0", None),
+        (f"s0:c600,{USER}", Band(600, 600)),
+        ("s0:c512,c513", Band(512, 512)),
+        ("s0:c1-s0:c1,c489", Band(489, 489)),
+        ("s0-s0:c0.c488", Band(0, 488)),
+        ("s0-s0:c0.c1023", None),  # who shall read everything
+        (f"s0:{REQUEST}-s0:c0.c1023,{REQUEST}", Band(0, 1023)),
+    ],
+)
+def test_categories_that_could_be_somebodys_own_are_found(text: str, found: Band | None) -> None:
+    assert clash(text, BANDS) == found
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,8 @@ from selcgi.cli.mapping import mapping
         ("alice user_webapp_t:s0:c1\n", 0, "1 rules, 0 of them dead, no mistakes"),
         ("# interns\nintern-* staff_webapp_t:*\n", 0, "warning {file}:2: the users of intern-* share staff_webapp_t:*"),
         ("* deny\n* user_webapp_t:s0:c1\n", 1, "dead {file}:2: no request reaches this rule"),
+        ("* user_webapp_t:s0-s0:c{user}\n", 0, "warning {file}:1: files that its scripts make do not carry c{{user}}"),
+        ("* user_webapp_t:s0:c{user}\n", 0, "1 rules, 0 of them dead, no mistakes"),
         ("alice user_webapp_t timout=1\n* user_webapp_t\n", 1, "mistake {file}:1: "),
     ],
 )

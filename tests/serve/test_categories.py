@@ -1,6 +1,7 @@
 """What a request has been lent goes back when none of its processes is left, and not before."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 
 from selcgi.context import ContextSpec
-from selcgi.errors import ClientGone, Overloaded, RegistryFailed
+from selcgi.errors import ClientGone, Denied, Overloaded, RegistryFailed
 from selcgi.mapping.categories import BANDS
 from selcgi.mapping.table import Verdict
 from selcgi.serve.accesslog import Entry
@@ -63,3 +64,17 @@ def test_who_waits_and_leaves_waits_no_more(leases: Leases) -> None:
 def test_nothing_is_lent_where_nothing_was_opened() -> None:
     with pytest.raises(RegistryFailed):
         lend(None, exchange())
+
+
+def test_what_a_directory_says_must_not_be_somebodys_own() -> None:
+    """Contexts of a file were looked at when it was read; these come with a request."""
+    found = Categories(Settings(), BANDS, None, lends=True, context=None)
+
+    def ask(text: str) -> Verdict:
+        verdict = replace(VERDICT, where="param:CONTEXT", spec=ContextSpec("user_webapp_t", text))
+        return asyncio.run(found.own(verdict, exchange(), "alice"))
+
+    assert ask("s0:c7").spec.range == "s0:c7"
+    with pytest.raises(Denied, match=r"param:CONTEXT has c489\.c489") as caught:
+        ask("s0:c489,c490")
+    assert caught.value.rule == "param:CONTEXT"
