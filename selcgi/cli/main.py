@@ -9,6 +9,7 @@ import sys
 import click
 
 from selcgi import VERSION
+from selcgi.cli.audit_map import audit_map
 from selcgi.cli.categories import categories
 from selcgi.cli.check_front import check_front
 from selcgi.cli.doctor import doctor
@@ -53,6 +54,7 @@ cli.add_command(explain)
 cli.add_command(categories)
 cli.add_command(status)
 cli.add_command(check_front)
+cli.add_command(audit_map)
 cli.add_command(failures)
 cli.add_command(replay)
 

@@ -39,11 +39,10 @@ _VECTORS = 100_000  # remembered
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What one context may do to another in one class, and up to four of the rules that say so."""
+    """What one context may do to another in one class."""
 
     classname: str
     permissions: tuple[str, ...]
-    rules: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +159,11 @@ class PolicyFile:
     def between(self, source: str, target: str) -> tuple[Access, ...]:
         """All that one valid context may do to another, in every class, constraints included."""
         found = self._ask("between", source, target)
-        return tuple(Access(name, tuple(allowed), tuple(rules)) for name, (allowed, rules) in found.items())
+        return tuple(Access(name, tuple(allowed)) for name, allowed in found.items())
+
+    def rules(self, source: str, target: str, classname: str, permissions: Iterable[str]) -> tuple[str, ...]:
+        """Up to four allow rules that grant type `source` any of `permissions`, as setools prints them."""
+        return tuple(self._ask("rules", source, target, classname, sorted(permissions)))
 
     def types(self, attribute: str) -> tuple[str, ...]:
         """The types of an attribute; none when the policy has no such attribute."""

@@ -103,13 +103,18 @@ class Reader:
         return [self._codes.get(code, str(code)), more]
 
     def between(self, source: str, target: str) -> dict[str, Any]:
-        """Class -> what `source` may do to `target`, and rules that say so. Contexts must be valid."""
+        """Class -> what `source` may do to `target`. Contexts must be valid."""
         found = {}
         for classname in sorted({str(rule.tclass) for rule in self._pair(_type(source), _type(target))}):
             granted, _ = self._granted(_type(source), _type(target), classname)
             if allowed := self._kept(source, target, classname, granted):
-                found[classname] = [allowed, self._shown(source, target, classname, set(allowed))]
+                found[classname] = allowed
         return found
+
+    def rules(self, source: str, target: str, classname: str, permissions: list[str]) -> list[str]:
+        """Some of those that grant type `source` any of `permissions`."""
+        rules = self._pair(source, target)
+        return [str(rule) for rule in rules if self._grants(rule, classname, set(permissions))][:_RULES]
 
     def types(self, attribute: str) -> list[str]:
         """Those of an attribute; none when there is no such attribute."""
@@ -188,10 +193,6 @@ class Reader:
     def _grants(self, rule: Any, classname: str, wanted: set[str]) -> bool:
         allow = rule.ruletype == self._setools.TERuletype.allow and str(rule.tclass) == classname
         return allow and not wanted.isdisjoint(map(str, rule.perms))
-
-    def _shown(self, source: str, target: str, classname: str, wanted: set[str]) -> list[str]:
-        rules = self._pair(_type(source), _type(target))
-        return [str(rule) for rule in rules if self._grants(rule, classname, wanted)][:_RULES]
 
     def _new_range(self, source: str, target: str, classname: str) -> str:
         """By range_transition or default_range; empty when the policy has neither."""

@@ -14,6 +14,7 @@ from tests.guest import fetch, image
 from tests.guest.fetch import GuestFailed, command
 
 PLANTS = image.HERE / "plants.cil"
+_KEPT = 8  # policies of a suite, 2 MB each
 _FOLDER = Path("etc") / "selinux" / "default"
 # What semodule would run once the policy is compiled has nothing to do with it.
 _CONFIGURATION = "module-store = direct\npolicy-version = 33\nexpand-check = 0\n" + "".join(
@@ -29,13 +30,19 @@ def compiled(suite: str = "trixie") -> Path:
     target = image.cache() / f"policy-{suite}-{key}"
     with image._lock(f"policy-{suite}"):
         if not target.exists():
-            for old in image.cache().glob(f"policy-{suite}-*"):
-                shutil.rmtree(old, ignore_errors=True)
+            _prune(suite)
             with image._whole(target) as work, tempfile.TemporaryDirectory(prefix="selcgi-policy-") as store:
                 _compile(base / "root", Path(store), sources)
                 shutil.copy2(Path(store) / _FOLDER / "policy" / "policy.33", work / "policy")
                 shutil.copy2(Path(store) / _FOLDER / "contexts" / "files" / "file_contexts", work)
     return target
+
+
+def _prune(suite: str) -> None:
+    """Others, of other working trees, may still be in use."""
+    there = [path for path in image.cache().glob(f"policy-{suite}-*") if path.is_dir()]
+    for path in sorted(there, key=lambda one: one.stat().st_mtime, reverse=True)[_KEPT - 1 :]:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _userland(suite: str) -> Path:

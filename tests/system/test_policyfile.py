@@ -81,7 +81,8 @@ def test_what_one_context_may_do_to_another_is_whole_and_has_its_rules(shipped: 
     found = {access.classname: access for access in shipped.between(ALICE, LAUNCHER)}
     assert set(found) == {"fd", "fifo_file", "process"}
     assert found["process"].permissions == ("sigchld",)
-    assert found["process"].rules == ("allow selcgi_webapp selcgi_t:process sigchld;",)
+    rules = shipped.rules("user_webapp_t", "selcgi_t", "process", ["sigchld", "ptrace"])
+    assert rules == ("allow selcgi_webapp selcgi_t:process sigchld;",)
 
 
 def test_paths_are_those_of_rules_in_force(shipped: PolicyFile, tmp_path: Path) -> None:

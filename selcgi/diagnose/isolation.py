@@ -1,0 +1,243 @@
+"""The isolation proof: what each mapped context can do to every other, to selcgi, its servers and the policy.
+
+Decides what is asked: all that rules and constraints let one context do to another and to the files that the other
+writes, in one step; paths of domain transitions; and programs that one context may put where a stronger domain is
+entered. What meant.py does not list is a finding. Pairs of contexts whose ranges stand alike are asked about once.
+Must not print, or open files. Called by cli/audit_map.py.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from selcgi.context import Context, ContextSpec
+from selcgi.diagnose.levels import Relation, low, relation
+from selcgi.diagnose.meant import ABOUT_ITSELF, POLICY_TYPES, POWERS, UNCONFINED, WEB_SERVERS, Column, beyond
+from selcgi.errors import PolicyUnreadable
+from selcgi.mapping.categories import BANDS, REQUEST, USER, fill, unrank, wants
+from selcgi.system.policyfile import Access, PolicyFile, Transition
+
+LAUNCHER = Context("system_u", "system_r", "selcgi_t", "s0")
+CONTEXTS_MOST = 1000
+SINGLE_MOST = 12  # contexts up to which each is a column of its own
+_WRITING = ("append", "create", "write")
+Progress = Callable[[int, int], None]  # contexts asked about, and all of them
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """A context of the mapping, and the first place that gives it. Two requests of one `owner` share their files."""
+
+    context: Context
+    where: str
+    owner: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What `source` may do to `target`. `kind`: "direct", "path", "program", "context"; `rules` say so."""
+
+    kind: str
+    column: Column
+    source: Context
+    target: Context
+    what: str
+    rules: tuple[str, ...] = ()
+
+    @property
+    def alike(self) -> tuple[str, ...]:
+        """Equal for findings that differ in ranges only."""
+        return self.kind, self.column, *map(str, map(_without_range, (self.source, self.target))), self.what
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """`findings`: of those alike one, with their number. `cells`: context and column -> how many, 0 if all is meant."""
+
+    contexts: tuple[Mapped, ...]
+    findings: tuple[tuple[Finding, int], ...]
+    cells: dict[tuple[Context, str], int]
+
+
+def mapped(templates: Iterable[tuple[ContextSpec, str]]) -> tuple[Mapped, ...]:
+    """The distinct contexts; two users of a c{user}, two requests of a c{request}. PolicyUnreadable when too many."""
+    found: dict[Context, Mapped] = {}
+    for spec, where in templates:
+        for number, one in enumerate(_samples(spec)):
+            context = one.resolve(LAUNCHER)
+            owner = f"{where} user {number // 2}" if wants(spec, USER) else ""
+            found.setdefault(context, Mapped(context, where, owner))
+        if len(found) > CONTEXTS_MOST:
+            reason = f"the mapping gives more than {CONTEXTS_MOST} contexts, and each is compared with each"
+            raise PolicyUnreadable(reason, "write c{user} for the categories of users, or check a part of the file")
+    return tuple(found.values())
+
+
+def _samples(spec: ContextSpec) -> Iterator[ContextSpec]:
+    """One user with two requests, and another user."""
+    for user, request in ((0, 0), (0, 1), (1, 2)):
+        filled = fill(spec, USER, unrank(user, BANDS.user)) if wants(spec, USER) else spec
+        yield fill(filled, REQUEST, unrank(request, BANDS.request))
+
+
+def audit(policy: PolicyFile, contexts: tuple[Mapped, ...], progress: Progress) -> Report:
+    """All of it. PolicyUnreadable when the policy has no selcgi in it, or gives no answer."""
+    if policy.canonical(str(LAUNCHER)) is None:
+        raise PolicyUnreadable(f"the policy has no {LAUNCHER}", "load contrib/selinux/selcgi.cil (semodule -i)")
+    inquiry = _Inquiry(policy, contexts)
+    for number, source in enumerate(inquiry.usable):
+        progress(number, len(inquiry.usable))
+        inquiry.ask(source)
+    inquiry.follow()
+    findings = tuple((one, inquiry.counts[one.alike]) for one in inquiry.findings.values())
+    return Report(contexts, findings, inquiry.cells)
+
+
+@dataclass
+class _Inquiry:
+    """One run over one policy."""
+
+    policy: PolicyFile
+    contexts: tuple[Mapped, ...]
+    usable: dict[Context, Mapped] = field(default_factory=dict)
+    findings: dict[tuple[str, ...], Finding] = field(default_factory=dict)
+    counts: Counter[tuple[str, ...]] = field(default_factory=Counter)
+    cells: dict[tuple[Context, str], int] = field(default_factory=dict)
+    _answers: dict[tuple[Column, Context, Context, Relation], tuple[Access, ...]] = field(default_factory=dict)
+    _written: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for one in self.contexts:
+            if self.policy.canonical(str(one.context)) is None:
+                self._find(Finding("context", Column.ITSELF, one.context, one.context, "is unknown to the policy"))
+            else:
+                self.usable[one.context] = one
+        unconfined = [kind for name in UNCONFINED for kind in self.policy.types(name)]
+        self._strong = {LAUNCHER.domain: Column.SELCGI, **dict.fromkeys((*WEB_SERVERS, *unconfined), Column.SERVERS)}
+        self._single = len(self.usable) <= SINGLE_MOST
+        self._around = {
+            Column.SELCGI: self._labels(self.policy.named("selcgi_")),
+            Column.SERVERS: self._labels((*WEB_SERVERS, *unconfined)),
+            Column.POLICY: self._labels(POLICY_TYPES),
+        }
+
+    def ask(self, source: Context) -> None:
+        """What is possible in one step."""
+        if self.policy.vector(str(source), str(source), "process").permissive:
+            self._find(Finding("context", Column.ITSELF, source, source, "is permissive: nothing is refused"))
+        self._reach(Column.ITSELF, source, source, Column.ITSELF)
+        for other in self.usable:
+            if other != source:
+                self._reach(Column.OTHERS, source, other, self._cell(other))
+                self._files(source, other)
+        for column, targets in self._around.items():
+            for target in targets:
+                self._reach(column, source, target, column)
+
+    def _files(self, source: Context, other: Context) -> None:
+        """Those that `other` makes: they have its low level."""
+        owner = self.usable[source].owner
+        for kind in self._writes(other.domain):
+            if not owner or owner != self.usable[other].owner:
+                file = Context(other.user, "object_r", kind, low(other.range))
+                self._reach(Column.OTHERS, source, file, self._cell(other))
+
+    def follow(self) -> None:
+        """What needs several steps: transitions, and programs for somebody else to run."""
+        domains = sorted({context.domain for context in self.usable})
+        targets = {**dict.fromkeys(domains, Column.OTHERS), **self._strong}
+        for path in self.policy.paths(domains, targets):
+            if all(step.target not in targets for step in path[:-1]):  # else a shorter one is shown
+                self._enters(path, targets[path[-1].target])
+        for domain in domains:
+            for target, column in targets.items():
+                if target != domain:
+                    self._programs(domain, target, column)
+
+    def _enters(self, path: tuple[Transition, ...], column: Column) -> None:
+        rules = tuple(rule for step in path for rule in step.rules)
+        for source in self._of(path[0].source):
+            target = Context(source.user, source.role, path[-1].target)
+            self._find(Finding("path", column, source, target, f"is entered: {_shown(path)}", rules))
+
+    def _programs(self, domain: str, target: str, column: Column) -> None:
+        for kind in set(self._writes(domain)).intersection(self.policy.reached(target, "file", ["entrypoint"])):
+            rules = self.policy.rules(target, kind, "file", ["entrypoint"])
+            for source in self._of(domain):
+                entered = Context(source.user, source.role, target)
+                self._find(Finding("program", column, source, entered, f"is entered by {kind}, which it writes", rules))
+
+    def _reach(self, column: Column, source: Context, target: Context, cell: str) -> None:
+        answers = self._judged(column, source, target)
+        if answers:
+            self.cells.setdefault((source, cell), 0)
+        for access in answers:
+            if access.permissions:
+                self._find(Finding("direct", column, source, target, *self._told(source, target, access)), cell)
+
+    def _judged(self, column: Column, source: Context, target: Context) -> tuple[Access, ...]:
+        """What is possible, each class with those of its permissions that nobody meant to allow."""
+        key = (column, _without_range(source), _without_range(target), relation(source.range, target.range))
+        if key not in self._answers:
+            found = self.policy.between(str(source), str(target))
+            self._answers[key] = tuple(
+                _judge(column, target.domain, access) for access in found if _asked(column, access)
+            )
+        return self._answers[key]
+
+    def _told(self, source: Context, target: Context, access: Access) -> tuple[str, tuple[str, ...]]:
+        rules = self.policy.rules(source.domain, target.domain, access.classname, access.permissions)
+        return f"{access.classname} {{ {' '.join(access.permissions)} }}", rules
+
+    def _find(self, finding: Finding, cell: str = "") -> None:
+        self.findings.setdefault(finding.alike, finding)
+        self.counts[finding.alike] += 1
+        key = (finding.source, cell or finding.column)
+        self.cells[key] = self.cells.get(key, 0) + 1
+
+    def _cell(self, other: Context) -> str:
+        return str(other) if self._single else Column.OTHERS
+
+    def _writes(self, domain: str) -> tuple[str, ...]:
+        """Types of files that the domain writes, but for its own files in /proc."""
+        if domain not in self._written:
+            kinds = self.policy.reached(domain, "file", _WRITING)
+            self._written[domain] = tuple(kind for kind in kinds if kind != domain)
+        return self._written[domain]
+
+    def _labels(self, kinds: Iterable[str]) -> list[Context]:
+        """As whoever has such a type would have it: a process where the type is a domain, or else a file."""
+        roles = (("system_u", "system_r"), ("unconfined_u", "unconfined_r"), ("system_u", "object_r"))
+        found = []
+        for kind in kinds:
+            contexts = (Context(user, role, kind, LAUNCHER.range) for user, role in roles)
+            found += [one for one in contexts if self.policy.canonical(str(one)) is not None][:1]
+        return found
+
+    def _of(self, domain: str) -> Iterator[Context]:
+        return (context for context in self.usable if context.domain == domain)
+
+
+def _asked(column: Column, access: Access) -> bool:
+    """Of a context about itself what is a power over labels or the kernel; of others, what the kernel asks of two."""
+    if column is Column.ITSELF:
+        return not POWERS.get(access.classname, frozenset()).isdisjoint(access.permissions)
+    return access.classname not in ABOUT_ITSELF
+
+
+def _judge(column: Column, kind: str, access: Access) -> Access:
+    if column is Column.ITSELF:
+        held = tuple(name for name in access.permissions if name in POWERS[access.classname])
+        return Access(access.classname, held)
+    return Access(access.classname, beyond(column, kind, access.classname, access.permissions))
+
+
+@lru_cache(maxsize=4096)
+def _without_range(context: Context) -> Context:
+    return Context(context.user, context.role, context.domain)
+
+
+def _shown(path: tuple[Transition, ...]) -> str:
+    steps = [f"{step.target} (by {step.entries[0]})" if step.entries else step.target for step in path]
+    return " -> ".join((path[0].source, *steps))

@@ -1,0 +1,100 @@
+"""What the shipped policy means to allow between a script and the rest, each with its reason. All else is a finding.
+
+Decides nothing but that. An entry is as narrow as the rule it stands for: whoever adds a rule to contrib/selinux that
+reaches beyond a script's own context adds an entry here, or selcgi audit-map, and with it bin/test, says so.
+Called by diagnose/isolation.py.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Column(StrEnum):
+    """Whom something is done to."""
+
+    OTHERS = "others"  # another mapped context, and what it writes
+    SELCGI = "selcgi"  # the launcher, and its files
+    SERVERS = "servers"  # web servers, and domains that may do everything
+    POLICY = "policy"  # what decides over all of this
+    ITSELF = "itself"  # what the context may do to the kernel
+
+
+@dataclass(frozen=True, slots=True)
+class Meant:
+    """`kind` is the target's type, or "*"."""
+
+    column: Column
+    kind: str
+    classname: str
+    permissions: frozenset[str]
+    reason: str
+
+
+def _meant(column: Column, kind: str, classname: str, permissions: str, reason: str) -> Meant:
+    return Meant(column, kind, classname, frozenset(permissions.split()), reason)
+
+
+_LIST = "read open search getattr"
+_READ = "read open getattr map ioctl lock"
+_RUN = "entrypoint read open getattr execute execute_no_trans map ioctl"
+_SCRIPTS = "scripts are there to be run, in whatever context the mapping says"
+_PUBLIC = "what is public may be read by every script"
+_LABELLED = "packets of a labelled network: who may connect to whom is a rule of its own, and there is none"
+_KNOWING = "knowing what the policy is changes nothing"
+_POLICY_FILES = (
+    "selinux_config_t", "default_context_t", "file_context_t", "policy_config_t", "semanage_store_t", "policy_src_t"
+)  # fmt: skip
+
+MEANT = (
+    _meant(Column.SELCGI, "selcgi_t", "fd", "use", "stdin, stdout and stderr were opened by selcgi"),
+    _meant(Column.SELCGI, "selcgi_t", "fifo_file", "read write append open getattr ioctl",
+           "the pipes of the request; those of other requests cannot be reached, having no name"),
+    _meant(Column.SELCGI, "selcgi_t", "process", "sigchld", "a child's end is told to its parent"),
+    _meant(Column.SELCGI, "selcgi_script_exec_t", "dir", _LIST, _SCRIPTS),
+    _meant(Column.SELCGI, "selcgi_script_exec_t", "file", _RUN, _SCRIPTS),
+    _meant(Column.SELCGI, "selcgi_script_exec_t", "lnk_file", "read getattr", _SCRIPTS),
+    _meant(Column.SELCGI, "selcgi_public_content_t", "dir", _LIST, _PUBLIC),
+    _meant(Column.SELCGI, "selcgi_public_content_t", "file", _READ, _PUBLIC),
+    _meant(Column.SELCGI, "selcgi_public_content_t", "lnk_file", "read getattr", _PUBLIC),
+    _meant(Column.OTHERS, "*", "dir", "search getattr reparent",
+           "anybody may walk to a file, the file says who reads it; reparent is void without rename"),
+    _meant(Column.OTHERS, "*", "file", "getattr map",
+           "the base policy's MCS leaves both: where a folder may be searched one sees that a file is there, so give a "
+           "user's folder his level; map is void without open"),
+    _meant(Column.OTHERS, "*", "lnk_file", "getattr", "as with a file"),
+    _meant(Column.OTHERS, "*", "association", "sendto", _LABELLED),
+    _meant(Column.SERVERS, "*", "peer", "recv", _LABELLED),
+    _meant(Column.SERVERS, "*", "association", "recvfrom", _LABELLED),
+    _meant(Column.SERVERS, "*", "tcp_socket", "recvfrom", _LABELLED),
+    _meant(Column.SERVERS, "*", "process", "sigchld", "a child's end is told to its parent"),
+    *(_meant(Column.POLICY, kind, "dir", _LIST, _KNOWING) for kind in _POLICY_FILES),
+    *(_meant(Column.POLICY, kind, "file", _READ, _KNOWING) for kind in _POLICY_FILES),
+    *(_meant(Column.POLICY, kind, "lnk_file", "read getattr", _KNOWING) for kind in _POLICY_FILES),
+)  # fmt: skip
+
+# What is asked of the policy for Column.ITSELF: class and permissions that make a label or a rule worthless.
+POWERS = {
+    classname: frozenset(permissions.split())
+    for classname, permissions in {
+        "capability": "sys_module sys_rawio sys_ptrace sys_admin sys_boot mknod dac_override dac_read_search "
+        "setuid setgid",
+        "cap_userns": "sys_ptrace sys_admin dac_override dac_read_search",
+        "capability2": "mac_admin mac_override bpf perfmon",
+        "process": "setexec setcurrent setfscreate setsockcreate setkeycreate",
+        "process2": "nnp_transition nosuid_transition",
+    }.items()
+}
+# Classes that the kernel asks of a process about itself alone, though rules name a target.
+ABOUT_ITSELF = ("capability", "capability2", "cap_userns", "cap2_userns", "lockdown")
+POLICY_TYPES = ("security_t", *_POLICY_FILES)
+WEB_SERVERS = ("httpd_t", "haproxy_t")
+UNCONFINED = ("unconfined_domain_type", "unconfined_domain")  # the attribute, by distribution
+
+
+def beyond(column: Column, kind: str, classname: str, permissions: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of `permissions` that nobody meant to allow."""
+    fine: set[str] = set()
+    for one in MEANT:
+        if one.column is column and one.classname == classname and one.kind in (kind, "*"):
+            fine |= one.permissions
+    return tuple(name for name in permissions if name not in fine)

@@ -1,0 +1,125 @@
+"""The isolation proof over the shipped policy and the demo's mapping: nothing is found, and each planted rule is."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from selcgi.diagnose.isolation import CONTEXTS_MOST, Report, audit, mapped
+from selcgi.errors import PolicyUnreadable
+from selcgi.mapping.rules import read_context
+from selcgi.system.policyfile import PolicyFile, open_policy_file
+from tests.enforcing import site
+from tests.guest import policy
+
+DEMO = tuple(site.CONTEXTS.values())
+# boolean of plants.cil -> kind, column, source, target and words of the one finding that must be there
+PLANTS = {
+    "plant_write": ("direct", "selcgi", "user_webapp_t", "selcgi_conf_t", "file { write }"),
+    "plant_connect": ("direct", "selcgi", "anon_webapp_t", "selcgi_runtime_t", "sock_file { write }"),
+    "plant_signal": ("direct", "others", "anon_webapp_t", "staff_webapp_t", "process { signal }"),
+    "plant_trace": ("direct", "servers", "staff_webapp_t", "httpd_t", "process { ptrace }"),
+    "plant_transition": ("direct", "selcgi", "anon_webapp_t", "selcgi_t", "process { transition }"),
+    "plant_dynamic": ("path", "servers", "staff_webapp_t", "unconfined_t", "staff_webapp_t -> unconfined_t"),
+    "plant_steps": ("path", "servers", "user_webapp_t", "httpd_t",
+                    "user_webapp_t -> plant_middle_t (by plant_middle_exec_t) -> httpd_t (by httpd_exec_t)"),
+    "plant_entrypoint": ("program", "servers", "user_webapp_t", "httpd_t", "by user_webapp_rw_t"),
+    "plant_data": ("direct", "others", "user_webapp_t", "staff_webapp_rw_t", "file { read }"),
+    "plant_load": ("direct", "policy", "anon_webapp_t", "security_t", "security { load_policy }"),
+    "plant_store": ("direct", "policy", "staff_webapp_t", "semanage_store_t", "dir { add_name }"),
+    "plant_admin": ("direct", "itself", "user_webapp_t", "user_webapp_t", "capability2 { mac_admin }"),
+}  # fmt: skip
+
+
+def report_of(opened: PolicyFile, contexts: Iterable[str]) -> Report:
+    specs = ((read_context(text), f"site.map:{line}") for line, text in enumerate(contexts, 1))
+    return audit(opened, mapped((spec, where) for spec, where in specs if spec is not None), lambda _done, _all: None)
+
+
+def found_in(report: Report) -> list[tuple[str, str, str, str, str]]:
+    return [(one.kind, one.column, one.source.domain, one.target.domain, one.what) for one, _ in report.findings]
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Iterator[PolicyFile]:
+    with open_policy_file(policy.compiled() / "policy") as opened:
+        yield opened
+
+
+@pytest.mark.guest
+def test_shipped_policy_keeps_the_contexts_of_the_demo_apart(shipped: PolicyFile) -> None:
+    report = report_of(shipped, DEMO)
+    assert found_in(report) == []
+    assert len(report.contexts) == len(set(DEMO))
+    alice, bob = report.contexts[0].context, report.contexts[1].context
+    assert report.cells[alice, "selcgi"] == report.cells[alice, str(bob)] == 0, "something is meant to be allowed"
+    assert not {(alice, "policy"), (alice, "itself")} & set(report.cells)
+
+
+@pytest.mark.guest
+@pytest.mark.parametrize("name", PLANTS)
+def test_one_planted_rule_is_found(tmp_path: Path, name: str) -> None:
+    *exact, words = PLANTS[name]
+    with open_policy_file(policy.planted(policy.compiled() / "policy", name, tmp_path / "policy")) as opened:
+        report = report_of(opened, DEMO)
+    found = found_in(report)
+    assert any([*one[:4]] == exact and words in one[4] for one in found), found
+    assert all(f"[ {name} ]:True" in " ".join(one.rules) for one, _ in report.findings)
+
+
+def test_every_plant_has_a_test() -> None:
+    planted = [line.split()[1] for line in policy.PLANTS.read_text().splitlines() if line.startswith("(boolean ")]
+    assert set(planted) == {*PLANTS, "plant_refused"}
+
+
+@pytest.mark.guest
+def test_a_rule_that_a_constraint_makes_void_is_no_finding(tmp_path: Path) -> None:
+    with open_policy_file(policy.planted(policy.compiled() / "policy", "plant_refused", tmp_path / "policy")) as opened:
+        assert found_in(report_of(opened, DEMO)) == []
+        same_level = report_of(opened, ["user_webapp_t:s0", "staff_webapp_t:s0"])
+    assert ("direct", "others", "user_webapp_t", "staff_webapp_t", "process { signal }") in found_in(same_level)
+
+
+@pytest.mark.guest
+def test_a_user_without_categories_shares_his_files_with_those_who_have_some(shipped: PolicyFile) -> None:
+    report = report_of(shipped, ["user_webapp_t:s0", "user_webapp_t:s0:c1", "user_webapp_t:s0:c2"])
+    targets = {(one.target.domain, one.target.range) for one, _ in report.findings}
+    assert targets == {("user_webapp_rw_t", "s0")}
+    assert {count for _, count in report.findings} == {2}
+
+
+@pytest.mark.guest
+def test_users_of_a_template_are_apart_and_the_requests_of_one_share_his_files(shipped: PolicyFile) -> None:
+    assert found_in(report_of(shipped, ["user_webapp_t:s0:c{user}"])) == []
+    assert found_in(report_of(shipped, ["user_webapp_t:s0:c{user}-s0:c{user},c{request}"])) == []
+    assert found_in(report_of(shipped, ["user_webapp_t:s0-s0:c{request}"])), "users of one level share files"
+
+
+@pytest.mark.guest
+@pytest.mark.parametrize(
+    ("context", "words"),
+    [("no_such_t:s0", "unknown"), ("user_webapp_t:s0:c1024", "unknown"), ("plant_middle_t:s0", "permissive")],
+)
+def test_a_context_that_confines_nobody_is_a_finding(shipped: PolicyFile, context: str, words: str) -> None:
+    report = report_of(shipped, [*DEMO, context])
+    kinds = {(one.kind, one.source.domain) for one, _ in report.findings if words in one.what}
+    assert kinds == {("context", context.partition(":")[0])}
+
+
+def test_too_many_contexts_are_refused_by_name() -> None:
+    specs = [(read_context(f"user_webapp_t:s0:c{n},c{n + 1 + n // 1000}"), "site.map:1") for n in range(CONTEXTS_MOST)]
+    assert len(mapped((spec, where) for spec, where in specs if spec)) == CONTEXTS_MOST
+    more = [*specs, (read_context("staff_webapp_t:s0"), "site.map:2")]
+    with pytest.raises(PolicyUnreadable, match=str(CONTEXTS_MOST)) as raised:
+        mapped((spec, where) for spec, where in more if spec)
+    assert "c{user}" in raised.value.fix
+
+
+def test_a_policy_without_selcgi_proves_nothing() -> None:
+    class Bare:
+        def canonical(self, context: str) -> None:
+            assert "selcgi_t" in context
+
+    with pytest.raises(PolicyUnreadable, match="has no system_u:system_r:selcgi_t:s0"):
+        report_of(cast(PolicyFile, Bare()), DEMO)
