@@ -58,6 +58,13 @@ class Denied(SelcgiError):
         self.rule = rule
 
 
+class LookupFailed(SelcgiError):
+    """Whether a rule matches hangs on what the system could not be asked: the groups of a user, his login mapping."""
+
+    status = 503
+    step = "mapping"
+
+
 class ProbeRefused(SelcgiError):
     """A probe whose token is not good, or no longer: it gets no probe answer, and runs no script either."""
 

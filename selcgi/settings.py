@@ -49,7 +49,17 @@ class MapParam:
         return f"param:{self.name}"
 
 
-MapSource = Path | MapParam  # a path is a mapping file
+@dataclass(frozen=True, slots=True)
+class MapLogin:
+    """--map login:TABLE: SELinux's own login mapping, and a table from its SELinux users to contexts."""
+
+    table: Path
+
+    def __str__(self) -> str:
+        return f"login:{self.table}"
+
+
+MapSource = Path | MapParam | MapLogin  # a path is a mapping file
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +101,7 @@ class Settings:
 
     listeners: tuple[ListenerSettings, ...] = ()
     maps: tuple[MapSource, ...] = ()  # in the order in which they are asked
+    group_files: tuple[Path, ...] = ()  # members of @GROUP
     param_domains: tuple[str, ...] = ()  # domains that a param may choose
     roots: tuple[Path, ...] = ()
     workers: int = 0  # 0: one a processor that selcgi may use

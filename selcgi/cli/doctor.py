@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from selcgi.cli.options import PARAM_DOMAIN, listen, map_option, root_option
+from selcgi.cli.options import GROUP_FILE, PARAM_DOMAIN, listen, map_option, root_option
 from selcgi.cli.terminal import plain
 from selcgi.diagnose.doctor import examine
 from selcgi.diagnose.fault import Fault
@@ -29,6 +29,7 @@ SOCKET = ListenerSettings("unix:/run/selcgi/selcgi.sock")
 
 @click.command()
 @map_option
+@GROUP_FILE
 @PARAM_DOMAIN
 @root_option
 @click.option(
@@ -68,12 +69,13 @@ def doctor(as_json: bool, **values: Any) -> None:
 
 
 def settings_of(
-    maps: tuple[Any, ...], param_domains: tuple[str, ...], roots: tuple[Path, ...],
+    maps: tuple[Any, ...], group_files: tuple[Path, ...], param_domains: tuple[str, ...], roots: tuple[Path, ...],
     listeners: tuple[ListenerSettings, ...] = (),
 ) -> Settings:  # fmt: skip
     """Those settings of selcgi serve that say what it runs for whom."""
     whole = tuple(path.absolute() for path in roots)
-    return Settings(listeners=listeners, maps=maps, param_domains=param_domains, roots=whole)
+    groups = tuple(path.absolute() for path in group_files)
+    return Settings(listeners=listeners, maps=maps, group_files=groups, param_domains=param_domains, roots=whole)
 
 
 def subject_of(settings: Settings) -> Subject:

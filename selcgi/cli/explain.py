@@ -10,12 +10,13 @@ from typing import Any
 import click
 
 from selcgi.cli.doctor import settings_of, subject_of
-from selcgi.cli.options import PARAM, PARAM_DOMAIN, map_option, named_values, root_option
+from selcgi.cli.options import GROUP_FILE, PARAM, PARAM_DOMAIN, map_option, named_values, root_option
 from selcgi.cli.terminal import plain
 from selcgi.diagnose.explaining import Answer, Told, explain_request
 from selcgi.diagnose.staging import kernel_faults, stage, why_by_kernel
 from selcgi.errors import StartRefused
 from selcgi.mapping.table import Query
+from selcgi.serve.lookups import known_now
 from selcgi.serve.sources import open_sources
 from selcgi.settings import Settings
 from selcgi.system.labelling import open_labelling
@@ -27,6 +28,7 @@ from selcgi.system.policy import open_policy
 @click.option("--host", default="", help="Name of the virtual host.")
 @PARAM
 @map_option
+@GROUP_FILE
 @PARAM_DOMAIN
 @root_option
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
@@ -47,11 +49,13 @@ def explain(user: str | None, host: str, given: tuple[str, ...], as_json: bool, 
     facts, faults = kernel_faults()
     if facts is None:
         raise StartRefused(faults[0].what, faults[0].fix)
-    query = Query(user or None, _absolute(settings, script), host, tuple(sorted(named_values(given).items())))
+    chain = open_sources(settings)
+    said, known = tuple(sorted(named_values(given).items())), known_now(chain.asked, user or None)
+    query = Query(user or None, _absolute(settings, script), host, said, known)
     with ExitStack() as held:
         subject = replace(subject_of(replace(settings, roots=())), specs=())
         scene = stage(open_policy(), open_labelling(), subject, why_by_kernel(held))
-        told = explain_request(scene, open_sources(settings), query, open_labelling(), settings.environ.path)
+        told = explain_request(scene, chain, query, open_labelling(), settings.environ.path)
     click.echo(json.dumps(asdict(told), indent=1)) if as_json else _show(told)
     sys.exit(0 if told.yes else 1)
 

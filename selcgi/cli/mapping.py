@@ -5,13 +5,14 @@ from pathlib import Path
 
 import click
 
-from selcgi.cli.options import FILE, PARAM, PARAM_DOMAIN, SOURCE, SOURCE_FORMS, named_values
+from selcgi.cli.options import FILE, GROUP_FILE, PARAM, PARAM_DOMAIN, SOURCE, SOURCE_FORMS, named_values
 from selcgi.errors import Denied, MappingError
 from selcgi.mapping import grammar
 from selcgi.mapping.categories import misgivings
 from selcgi.mapping.modselinux import respell
 from selcgi.mapping.rules import mistakes, shared, unreachable
 from selcgi.mapping.table import Query, Verdict
+from selcgi.serve.lookups import known_now
 from selcgi.serve.sources import open_sources, table_of
 from selcgi.settings import MapSource, Settings
 from selcgi.system.mapfile import read_mapfile
@@ -76,6 +77,7 @@ def check(file: Path) -> None:
 @click.option("--script", default="", help="Absolute path of the script.")
 @click.option("--host", default="", help="Name of the virtual host.")
 @PARAM
+@GROUP_FILE
 @PARAM_DOMAIN
 def explain(
     sources: tuple[MapSource, ...],
@@ -83,14 +85,16 @@ def explain(
     script: str,
     host: str,
     given: tuple[str, ...],
+    group_files: tuple[Path, ...],
     param_domains: tuple[str, ...],
 ) -> None:
     """Show which rule decides a request, and why those before it do not. Exit 1 if it is refused.
 
     The sources are those of selcgi serve --map, in the same order.
     """
-    chain = open_sources(Settings(maps=sources, param_domains=param_domains))
-    query = Query(user or None, script, host, tuple(named_values(given).items()))
+    chain = open_sources(Settings(maps=sources, group_files=group_files, param_domains=param_domains))
+    known = known_now(chain.asked, user or None)
+    query = Query(user or None, script, host, tuple(named_values(given).items()), known)
     for look in chain.trace(query):
         mark = click.style("match", fg="green") if look.matched else click.style("no   ", dim=True)
         click.echo(f"{mark} {look.where:<20} {look.why}")

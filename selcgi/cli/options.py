@@ -14,7 +14,7 @@ import click
 
 from selcgi.context import Band
 from selcgi.plan import Limits
-from selcgi.settings import CategorySettings, EnvironRules, ListenerSettings, MapParam, Settings
+from selcgi.settings import CategorySettings, EnvironRules, ListenerSettings, MapLogin, MapParam, Settings
 from selcgi.system.sockets import parse_listener
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -75,15 +75,25 @@ class _Source(click.Path):
         if not isinstance(value, str):
             return value
         kind, colon, rest = value.partition(":")
-        if not colon or kind != "param":
+        if not colon or kind not in ("param", "login"):
             return Path(value).absolute()
         if not rest:
             self.fail(f"{value!r} has nothing behind the colon ({SOURCE_FORMS})", param, context)
-        return MapParam(rest)
+        return MapParam(rest) if kind == "param" else MapLogin(Path(rest).absolute())
 
 
-SOURCE_FORMS = "FILE|param:NAME"
+SOURCE_FORMS = "FILE|param:NAME|login:TABLE"
 SOURCE = _Source()
+GROUP_FILE = click.option(
+    "--group-file",
+    "group_files",
+    metavar="FILE",
+    type=FILE,
+    multiple=True,
+    allow_from_autoenv=False,
+    help="Apache's AuthGroupFile (NAME: USER USER) for @NAME in the mapping. Repeatable: they add up, and hide Unix "
+    "groups of their names.",
+)
 PARAM_DOMAIN = click.option(
     "--param-domain",
     "param_domains",
@@ -109,7 +119,7 @@ map_option = click.option(
     show_default=str(MAP_FILE),
     allow_from_autoenv=False,
     help="Mapping file, see selcgi.map(5); or a parameter that the web server's authentication fills from its "
-    "directory. Repeatable: asked in this order, the first that answers decides.",
+    "directory; or SELinux's own login mapping. Repeatable: asked in this order, the first that answers decides.",
 )
 root_option = click.option(
     "--root",
@@ -124,6 +134,7 @@ root_option = click.option(
 )
 _SITE = (
     map_option,
+    GROUP_FILE,
     PARAM_DOMAIN,
     root_option,
     click.option(
@@ -239,6 +250,7 @@ def settings_from(values: dict[str, Any], **more: Any) -> Settings:
     )
     return Settings(
         maps=values["maps"],
+        group_files=tuple(path.absolute() for path in values["group_files"]),
         param_domains=values["param_domains"],
         roots=tuple(path.absolute() for path in values["roots"]),
         limits=limits,

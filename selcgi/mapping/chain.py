@@ -11,6 +11,7 @@ from typing import Protocol
 
 from selcgi.context import ContextSpec
 from selcgi.mapping.categories import sample
+from selcgi.mapping.known import Asked
 from selcgi.mapping.table import Query, Verdict, no_rule
 
 
@@ -50,10 +51,12 @@ class Source(Protocol):
 class Chain:
     """The whole mapping; never changes once built."""
 
-    __slots__ = ("_sources",)
+    __slots__ = ("_sources", "asked")
 
-    def __init__(self, sources: Iterable[Source]) -> None:
+    def __init__(self, sources: Iterable[Source], asked: Asked = Asked()) -> None:  # noqa: B008 - a value
+        """`asked`: what decide() needs to find in Query.known."""
         self._sources = tuple(sources)
+        self.asked = asked
 
     def decide(self, query: Query) -> Verdict:
         """Of the first source that answers. Denied when it says so, or when none does."""

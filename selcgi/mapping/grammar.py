@@ -39,6 +39,11 @@ SECTIONS = (
         (
             ("NAME", "That user, character by character."),
             ('"NAME"', r'The same, for a name with blanks or # * ? [ @ in it. In quotes \" and \\ stand for " and \.'),
+            (
+                "@GROUP",
+                'Its members; @"its name" with blanks. One of a --group-file hides a Unix group of its name. A group '
+                "that does not exist, or whose service does not answer, is not passed over: the request is refused.",
+            ),
             ("GLOB", "* is any characters, / included, ? is one, [a-z] one of these, [!a-z] one that is none of them."),
             (ANONYMOUS, "A request without a user. No glob matches it."),
             ("*", "Everybody, with a user and without."),
@@ -80,5 +85,23 @@ SECTIONS = (
             ("sendfile=yes", "Let X-Accel-Redirect and its kin through: by them the web server reads files for it."),
         ),
         "TIME is 30, 30s, 1.5m or 2h, up to 24h. SIZE is 4096, 64K, 512M or 2G.",
+    ),
+    Section(
+        "Sources",
+        (
+            ("FILE", "A mapping file. Files that follow one another are as one."),
+            ("param:NAME", "A parameter of the web server that holds DOMAIN, DOMAIN:RANGE or deny."),
+            ("login:TABLE", "SELinux's own login mapping. TABLE has lines SEUSER CONTEXT [OPTION..]."),
+        ),
+        "Several --map are asked in their order, and the first that has a rule for the request decides, be it deny. A "
+        "parameter counts from a listener with map-param=NAME, for a proven user, and for a domain of --param-domain; "
+        "an empty one is no answer, a wrong one is refused. Nor is it an answer when only __default__ of the login "
+        "mapping matches, or TABLE has no line for the SELinux user. There the range login-range is the one of the "
+        "login mapping, which must be a single level; script= and host= have no place.",
+    ),
+    Section(
+        "Group file",
+        (("NAME: USER..", 'Members of @NAME, with blanks between; a name with blanks is written in "quotes".'),),
+        "As Apache's AuthGroupFile. Lines and files for one name add up. A # at the start of a line begins a comment.",
     ),
 )  # fmt: skip

@@ -64,6 +64,10 @@ class Index:
             if (rule := self._shared.get(number) or self._read(number)) is not None:
                 yield rule
 
+    def groups(self) -> Iterator[str]:
+        """Those that rules are for."""
+        return (rule.who.text for rule in self._shared.values() if rule.who.kind is Kind.GROUP)
+
     def with_contexts(self) -> Iterator[Rule]:
         """The first rule of each context, in order, and few others."""
         return map(self._rule, self._fresh)

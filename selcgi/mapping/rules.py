@@ -10,7 +10,7 @@ in quotes. Lines are not joined.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import lru_cache
@@ -19,6 +19,7 @@ from itertools import islice
 from selcgi.context import ContextSpec, is_name, is_range
 from selcgi.errors import MappingError
 from selcgi.mapping.categories import USER, check_template, wants
+from selcgi.mapping.known import NOTHING, Known
 from selcgi.mapping.options import NO_NARROWING, NO_OPTIONS, Options, read_options
 from selcgi.mapping.words import (
     ANONYMOUS,
@@ -41,32 +42,40 @@ _CATEGORY_SPAN = re.compile(r"c([0-9]+)\.c([0-9]+)")
 
 
 class Kind(Enum):
-    """The four ways in which a rule names users."""
+    """The ways in which a rule names users."""
 
     NAME = auto()
     GLOB = auto()
     ANONYMOUS = auto()
     EVERYONE = auto()
+    GROUP = auto()
 
 
 @dataclass(frozen=True, slots=True)
 class Who:
-    """Whom a rule is for. `text` is the name, unquoted, or the glob."""
+    """Whom a rule is for. `text` is the name of a user or a group, unquoted, or the glob."""
 
     kind: Kind
     text: str
 
-    def matches(self, user: str | None) -> bool:
-        """None is a request without a user: only `__anonymous__` and `*` match it, and the former nothing else."""
+    def matches(self, user: str | None, known: Known = NOTHING) -> bool:
+        """None is a request without a user: only `__anonymous__` and `*` match it, and the former nothing else.
+
+        LookupFailed or Denied for a group of which `known` can't say whether the user is in.
+        """
         if self.kind is Kind.EVERYONE:
             return True
         if user is None:
             return self.kind is Kind.ANONYMOUS
         if self.kind is Kind.GLOB:
             return Glob(self.text).matches(user)
+        if self.kind is Kind.GROUP:
+            return known.is_in(self.text)
         return self.kind is Kind.NAME and self.text == user
 
     def __str__(self) -> str:
+        if self.kind is Kind.GROUP:
+            return f"@{write_name(self.text)}"
         return write_name(self.text) if self.kind is Kind.NAME else self.text
 
 
@@ -128,7 +137,7 @@ def shared(rules: Iterable[Rule]) -> tuple[Rule, ...]:
 
     No mistake: it may be meant so. But SELinux does not keep users apart whose contexts are equal.
     """
-    wide = [rule for rule in rules if rule.spec is not None and rule.who.kind in (Kind.GLOB, Kind.EVERYONE)]
+    wide = [rule for rule in rules if rule.spec is not None and rule.who.kind in (Kind.GLOB, Kind.EVERYONE, Kind.GROUP)]
     granted: dict[ContextSpec | None, set[Who]] = {rule.spec: set() for rule in wide}
     for rule in rules:
         if (others := granted.get(rule.spec)) is not None and len(others) < 2:
@@ -166,15 +175,20 @@ def too_long(file: str) -> MappingError:
     return MappingError(file, LINES + 1, f"the file has more than {LINES} lines", "use a glob, or several files")
 
 
-def read_rule(line: str, file: str, number: int, parts: int = 1) -> Rule | None:
-    """The rule of one line without its end; None for a blank or a comment. Mistake for the first thing wrong."""
+def read_rule(
+    line: str, file: str, number: int, parts: int = 1, context: Callable[[str], ContextSpec | None] | None = None
+) -> Rule | None:
+    """The rule of one line without its end; None for a blank or a comment. Mistake for the first thing wrong.
+
+    `context` reads the second word in place of read_context.
+    """
     _check_characters(line)
     words = split_words(line)
     if not words:
         return None
     if len(words) == 1:
         raise Mistake(f"{show(words[0])} has no context", "write a context or deny after it")
-    who, spec = _read_who(words[0]), read_context(words[1])
+    who, spec = _read_who(words[0]), (context or read_context)(words[1])
     narrowing, options = (NO_NARROWING, NO_OPTIONS) if len(words) == 2 else read_options(words[2:])
     if spec is None and options is not NO_OPTIONS:
         raise Mistake("deny has limits", "only script= and host= go with deny")
@@ -204,12 +218,20 @@ def _read_who(word: str) -> Who:
     if word == ANONYMOUS:
         return NO_USER
     if word[0] == "@":
-        raise Mistake(f"the group {show(word)} is not supported yet", 'name its members; a user "@..." is quoted')
+        return Who(Kind.GROUP, _group_name(word))
     if '"' in word:
         raise Mistake(f"{show(word)} has a quote inside", r'write "name"; in quotes \" and \\ are the only escapes')
     if not GLOB_CHARACTERS.isdisjoint(word):
         return Who(Kind.GLOB, read_glob(word).text)
     return Who(Kind.NAME, word)
+
+
+def _group_name(word: str) -> str:
+    name = unquote(word[1:])
+    plain = word[1:2] == '"' or GLOB_CHARACTERS.union('"').isdisjoint(name)
+    if not name or ":" in name or not plain:
+        raise Mistake(f"{show(word)} is no group", 'write @name or @"its name"; a user "@..." is quoted')
+    return name
 
 
 @lru_cache(maxsize=4096)  # most files repeat few contexts; one value for all of them saves memory

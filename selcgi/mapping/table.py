@@ -13,6 +13,7 @@ from selcgi.context import ContextSpec
 from selcgi.errors import Denied
 from selcgi.mapping.categories import sample
 from selcgi.mapping.index import Index
+from selcgi.mapping.known import NOTHING, Known
 from selcgi.mapping.rules import Kind, Rule
 from selcgi.mapping.words import show
 from selcgi.plan import Limits
@@ -24,13 +25,15 @@ Obstacle = Literal["", "user", "script", "host"]
 class Query:
     """One request. `user` is None without one, `script` an absolute path, `host` a name without port in any case.
 
-    `told`: names and values of the params that may choose a context, proven and not empty.
+    `told`: names and values of the params that may choose a context, proven and not empty. `known`: what the system
+    knows of the user, as far as the mapping asks.
     """
 
     user: str | None
     script: str
     host: str
     told: tuple[tuple[str, str], ...] = ()
+    known: Known = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +96,7 @@ class Table:
     def answer(self, query: Query) -> Verdict | None:
         """As decide(), but None when no rule matches."""
         rule = self.find(query)
-        return None if rule is None else _verdict(rule)
+        return None if rule is None else verdict_of(rule)
 
     def trace(self, query: Query) -> tuple[Step, ...]:
         """Every rule that decide looks at, the matching one last. Rules for the names of others are left out."""
@@ -118,6 +121,10 @@ class Table:
                 seen.add(rule.spec)
                 yield rule.spec, rule.where
 
+    def groups(self) -> frozenset[str]:
+        """Those that rules are for."""
+        return frozenset(name for file in self._files for name in file.groups())
+
     def _considered(self, query: Query) -> Iterator[Rule]:
         """Every rule that may match, in the order of the files."""
         return (rule for file in self._files for rule in file.considered(query.user))
@@ -133,13 +140,15 @@ def no_rule(query: Query) -> Denied:
 
 def _obstacle(rule: Rule, query: Query) -> Obstacle:
     """What keeps the rule from matching, or "" when it matches."""
-    if not rule.who.matches(query.user):
+    group = rule.who.kind is Kind.GROUP
+    if not group and not rule.who.matches(query.user):
         return "user"
     if not all(glob.matches(query.script) for glob in rule.scripts):
         return "script"
     if rule.hosts and not all(glob.matches(_canonical(query.host)) for glob in rule.hosts):
         return "host"
-    return ""
+    # Last: a group that nobody can say anything of is no reason to refuse what its rule is not for.
+    return "user" if group and not rule.who.matches(query.user, query.known) else ""
 
 
 def _canonical(host: str) -> str:
@@ -147,7 +156,8 @@ def _canonical(host: str) -> str:
     return host.lower().removesuffix(".")
 
 
-def _verdict(rule: Rule) -> Verdict:
+def verdict_of(rule: Rule) -> Verdict:
+    """What it grants. Denied when it says deny."""
     if rule.spec is None:
         raise Denied(f"rule {rule.where} says deny", rule=rule.where)
     options = rule.options
@@ -162,5 +172,7 @@ def _why(obstacle: Obstacle, rule: Rule, query: Query) -> str:
     if obstacle == "user":
         if query.user is None:
             return "the request has no user"
+        if rule.who.kind is Kind.GROUP:
+            return f"{show(query.user)} is not in the group {show(rule.who.text)}"
         return "the request has a user" if rule.who.kind is Kind.ANONYMOUS else f"{show(query.user)} is not {rule.who}"
     return "matches, and says deny" if rule.spec is None else f"matches: {rule.spec}"

@@ -13,7 +13,7 @@ GLOB_CHARACTERS = frozenset("*?[")
 SHOWN = 200  # characters of a foreign text in a sentence for the log
 
 _UNPLAIN = GLOB_CHARACTERS | frozenset(' \t"#')
-_WORD = re.compile(r'((?:[^ \t"#=]+=)?"(?:[^"\\]|\\["\\])*"|[^ \t"#]+)(?=[ \t#]|$)')
+_WORD = re.compile(r'((?:[^ \t"#=]+=|@)?"(?:[^"\\]|\\["\\])*"|[^ \t"#]+)(?=[ \t#]|$)')
 _BLANKS = re.compile(r"[ \t]*")
 _PART = re.compile(r"\*+|\?|\[!?\]?[^\]]*\]|\[.*|[^*?\[]+")
 _CLASS_ITEM = re.compile(r"(.)-(.)|(.)", re.DOTALL)

@@ -15,8 +15,8 @@ from selcgi.errors import SelcgiError
 from selcgi.system.leases import Leases
 
 LOG = logging.getLogger("selcgi")
-CONTROL, RECORDER = -1, -2  # numbers of the processes that are no workers
-_NAMES = {CONTROL: "control process", RECORDER: "recorder"}
+CONTROL, RECORDER, RESOLVER = -1, -2, -3  # numbers of the processes that are no workers
+_NAMES = {CONTROL: "control process", RECORDER: "recorder", RESOLVER: "resolver"}
 
 
 @dataclass(slots=True)

@@ -19,6 +19,7 @@ from selcgi.serve.accesslog import Entry
 from selcgi.serve.admission import Admission
 from selcgi.serve.board import Board
 from selcgi.serve.client import Pairs, read_pieces, request
+from selcgi.serve.lookups import Lookups, from_here
 from selcgi.serve.request import Means
 from selcgi.serve.site import Site, open_site
 from selcgi.serve.worker import Worker, run_loop
@@ -48,7 +49,8 @@ def run_once(settings: Settings, pairs: Pairs, body: IO[bytes] | None, sinks: Si
         board = Board(1)
         admission = Admission(board, 0, settings)
         launcher, leases = Launcher(site.labels, leaves), site.categories.open_leases()
-        means = Means(launcher, admission, board.pages[0].tally, board.probe, leases=leases)
+        lookups = Lookups(from_here)
+        means = Means(launcher, admission, board.pages[0].tally, board.probe, lookups, leases=leases)
         whole = run_loop(lambda: _serve(site, means, pairs, body, sinks))
     return entries, whole
 

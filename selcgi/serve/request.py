@@ -27,6 +27,7 @@ from selcgi.errors import (
     unexpected,
 )
 from selcgi.launch.cold import Launcher
+from selcgi.mapping.known import Known
 from selcgi.mapping.table import Query, Verdict
 from selcgi.plan import Limits, Plan
 from selcgi.serve.accesslog import Entry
@@ -35,6 +36,7 @@ from selcgi.serve.answer import Answer
 from selcgi.serve.board import Identity
 from selcgi.serve.exchange import Exchange
 from selcgi.serve.failures import Keeper
+from selcgi.serve.lookups import Lookups
 from selcgi.serve.probe import ProbePage
 from selcgi.serve.probeanswer import answer_probe
 from selcgi.serve.redirect import Trail
@@ -72,6 +74,7 @@ class Means:
     admission: Admission
     tally: Tally
     probe: ProbePage
+    lookups: Lookups
     keeper: Keeper | None = None
     leases: Leases | None = None  # when a rule has c{request}
 
@@ -109,8 +112,9 @@ async def _probed(site: Site, means: Means, exchange: Exchange) -> bool:
 async def follow(site: Site, means: Means, exchange: Exchange, began: float) -> None:
     """Run the script that was asked for, and with --local-redirects those that its redirects lead to."""
     request, trail = identify(site, exchange), Trail()
+    known = await means.lookups.known(site.table.asked, request.user)
     while True:
-        with closing(decide(site, exchange, request)) as decision:
+        with closing(decide(site, exchange, request, known)) as decision:
             trail.came_to(request, decision.located)
             target = await admit(site, means, exchange, decision)
         if target is None:
@@ -121,7 +125,7 @@ async def follow(site: Site, means: Means, exchange: Exchange, began: float) -> 
         exchange.entry = following
 
 
-def decide(site: Site, exchange: Exchange, request: Request) -> Decision:
+def decide(site: Site, exchange: Exchange, request: Request, known: Known) -> Decision:
     """Which script that is, and what the mapping says to it. Raises the refusal."""
     try:
         located = open_script(request.script_paths, site.roots, site.labels.file_label)
@@ -129,11 +133,11 @@ def decide(site: Site, exchange: Exchange, request: Request) -> Decision:
         # Whom no rule lets in does not learn which scripts exist; of the others the log names rule and context.
         found = error.script if isinstance(error, ScriptRefused) else b""
         exchange.entry.script = os.fsdecode(found)
-        _ask(site, request, found or request.script_paths[0], exchange.entry)
+        _ask(site, request, known, found or request.script_paths[0], exchange.entry)
         raise
     try:
         exchange.entry.script = os.fsdecode(located.script.path)
-        verdict = _ask(site, request, located.script.path, exchange.entry)
+        verdict = _ask(site, request, known, located.script.path, exchange.entry)
         limits = verdict.limits(site.settings.limits)
         exchange.body.expect(request.content_length, limits.body_bytes, request.user or "")
         return Decision(request, located, verdict, limits)
@@ -157,9 +161,10 @@ def identify(site: Site, exchange: Exchange) -> Request:
     return request if user == request.user else replace(request, user=user)
 
 
-def _ask(site: Site, request: Request, script: bytes, entry: Entry) -> Verdict:
+def _ask(site: Site, request: Request, known: Known, script: bytes, entry: Entry) -> Verdict:
     try:
-        verdict = site.table.decide(Query(request.user, os.fsdecode(script), request.host, request.told))
+        query = Query(request.user, os.fsdecode(script), request.host, request.told, known)
+        verdict = site.table.decide(query)
     except Denied as error:
         entry.rule = error.rule
         raise

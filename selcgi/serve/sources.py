@@ -11,12 +11,17 @@ from pathlib import Path
 from selcgi.context import is_name
 from selcgi.errors import StartRefused
 from selcgi.mapping.chain import Chain, Source
+from selcgi.mapping.groups import GroupFile
 from selcgi.mapping.index import Index
+from selcgi.mapping.known import Asked
+from selcgi.mapping.logins import LoginSource
 from selcgi.mapping.table import Table
 from selcgi.mapping.told import ParamSource
-from selcgi.settings import MapParam, Settings
-from selcgi.system.mapfile import read_mapfile_bytes
+from selcgi.settings import MapLogin, MapParam, Settings
+from selcgi.system.mapfile import read_mapfile, read_mapfile_bytes
 from selcgi.wire.passing import check_told_names
+
+_GROUPS = 64  # of the system: a request of a new user asks for each
 
 
 def open_sources(settings: Settings) -> Chain:
@@ -24,7 +29,10 @@ def open_sources(settings: Settings) -> Chain:
     if not settings.maps:
         raise StartRefused("there is no mapping, so every request would be refused", "give --map FILE")
     _check_params(settings)
-    return Chain(_sources(settings))
+    _check_login(settings)
+    sources = tuple(_sources(settings))
+    named = frozenset(name for one in sources if isinstance(one, Table) for name in one.groups())
+    return Chain(sources, _asked(settings, named))
 
 
 def _sources(settings: Settings) -> Iterator[Source]:
@@ -37,6 +45,28 @@ def _sources(settings: Settings) -> Iterator[Source]:
         for one in sources:
             if isinstance(one, MapParam):
                 yield ParamSource(one.name, settings.param_domains)
+            elif isinstance(one, MapLogin):
+                yield LoginSource(read_mapfile(one.table), str(one.table))
+
+
+def _asked(settings: Settings, named: frozenset[str]) -> Asked:
+    """Which groups are in files, and which the system must be asked for."""
+    members: dict[str, frozenset[str]] = {}
+    for path in settings.group_files:
+        for name, users in GroupFile(read_mapfile(path), str(path), named).members.items():
+            members[name] = members.get(name, frozenset()) | users
+    asked = tuple(sorted(named - members.keys()))
+    if len(asked) > _GROUPS:
+        reason = f"the mapping names more than {_GROUPS} groups that are in no --group-file"
+        raise StartRefused(reason, "put some of them in one: each request of a new user asks the system for all")
+    login = any(isinstance(one, MapLogin) for one in settings.maps)
+    return Asked(asked, login, members)
+
+
+def _check_login(settings: Settings) -> None:
+    if settings.selinux == "off" and any(isinstance(one, MapLogin) for one in settings.maps):
+        reason = "--map login:TABLE asks SELinux's own login mapping, and --selinux is off"
+        raise StartRefused(reason, "leave it out, or leave out --selinux off")
 
 
 def table_of(paths: Iterable[Path], parts: int = 1) -> Table:

@@ -19,13 +19,11 @@ from selcgi.launch.cold import Launcher
 from selcgi.serve import log
 from selcgi.serve.accesslog import Entry
 from selcgi.serve.admission import Admission
+from selcgi.serve.beside import Beside, Shared
 from selcgi.serve.board import Board
-from selcgi.serve.children import CONTROL, RECORDER, Child, become
-from selcgi.serve.control import open_control, run_control
-from selcgi.serve.failures import Keeper
+from selcgi.serve.children import Child, become
 from selcgi.serve.files import fit_files
 from selcgi.serve.preflight import Preflight
-from selcgi.serve.recorder import Recorder
 from selcgi.serve.request import Means
 from selcgi.serve.site import Site, open_site
 from selcgi.serve.worker import REPLACED, Listener, run_worker
@@ -56,17 +54,13 @@ class Supervisor:
         self._preflight = Preflight(self._labels, settings.preflight)
         self._site = self._open()
         self._listeners = tuple(self._listen(held))
-        self._control = open_control(settings)
-        for sock in (*self._control.full, *self._control.numbers):
-            held.callback(close_listener, sock)
-        self._recorder = Recorder(settings.failures) if settings.failures is not None else None
-        if self._recorder is not None:
-            held.callback(self._recorder.close)
+        self._beside = Beside(settings, held)
         self._tree = open_tree(settings.cgroup)
         if self._tree is not None:
             held.callback(self._tree.remove)
         self._board = Board(_GENERATIONS * self._count)
         self._lifeline = os.pipe()
+        self._shared = Shared(self._board, self._listeners, self._labels.note, self._lifeline[0])
         self._children: dict[int, Child] = {}
         self._generation = 0
         self._stopping = False
@@ -109,9 +103,7 @@ class Supervisor:
 
     def _absent(self) -> dict[int, Callable[[], None]]:
         """The processes beside the workers that should be there and are not, with their work."""
-        wanted = {CONTROL: self._answer} if any(self._control) else {}
-        if self._recorder is not None:
-            wanted[RECORDER] = self._record
+        wanted = self._beside.works(self._shared, self._site.table.asked.of_system)
         there = {child.number for child in self._children.values()}
         return {} if self._stopping else {number: wanted[number] for number in wanted.keys() - there}
 
@@ -166,20 +158,9 @@ class Supervisor:
         page = self._board.pages[number]
         page.sign(self._generation)
         admission = Admission(self._board, number, self._settings)
-        keeper = Keeper(self._recorder.outlet) if self._recorder is not None else None
-        means = Means(Launcher(self._labels, leaves), admission, page.tally, self._board.probe, keeper, leases)
+        launcher, lookups, keeper = Launcher(self._labels, leaves), self._beside.lookups(), self._beside.keeper()
+        means = Means(launcher, admission, page.tally, self._board.probe, lookups, keeper, leases)
         run_worker(self._site, self._listeners, means, self._lifeline[0])
-
-    def _answer(self) -> None:
-        for listener in self._listeners:
-            listener.sock.close()
-        run_control(self._board, self._labels.note, self._control, self._lifeline[0])
-
-    def _record(self) -> None:
-        assert self._recorder is not None
-        for listener in self._listeners:
-            listener.sock.close()
-        self._recorder.run()
 
     def on_child(self, _: int) -> None:
         """Reap. A worker that was not told to end is replaced, later and later when it keeps dying."""
@@ -258,8 +239,7 @@ class Supervisor:
             self._tell("STOPPING=1")
             for listener in self._listeners:
                 close_listener(listener.sock)
-            if self._recorder is not None:
-                self._recorder.outlet.close()  # it ends when the last worker has
+            self._beside.close_outlets()
         for child in self._children.values():
             os.kill(child.pid, signal.SIGTERM)
 

@@ -1,0 +1,91 @@
+"""One question to the system about a user: Unix groups, and SELinux's login mapping.
+
+Decides what counts as an answer. The default of the login mapping is none, nor is libselinux's fallback, which makes
+an SELinux user of the name itself. May block for as long as a directory takes: called by serve/resolver.py in a
+process of its own, and by cli/ for a single request.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from types import ModuleType
+
+from selcgi.errors import LookupFailed, SelcgiError
+from selcgi.mapping.known import NOTHING, Known, is_account_name
+from selcgi.system.binding import find_binding
+from selcgi.system.nss import group_gid, memberships
+
+_DEFAULT = "__default__"
+_SEUSERS_BYTES = 1 << 24
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """`groups` are those to be looked for; `login`: whether the login mapping is wanted."""
+
+    user: str
+    groups: tuple[str, ...] = ()
+    login: bool = False
+
+    def encode(self) -> bytes:
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def decode(cls, raw: bytes) -> "Question":
+        fields = json.loads(raw)
+        return cls(fields["user"], tuple(fields["groups"]), fields["login"])
+
+
+def look_up(question: Question) -> Known:
+    """All of it, or why there is no answer. Raises nothing."""
+    if not is_account_name(question.user):
+        return NOTHING
+    try:
+        inside, missing = memberships(question.user, question.groups) if question.groups else (frozenset(), frozenset())
+        seuser, level = login_of(find_binding(), question.user) if question.login else ("", "")
+    except SelcgiError as error:
+        return Known(undecided=frozenset(question.groups), failed=error.reason)
+    return Known(inside, missing, seuser, level)
+
+
+def encode(known: Known) -> bytes:
+    """For the way between two processes."""
+    lists = {"groups": sorted(known.groups), "undecided": sorted(known.undecided)}
+    return json.dumps({**asdict(known), **lists}).encode()
+
+
+def decode(raw: bytes) -> Known:
+    """ValueError when it is not whole."""
+    fields = json.loads(raw)
+    lists = {name: frozenset(fields[name]) for name in ("groups", "undecided")}
+    return Known(**{**fields, **lists})
+
+
+def login_of(binding: ModuleType, user: str) -> tuple[str, str]:
+    """SELinux user and range of getseuserbyname(3); empty for one who has the default. LookupFailed."""
+    try:
+        seuser, level = _seuser(binding, user)
+        default = _seuser(binding, _DEFAULT)
+        groups = tuple(_groups(binding.selinux_usersconf_path()))
+    except OSError as error:
+        reason = f"SELinux's login mapping can't be read: {error.strerror}"
+        raise LookupFailed(reason) from None
+    if (seuser, level) not in (default, (user, "")):
+        return seuser, level
+    for name in groups:  # a group that can't be asked for is passed over by libselinux
+        group_gid(name)
+    return "", ""
+
+
+def _seuser(binding: ModuleType, name: str) -> tuple[str, str]:
+    _, seuser, level = binding.getseuserbyname(name)
+    return seuser, level or ""
+
+
+def _groups(path: str) -> Iterator[str]:
+    """Those that seusers(5) has lines for: %group:seuser:range."""
+    with open(path, encoding="utf-8", errors="surrogateescape") as file:
+        for line in file.read(_SEUSERS_BYTES).split("\n"):
+            name, colon, _ = line.strip().partition(":")
+            if colon and name.startswith("%"):
+                yield name[1:]
