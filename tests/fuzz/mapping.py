@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 
 from selcgi.errors import Denied, MappingError
 from selcgi.mapping.index import Index
+from selcgi.mapping.known import NOTHING, Known
 from selcgi.mapping.rules import MISTAKES, Kind, Rule, mistakes, parse, unreachable
 from selcgi.mapping.table import Query, Table
 from selcgi.plan import Limits
@@ -85,7 +86,9 @@ def _queries(asked: bytes, rules: tuple[Rule, ...]) -> list[Query]:
     script, _, host = rest.partition(b"|")
     named = dict.fromkeys(rule.who.text for rule in rules[:_USERS])
     users = (None if user == b"-" else user.decode("utf-8", "replace"), None, *named)
-    return [Query(one, os.fsdecode(script), host.decode("ascii", "backslashreplace")) for one in users]
+    groups = Known(frozenset(rule.who.text for rule in rules if len(rule.who.text) % 2))
+    where = os.fsdecode(script), host.decode("ascii", "backslashreplace")
+    return [Query(one, *where, (), NOTHING if one is None else groups) for one in users]
 
 
 def _check_decision(table: Table, rules: tuple[Rule, ...], dead: tuple[Rule, ...], query: Query) -> None:
@@ -119,6 +122,8 @@ def _applies(rule: Rule, query: Query) -> bool:
             mine = user is None
         case Kind.EVERYONE:
             mine = True
+        case Kind.GROUP:
+            mine = who.text in query.known.groups
     return (
         mine
         and all(fnmatchcase(query.script, glob.text) for glob in rule.scripts)
