@@ -81,8 +81,31 @@ def test_a_failed_exec_is_an_error_and_leaves_nothing(null: int, tmp_path: Path)
 
 
 def test_a_nul_is_refused(null: int) -> None:
+    before = Path.cwd()
+    place = os.open("/", os.O_PATH | os.O_CLOEXEC)
     with pytest.raises(ValueError, match="null byte"):
-        spawn_process(Image(b"/bin/true", (b"true", b"a\0b"), {}, (null, null, null), null))
+        spawn_process(Image(b"/bin/true", (b"true", b"a\0b"), {}, (null, null, null), place))
+    os.close(place)
+    assert Path.cwd() == before
+
+
+def test_a_process_that_can_not_come_back_is_at_the_top_and_loses_no_child(null: int, tmp_path: Path) -> None:
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    place = os.open("/usr", os.O_PATH | os.O_CLOEXEC)
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            os.chdir(hidden)
+            hidden.chmod(0)
+            os.setresuid(65534, 65534, 65534) if os.getuid() == 0 else None
+            child = spawn_process(Image(b"/bin/true", (b"true",), {}, (null, null, null), place))
+            code = int(os.waitpid(child, 0) != (child, 0) or Path.cwd() != Path("/"))
+        finally:
+            os._exit(code)
+    os.close(place)
+    assert os.waitpid(pid, 0) == (pid, 0)
 
 
 def test_newborns_are_taken_just_where_the_libc_can(cgroup: int, null: int) -> None:
