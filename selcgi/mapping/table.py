@@ -48,6 +48,8 @@ class Verdict:
 
     def limits(self, defaults: Limits) -> Limits:
         """`defaults` with what the rule sets, be it more or less."""
+        if not self.overrides:
+            return defaults
         changes: dict[str, Any] = dict(self.overrides)
         return replace(defaults, **changes)
 

@@ -62,6 +62,9 @@ class Decision:
     verdict: Verdict
     limits: Limits
 
+    def under(self, verdict: Verdict) -> "Decision":
+        return self if verdict is self.verdict else replace(self, verdict=verdict)
+
     def close(self) -> None:
         self.located.script.close()
 
@@ -175,7 +178,7 @@ def _ask(site: Site, request: Request, known: Known, script: bytes, entry: Entry
 async def admit(site: Site, means: Means, exchange: Exchange, decision: Decision) -> bytes | None:
     """Run it in its turn; see run()."""
     decision = await _with_length(exchange, decision)
-    decision = replace(decision, verdict=await site.categories.own(decision.verdict, exchange, decision.request.user))
+    decision = decision.under(await site.categories.own(decision.verdict, exchange, decision.request.user))
     who = Identity(decision.request.user, exchange.entry.context)
     began = time.monotonic()
     row = means.tally.begin(exchange.entry, began)
@@ -185,7 +188,7 @@ async def admit(site: Site, means: Means, exchange: Exchange, decision: Decision
         exchange.entry.waited = round(time.monotonic() - began, 6)
         with means.admission.place(who):
             async with site.categories.lent(decision.verdict, exchange, means.leases) as verdict:
-                return await run(site, means.launcher, exchange, replace(decision, verdict=verdict))
+                return await run(site, means.launcher, exchange, decision.under(verdict))
     finally:
         means.tally.end(row)
 
