@@ -15,6 +15,7 @@ from selcgi.plan import Limits
 KIB = 1024
 MIB = 1024 * KIB
 ONE_USER = 0.75  # of all places, of a queue, of a spool: the most that one user has when nothing else is said
+DENIALS = Path("/run/selcgi/avc.sock")
 UMASK = 0o027  # of selcgi, and so of every script
 
 USER_BAND = Band(512, 1023)  # 130,816 pairs; c0 and up are left to rules that name categories
@@ -135,6 +136,7 @@ class Settings:
     preflight: bool = True  # refuse a mapping that the policy would not let work
     pid_file: Path | None = None
     control: Path | None = None  # UNIX socket of the control process; None: no such process
+    denials: Path | None = DENIALS  # UNIX socket of the denial listener; None: none is looked for
     metrics: str = ""  # HOST:PORT of loopback, empty: none
     failures: Path | None = None  # file of records; None: none are made
     log_file: Path | None = None  # None: stderr

@@ -22,7 +22,7 @@ from selcgi.serve.recorder import Record, records
 RECORDS = Path("/var/log/selcgi/failures")
 _COLUMNS = ("time", "id", "status", "user", "script", "step", "reason")
 _TEXTS = ("stdout", "stderr")
-_LISTS = ("params", "changed", *_TEXTS)
+_LISTS = ("params", "changed", "denied", *_TEXTS)
 
 
 def _known(context: click.Context, _: click.Parameter, begun: str) -> list[CompletionItem]:
@@ -41,7 +41,12 @@ _FILE = click.option("--failures", type=FILE, default=RECORDS, show_default=True
 @click.command()
 @_FILE
 @click.option("--last", metavar="N", type=click.IntRange(1), default=20, show_default=True, help="How many.")
-@click.option("--kind", type=click.Choice(KINDS), show_default="all", help="missing: there was no such script.")
+@click.option(
+    "--kind",
+    type=click.Choice(KINDS),
+    show_default="all",
+    help="missing: no such script; denied: answered, but the kernel refused the script something.",
+)
 @click.option("--json", "as_json", is_flag=True, help="All of each record, one a line.")
 @click.argument("wanted", metavar="[ID]", required=False, shell_complete=_known)
 def failures(failures: Path, last: int, kind: str | None, as_json: bool, wanted: str | None) -> None:
@@ -117,6 +122,8 @@ def _lines(record: Record) -> Iterator[str]:
         yield from (f"  {plain(name):<{width}}  {plain(str(value))}".rstrip() for name, value in pairs)
     if record["changed"]:
         yield f"{click.style('removed or cut:', bold=True)} {plain(', '.join(record['changed']))}"
+    for sentence in record.get("denied", ()):
+        yield f"{click.style('denied:', fg='red', bold=True)} {plain(str(sentence))}"
     for name in _TEXTS:
         if record[name]:
             yield click.style(f"{name}, its beginning:", bold=True)

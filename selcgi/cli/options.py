@@ -14,7 +14,7 @@ import click
 
 from selcgi.context import Band
 from selcgi.plan import Limits
-from selcgi.settings import CategorySettings, EnvironRules, ListenerSettings, MapLogin, MapParam, Settings
+from selcgi.settings import DENIALS, CategorySettings, EnvironRules, ListenerSettings, MapLogin, MapParam, Settings
 from selcgi.system.sockets import parse_listener
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -180,6 +180,8 @@ def _size_option(name: str, default: int, text: str) -> Callable[[Command], Comm
     return click.option(name, type=size, default=default, show_default=_show(default), help=text)
 
 
+_DENIALS = click.option("--denials", type=FILE, default=DENIALS, show_default=True, metavar="PATH|none",
+                        help="Socket of selcgi-avc, which tells what the kernel refused a script.")  # fmt: skip
 _LIMITS = (
     seconds_option("--timeout", DEFAULTS.limits.total_seconds, "Longest request."),
     seconds_option("--first-byte-timeout", DEFAULTS.limits.first_byte_seconds, "Until the head is there."),
@@ -236,7 +238,7 @@ _ENVIRON = (
 
 def site_options(command: Command) -> Command:
     """The options of every command that starts scripts."""
-    decorators = (*_SITE, *_LIMITS, *_CATEGORIES, *_ENVIRON)
+    decorators = (*_SITE, *_LIMITS, *_CATEGORIES, *_ENVIRON, _DENIALS)
     return functools.reduce(lambda inner, option: option(inner), reversed(decorators), command)
 
 
@@ -268,6 +270,7 @@ def settings_from(values: dict[str, Any], **more: Any) -> Settings:
         script_user=values["script_user"],
         cgroup=values["cgroup"],
         selinux=values["selinux"],
+        denials=values["denials"] if values["denials"] != Path("none") else None,
         **more,
     )
 

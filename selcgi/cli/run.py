@@ -119,6 +119,8 @@ def _show(entry: Entry) -> None:
         if value not in ("", 0, None):
             text = f"{value:.3f}" if isinstance(value, float) else str(value)
             click.echo(f"{click.style(name + ':', bold=True):<10} {plain(text)}", err=True)
+    for sentence in entry.denied:
+        click.echo(f"{click.style('denied:', fg='red', bold=True)} {plain(sentence)}", err=True)
     if entry.reason:
         click.echo(f"{click.style('reason:', fg='red', bold=True)} {plain(entry.reason)}", err=True)
     if entry.fix:

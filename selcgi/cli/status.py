@@ -12,6 +12,12 @@ from selcgi.cli.options import FILE
 from selcgi.cli.terminal import plain, table
 from selcgi.diagnose.control import CONTROL, ask
 
+_TOLD = {
+    "joined": "of requests, in their lines of the log",
+    "late": "that came after such a line",
+    "stray": "of selcgi itself",
+    "skipped": "more that were only counted",
+}
 _CLEAR = "\033[H\033[2J"
 
 
@@ -51,6 +57,7 @@ def show(found: dict[str, Any]) -> str:
         table(
             [{"user": user or "(nobody)", **row} for user, row in found["users"].items()], ("user", "answers", "failed")
         ),
+        _denials(found["denials"], off=found["selinux"] == "selinux=off"),
         _reload(found["reload"]),
     ]
     return "\n\n".join(part for part in parts if part)
@@ -58,6 +65,21 @@ def show(found: dict[str, Any]) -> str:
 
 def _line(title: str, numbers: dict[str, int]) -> str:
     return f"{title}: {', '.join(f'{name} x {number}' for name, number in numbers.items())}" if numbers else ""
+
+
+def _denials(found: dict[str, Any], *, off: bool) -> str:
+    """How many refusals of the kernel there were, and the last ones, a line each."""
+    if off:
+        return ""
+    if not found["listener"]:
+        return "no denial listener: what the kernel refuses is in its audit alone (systemctl enable selcgi-avc.socket)"
+    counts = found["counts"]
+    told = ", ".join(f"{counts[name]} {text}" for name, text in _TOLD.items() if counts[name])
+    lines = [f"refused by the kernel: {told or 'nothing yet'}"]
+    for row in found["last"]:
+        where = " ".join(filter(None, (row["time"], row["id"])))
+        lines.append(f"  {where}  {plain(row['text'])}")
+    return "\n".join(lines)
 
 
 def _reload(last: dict[str, Any] | None) -> str:

@@ -80,7 +80,8 @@ class GuardedRunning:
         self._news = news
         self._socket = worker_end
         self._guards = guards
-        self._guard_pid = guard_pid
+        self._guard_pid = self.root = guard_pid
+        self.cgroup = ""
         self._orphan = -1  # pidfd of a process that a killed guard has left
         self._exit: Exit | None = None
         self._over = False  # the guard has said how the script ended, or that it never ran

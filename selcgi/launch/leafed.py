@@ -19,7 +19,8 @@ class LeafRunning:
 
     def __init__(self, pid: int, streams: Streams, leaves: Leaves, leaf: Leaf) -> None:
         """OSError when its end can't be watched for; then nothing is owned."""
-        self.pid = pid
+        self.pid = self.root = pid
+        self.cgroup = leaf.name
         self.stdin, self.stdout, self.stderr = streams.stdin, streams.stdout, streams.stderr
         self.wake = leaf.wake
         self._leaves = leaves

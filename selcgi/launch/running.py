@@ -13,6 +13,8 @@ class Running(Protocol):
     """One process tree. The caller owns the streams (-1: none) and closes them; the rest goes with close()."""
 
     pid: int  # of the script; 0 until it is known
+    root: int  # pid of whom all processes of the request descend from: the guard, or the script
+    cgroup: str  # where they all are, as the end of a path in /proc/PID/cgroup; empty without one
     stdin: int  # write end, non-blocking; -1 when the body is empty
     stdout: int  # read end, non-blocking
     stderr: int  # read end, non-blocking

@@ -15,6 +15,7 @@ from selcgi.plan import Exit
 from selcgi.serve.log import utc
 
 LOG = logging.getLogger("selcgi")
+Value = str | int | float | tuple[str, ...] | None
 _PLAIN = re.compile(r"[A-Za-z0-9_./:@%+,*~()-]+")
 
 
@@ -44,8 +45,11 @@ class Entry:
     selinux: str = ""  # "off" or "permissive-ok": the protection that this run does not have
     reason: str = ""
     fix: str = ""
+    denied: tuple[str, ...] = ()  # what the kernel refused its script, a sentence each: serve/denials.py
     limit: str = ""  # the one that was hit; this and the next are not in the line
     waited: float = 0.0  # seconds, for its turn
+    alone: bool = False  # no other request has its context while it runs
+    case: object | None = None  # what serve/denials.py knows of it, as long as it waits for more
 
     def blame(self, error: SelcgiError) -> None:
         """The first error of a request is its cause; what follows from it is not."""
@@ -64,14 +68,14 @@ class Entry:
 
     def write(self) -> None:
         """The line; a launch that failed or lost its context is an error, any other refusal a warning."""
-        self.time = utc(time.time())
-        level = logging.INFO if not self.reason else logging.WARNING
+        self.time = self.time or utc(time.time())
+        level = logging.INFO if not self.reason and not self.denied else logging.WARNING
         if self.reason and self.status == LaunchFailed.status:
             level = logging.ERROR
         if LOG.isEnabledFor(level):
             LOG.log(level, "%s", self, extra={"fields": self.fields()})
 
-    def fields(self) -> dict[str, str | int | float | None]:
+    def fields(self) -> dict[str, Value]:
         return {name: getattr(self, name) for name in _NAMES if name not in _WHEN_SET or getattr(self, name)}
 
     def __str__(self) -> str:
@@ -79,14 +83,14 @@ class Entry:
         return " ".join(f"{name}={_text(value)}" for name, value in pairs if value or name not in _WHEN_SET)
 
 
-def _text(value: str | int | float | None) -> str:
+def _text(value: Value) -> str:
     if value is None or value == "":
         return "-"
     if isinstance(value, float):
         return f"{value:.6f}".rstrip("0").rstrip(".")
-    text = str(value)
+    text = str(value) if not isinstance(value, tuple) else "; ".join(value)
     return text if _PLAIN.fullmatch(text) else json.dumps(text)
 
 
-_NAMES = tuple(field.name for field in fields(Entry) if field.name not in ("limit", "waited"))
-_WHEN_SET = {"redirect", "selinux", "reason", "fix"}
+_NAMES = tuple(field.name for field in fields(Entry) if field.name not in ("limit", "waited", "alone", "case"))
+_WHEN_SET = {"redirect", "selinux", "reason", "fix", "denied"}

@@ -9,6 +9,7 @@ serve/relay.py.
 from signal import Signals, strsignal
 
 from selcgi.errors import BadResponse
+from selcgi.serve.accesslog import Entry
 from selcgi.wire.response import HeadReader, ResponseHead
 
 _FIX: dict[int, str] = {
@@ -61,6 +62,18 @@ class Answer:
                 f"the script promised Content-Length {promised} and wrote {self.body_bytes} bytes",
                 "correct the script's Content-Length, or see why it ended early",
             )
+
+    def note(self, entry: Entry) -> None:
+        """The status that went out, and what of the answer did not."""
+        if self.head is None or not self.sent:
+            return
+        entry.status = self.head.status
+        if self.head.removed and not self._keep_sendfile:
+            reason = f"removed from the answer: {', '.join(self.head.removed)}"
+            fix = "sendfile=yes in the rule lets this script have the web server read files for it"
+            entry.blame(BadResponse(reason, fix))
+        elif self.surplus and not self._bodiless:
+            entry.blame(BadResponse(f"{self.surplus} bytes beyond the script's own Content-Length were cut off"))
 
     @property
     def redirect(self) -> bytes | None:

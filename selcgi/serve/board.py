@@ -15,6 +15,7 @@ from enum import IntEnum
 from itertools import compress
 
 from selcgi.errors import Overloaded
+from selcgi.serve.denialpage import DenialPage
 from selcgi.serve.probe import ProbePage
 from selcgi.serve.tally import Tally
 
@@ -47,9 +48,9 @@ class Identity:
 
 
 class Page:
-    """One worker's: its counts, how many requests of each identity it runs now, and its tally."""
+    """One worker's: its counts, how many requests of each identity it runs now, its tally, and what was refused."""
 
-    BYTES = 8 * len(Count) + 8 * IDENTITIES + 4 * IDENTITIES + Tally.BYTES
+    BYTES = 8 * len(Count) + 8 * IDENTITIES + 4 * IDENTITIES + Tally.BYTES + DenialPage.BYTES
 
     def __init__(self, memory: memoryview) -> None:
         keys = 8 * len(Count)
@@ -58,7 +59,8 @@ class Page:
         self.counts = memory[:keys].cast("Q")
         self._keys = memory[keys:running].cast("Q")
         self._running = memory[running:tally].cast("I")
-        self.tally = Tally(memory[tally:])
+        self.tally = Tally(memory[tally : tally + Tally.BYTES])
+        self.denials = DenialPage(memory[tally + Tally.BYTES :])
 
     def sign(self, generation: int) -> None:
         """By the worker whose page it is from now on."""
@@ -87,9 +89,10 @@ class Page:
             self._keys[place] = 0
         self.counts[Count.RUNNING] -= 1
 
-    def bury(self, retired: Tally) -> None:
+    def bury(self, supervisor: "SupervisorPage") -> None:
         """Its worker is dead: nothing of it runs any more. Its totals stay, in the supervisor's own page."""
-        retired.absorb(self.tally)
+        supervisor.retired.absorb(self.tally)
+        supervisor.denials.absorb(self.denials)
         for column in (self.counts, self._keys, self._running):
             for place, value in enumerate(column):
                 if value:
@@ -116,11 +119,13 @@ class SupervisorPage:
     """The supervisor's own: the totals of workers that are gone, and what became of the last reload."""
 
     _RELOAD = struct.Struct("<d?240s")
-    BYTES = Tally.BYTES + _RELOAD.size
+    BYTES = Tally.BYTES + DenialPage.BYTES + _RELOAD.size
 
     def __init__(self, memory: memoryview) -> None:
-        self.retired = Tally(memory[: Tally.BYTES])
-        self._reload = memory[Tally.BYTES :]
+        denials, end = Tally.BYTES, Tally.BYTES + DenialPage.BYTES
+        self.retired = Tally(memory[:denials])
+        self.denials = DenialPage(memory[denials:end])
+        self._reload = memory[end:]
 
     def reloaded(self, when: float, good: bool, text: str) -> None:
         """`when` in seconds since the epoch."""

@@ -92,6 +92,7 @@ class Categories:
             raise RegistryFailed("nothing lends categories to requests here", "please report it")
         number = await self._lease(leases, exchange)
         try:
+            exchange.entry.alone = True
             yield self._filled(verdict, exchange, REQUEST, unrank(number, self.bands.request))
         finally:
             if exchange.processes_gone:

@@ -13,12 +13,12 @@ from contextlib import suppress
 from typing import Any
 
 from selcgi.errors import ClientGone, Overloaded, ScriptNotFound
-from selcgi.serve.accesslog import Entry
+from selcgi.serve.accesslog import Entry, Value
 from selcgi.serve.exchange import Exchange, Pairs
 from selcgi.wire.redaction import KEPT, harmless, harmless_head
 
 RECORD_BYTES = 16384  # of one, as JSON
-KINDS = ("failed", "refused", "missing")  # each has its own room: a flood of one pushes out no other
+KINDS = ("failed", "refused", "missing", "denied")  # each has its own room: a flood of one pushes out no other
 _AT_ONCE, _A_SECOND = 16, 1.0  # records of a kind by one worker; the log has the others
 _PARAMS = 100
 _NAMES, _NAME_BYTES = 50, 48  # of params that are not kept
@@ -34,7 +34,9 @@ def kind(entry: Entry) -> str:
         return "missing"
     if entry.reason and (400 <= entry.status < 500 or entry.status == Overloaded.status):
         return "refused"
-    return "failed" if entry.reason or entry.status >= 500 or entry.exit.startswith("signal") else ""
+    if entry.reason or entry.status >= 500 or entry.exit.startswith("signal"):
+        return "failed"
+    return "denied" if entry.denied else ""  # it was answered, but the kernel refused its script something
 
 
 class Keeper:
@@ -77,7 +79,7 @@ def _record(exchange: Exchange, what: str, most: int) -> dict[str, Any]:
     which nobody misses."""
     entry = exchange.entry
     params, changed = _params(exchange.pairs, most)
-    fields = {name: value[: most or 64] if isinstance(value, str) else value for name, value in entry.fields().items()}
+    fields = {name: _shortened(value, most or 64) for name, value in entry.fields().items()}
     return {
         "kind": what,
         **fields,
@@ -103,6 +105,12 @@ def _params(pairs: Pairs, most: int) -> tuple[list[tuple[str, str]], list[str]]:
         _unprintable.sub(b"?", name[:_NAME_BYTES]).decode() for name in sorted(changed - {b"SELCGI_PROOF"})[:_NAMES]
     )
     return kept, list(names)
+
+
+def _shortened(value: Value, most: int) -> Value:
+    if isinstance(value, tuple):
+        return tuple(one[:most] for one in value)
+    return value[:most] if isinstance(value, str) else value
 
 
 def _text(raw: bytes) -> str:

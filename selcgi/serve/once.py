@@ -19,6 +19,7 @@ from selcgi.serve.accesslog import Entry
 from selcgi.serve.admission import Admission
 from selcgi.serve.board import Board
 from selcgi.serve.client import Pairs, read_pieces, request
+from selcgi.serve.denials import Denials
 from selcgi.serve.lookups import Lookups, from_here
 from selcgi.serve.request import Means
 from selcgi.serve.site import Site, open_site
@@ -49,8 +50,8 @@ def run_once(settings: Settings, pairs: Pairs, body: IO[bytes] | None, sinks: Si
         board = Board(1)
         admission = Admission(board, 0, settings)
         launcher, leases = Launcher(site.labels, leaves), site.categories.open_leases()
-        lookups = Lookups(from_here)
-        means = Means(launcher, admission, board.pages[0].tally, board.probe, lookups, leases=leases)
+        lookups, denials = Lookups(from_here), Denials(settings.denials, site.labels, board.pages[0].denials)
+        means = Means(launcher, admission, board.pages[0].tally, board.probe, lookups, denials, leases=leases)
         whole = run_loop(lambda: _serve(site, means, pairs, body, sinks))
     return entries, whole
 
@@ -73,3 +74,5 @@ async def _serve(site: Site, means: Means, pairs: Pairs, body: IO[bytes] | None,
         return True
     finally:
         await worker.stop()
+        await means.denials.settled()
+        means.denials.close()

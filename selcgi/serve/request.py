@@ -13,10 +13,10 @@ import time
 import traceback
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from selcgi.errors import (
-    BadResponse,
     ClientGone,
     DeadlineExceeded,
     Denied,
@@ -34,6 +34,7 @@ from selcgi.serve.accesslog import Entry
 from selcgi.serve.admission import Admission
 from selcgi.serve.answer import Answer
 from selcgi.serve.board import Identity
+from selcgi.serve.denials import Denials
 from selcgi.serve.exchange import Exchange
 from selcgi.serve.failures import Keeper
 from selcgi.serve.lookups import Lookups
@@ -78,6 +79,7 @@ class Means:
     tally: Tally
     probe: ProbePage
     lookups: Lookups
+    denials: Denials
     keeper: Keeper | None = None
     leases: Leases | None = None  # when a rule has c{request}
 
@@ -98,9 +100,7 @@ async def serve_request(site: Site, means: Means, exchange: Exchange) -> None:
     await _end(exchange, site.settings.late_body_seconds)
     exchange.entry.bytes_out = exchange.bytes_out
     means.tally.count(exchange.entry)
-    _report(site, exchange, began)
-    if means.keeper is not None:
-        means.keeper.keep(exchange)
+    _report(site, means, exchange, began)
 
 
 async def _probed(site: Site, means: Means, exchange: Exchange) -> bool:
@@ -124,7 +124,7 @@ async def follow(site: Site, means: Means, exchange: Exchange, began: float) -> 
             return
         request = trail.next(request, target)
         following = exchange.entry.followed(target.partition(b"?")[0].decode(), request.method)
-        _report(site, exchange, began)
+        _report(site, means, exchange, began)
         exchange.entry = following
 
 
@@ -188,12 +188,12 @@ async def admit(site: Site, means: Means, exchange: Exchange, decision: Decision
         exchange.entry.waited = round(time.monotonic() - began, 6)
         with means.admission.place(who):
             async with site.categories.lent(decision.verdict, exchange, means.leases) as verdict:
-                return await run(site, means.launcher, exchange, decision.under(verdict))
+                return await run(site, means, exchange, decision.under(verdict))
     finally:
         means.tally.end(row)
 
 
-async def run(site: Site, launcher: Launcher, exchange: Exchange, decision: Decision) -> bytes | None:
+async def run(site: Site, means: Means, exchange: Exchange, decision: Decision) -> bytes | None:
     """Launch what was decided and bring its answer home. When this returns, no process of it is left.
 
     The target of a local redirect that is to be followed; nothing was answered then.
@@ -203,7 +203,7 @@ async def run(site: Site, launcher: Launcher, exchange: Exchange, decision: Deci
     answer = Answer(settings.head_bytes, decision.verdict.sendfile, bodiless, settings.local_redirects)
     plan = make_plan(site, decision)
     exchange.entry.context = str(plan.context)  # as the kernel's own records have it
-    running = launcher.launch(plan)
+    running = means.denials.launch(means.launcher, plan, exchange.entry)
     exchange.processes_gone = False
     try:
         await Relay(running, exchange, answer, decision.limits, settings).run()
@@ -216,7 +216,7 @@ async def run(site: Site, launcher: Launcher, exchange: Exchange, decision: Deci
     finally:
         exchange.processes_gone = running.gone
         running.close()
-        _note_answer(exchange.entry, answer, decision)
+        answer.note(exchange.entry)
     return answer.redirect
 
 
@@ -258,20 +258,6 @@ def make_plan(site: Site, decision: Decision) -> Plan:
     )
 
 
-def _note_answer(entry: Entry, answer: Answer, decision: Decision) -> None:
-    """The status that went out, and what of the answer did not."""
-    if answer.head is None or not answer.sent:
-        return
-    entry.status = answer.head.status
-    if answer.head.removed and not decision.verdict.sendfile:
-        reason = f"removed from the answer: {', '.join(answer.head.removed)}"
-        entry.blame(
-            BadResponse(reason, "sendfile=yes in the rule lets this script have the web server read files for it")
-        )
-    elif answer.surplus and decision.request.method != "HEAD":
-        entry.blame(BadResponse(f"{answer.surplus} bytes beyond the script's own Content-Length were cut off"))
-
-
 def _refuse(exchange: Exchange, error: SelcgiError) -> None:
     entry = exchange.entry
     entry.blame(error)
@@ -281,9 +267,16 @@ def _refuse(exchange: Exchange, error: SelcgiError) -> None:
         exchange.write_last(error_page(error.status, entry.id, retry))
 
 
-def _report(site: Site, exchange: Exchange, began: float) -> None:
+def _report(site: Site, means: Means, exchange: Exchange, began: float) -> None:
+    """The line in the log and the record, as soon as it is known what the kernel refused: after the answer."""
     exchange.entry.seconds = round(asyncio.get_running_loop().time() - began, 6)
-    site.report(exchange.entry)
+    means.denials.settle(exchange.entry, partial(_write_down, site, means.keeper, exchange, exchange.entry))
+
+
+def _write_down(site: Site, keeper: Keeper | None, exchange: Exchange, entry: Entry) -> None:
+    site.report(entry)
+    if keeper is not None and entry is exchange.entry:  # not for a local redirect that was followed
+        keeper.keep(exchange)
 
 
 async def _end(exchange: Exchange, seconds: float) -> None:

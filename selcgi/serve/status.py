@@ -10,6 +10,8 @@ from typing import Any
 
 from selcgi import VERSION
 from selcgi.serve.board import Board, Count, Page
+from selcgi.serve.denialpage import ROWS, Told
+from selcgi.serve.log import utc
 from selcgi.serve.tally import LIMITS
 
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})  # Prometheus text format 0.0.4
@@ -30,6 +32,7 @@ def status(board: Board, note: str) -> dict[str, Any]:
         "waiting": board.total(Count.WAITING),
         "answers": {str(code): number for code, number in _sum(enumerate(one.statuses) for one in tallies)},
         "limits": dict(_sum(zip(LIMITS, one.limits, strict=True) for one in tallies)),
+        "denials": _denials(board),
         "users": _users(one.users() for one in tallies),
         "reload": {"time": when, "good": good, "error": text} if when else None,
     }
@@ -46,10 +49,28 @@ def metrics(found: dict[str, Any]) -> str:
         *_metric("selcgi_limits_total", "counter", "Requests that hit a limit.",
                  [({"limit": name}, number) for name, number in found["limits"].items()]),
     ]  # fmt: skip
+    if found["denials"]["listener"]:
+        text = "Refusals of the kernel, by what became of them."
+        counts = found["denials"]["counts"].items()
+        lines += _metric("selcgi_denials_total", "counter", text, [({"kind": name}, number) for name, number in counts])
     if found["reload"] is not None:
         text = "Whether the last reload took the mapping over."
         lines += _metric("selcgi_reload_good", "gauge", text, [({}, int(found["reload"]["good"]))])
     return "\n".join(lines) + "\n"
+
+
+def _denials(board: Board) -> dict[str, Any]:
+    """What the kernel refused, and the last ones. `listener`: how many workers hear of it."""
+    pages = [board.supervisor.denials, *(page.denials for page in board.pages)]
+    last = sorted((row for page in pages for row in page.last()), key=lambda row: row.when)[-ROWS:]
+    counts: Counter[str] = Counter()
+    for page in pages:
+        counts.update(page.totals())
+    return {
+        "listener": sum(page.counts[Told.HEARD] for page in pages),
+        "counts": dict(counts),
+        "last": [{"time": utc(row.when), "id": row.id, "user": row.user, "text": row.text} for row in last],
+    }
 
 
 def _requests(page: Page, now: float) -> list[dict[str, Any]]:

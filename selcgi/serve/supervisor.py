@@ -22,6 +22,7 @@ from selcgi.serve.admission import Admission
 from selcgi.serve.beside import Beside, Shared
 from selcgi.serve.board import Board
 from selcgi.serve.children import Child, become
+from selcgi.serve.denials import Denials
 from selcgi.serve.files import fit_files
 from selcgi.serve.preflight import Preflight
 from selcgi.serve.request import Means
@@ -158,8 +159,9 @@ class Supervisor:
         page = self._board.pages[number]
         page.sign(self._generation)
         admission = Admission(self._board, number, self._settings)
+        denials = Denials(self._settings.denials, self._labels, page.denials, number, self._count)
         launcher, lookups, keeper = Launcher(self._labels, leaves), self._beside.lookups(), self._beside.keeper()
-        means = Means(launcher, admission, page.tally, self._board.probe, lookups, keeper, leases)
+        means = Means(launcher, admission, page.tally, self._board.probe, lookups, denials, keeper, leases)
         run_worker(self._site, self._listeners, means, self._lifeline[0])
 
     def on_child(self, _: int) -> None:
@@ -200,7 +202,7 @@ class Supervisor:
         except OSError as error:
             LOG.error("cannot look for processes of %s (pid %d): %s", child.name, child.pid, error)
             ended = False
-        self._board.pages[child.number].bury(self._board.supervisor.retired)
+        self._board.pages[child.number].bury(self._board.supervisor)
         if ended and child.leases is not None:
             child.leases.free()
         elif not ended:

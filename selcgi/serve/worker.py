@@ -52,6 +52,7 @@ class Worker:
         self._means = means
         self.poller = Poller()
         self.loop.add_reader(self.poller.fileno(), self.poller.dispatch)
+        means.denials.begin(self.loop, self.poller)
         self._listeners = listeners
         self._lifeline = lifeline
         self._space = SpoolSpace(site.settings.spool_bytes)
@@ -76,6 +77,7 @@ class Worker:
         sweeper = self.loop.create_task(self._sweep())
         await self._idle.wait()
         sweeper.cancel()
+        self._means.denials.close()
 
     def drain(self) -> None:
         """Retire, and be done within drain_seconds: what has not ended by then is cut off."""

@@ -30,6 +30,7 @@ class Leaf:
     def __init__(self, path: Path, home: int, newborn: bool) -> None:
         """`home` is cgroup.procs of the worker's own cgroup, open for writing and owned by the pool. OSError."""
         self.path = path
+        self.name = f"/{path.parent.name}/{path.name}"  # what paths of its members end with in /proc/PID/cgroup
         self.spent = False  # some kernels kill at once what is born where a kill ever was (seen with 7.2: kill_seq)
         self._home = home
         with contextlib.ExitStack() as on_failure:

@@ -26,7 +26,7 @@ def test_what_one_process_writes_another_reads() -> None:
     os.waitpid(child, 0)
     board.pages[0].add(ALICE)
     assert (board.running(ALICE), board.running(BOB), board.total(Count.RUNNING)) == (3, 1, 4)
-    board.pages[1].bury(board.supervisor.retired)
+    board.pages[1].bury(board.supervisor)
     assert (board.running(ALICE), board.running(BOB), board.total(Count.RUNNING)) == (1, 0, 1)
 
 

@@ -24,7 +24,8 @@ class FakeRunning:
     """A script whose fate the test decides. `wake` is readable from the first, as of a script that has ended."""
 
     def __init__(self) -> None:
-        self.pid = 1
+        self.pid = self.root = 1
+        self.cgroup = ""
         self.stdin = -1
         self.stdout, self.writes = os.pipe()
         self.stderr, self.complains = os.pipe()
