@@ -200,6 +200,12 @@ class PreflightFailed(StartRefused):
     step = "preflight"
 
 
+class PolicyRefused(SelcgiError):
+    """What a policy module was asked to hold can't be written, or would take what is not the application's along."""
+
+    step = "policy"
+
+
 class PolicyUnreadable(SelcgiError):
     """The SELinux policy gives no answers, to this program or on this system."""
 

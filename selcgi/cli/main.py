@@ -16,6 +16,7 @@ from selcgi.cli.doctor import doctor
 from selcgi.cli.explain import explain
 from selcgi.cli.failures import failures, replay
 from selcgi.cli.mapping import mapping
+from selcgi.cli.policy import policy
 from selcgi.cli.run import run
 from selcgi.cli.serve import serve
 from selcgi.cli.status import status
@@ -52,6 +53,7 @@ cli.add_command(mapping)
 cli.add_command(doctor)
 cli.add_command(explain)
 cli.add_command(categories)
+cli.add_command(policy)
 cli.add_command(status)
 cli.add_command(check_front)
 cli.add_command(audit_map)
