@@ -56,6 +56,8 @@ MEANT = (
     _meant(Column.SELCGI, "selcgi_public_content_t", "dir", _LIST, _PUBLIC),
     _meant(Column.SELCGI, "selcgi_public_content_t", "file", _READ, _PUBLIC),
     _meant(Column.SELCGI, "selcgi_public_content_t", "lnk_file", "read getattr", _PUBLIC),
+    _meant(Column.SELCGI, "selcgi_state_t", "dir", "search getattr",
+           "the home of selcgi's Unix user: who looks there for settings must find none; its files are closed"),
     _meant(Column.OTHERS, "*", "dir", "search getattr reparent",
            "anybody may walk to a file, the file says who reads it; reparent is void without rename"),
     _meant(Column.OTHERS, "*", "file", "getattr map",

@@ -149,7 +149,10 @@ def new_files(scene: Scene) -> Iterator[Fault]:
     for context, where in scene.usable:
         own, made = categories(context.range), scene.policy.created(str(context), place, "file")
         level = made.split(":", 3)[3] if made.count(":") >= 3 else ""
-        if own and level and categories(level) != own:
+        lower = categories(
+            context.range.partition("-")[0]
+        )  # not empty in s0:c{user}-s0:c{user},c{request}: it is meant
+        if own and level and categories(level) not in (own, lower or own):
             what = f"a new file of {context.domain} at {context.range} is at {level}"
             symptom = "what a script makes for one user is open to all users of the domain"
             fix = f"label the folder that it writes to: semanage fcontext -a -t TYPE -r {context.range} 'FOLDER(/.*)?'"

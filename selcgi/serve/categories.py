@@ -8,7 +8,7 @@ serve/request.py.
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,8 +23,7 @@ from selcgi.system.leases import Leases
 from selcgi.system.mapfile import check_folders, own_owners
 from selcgi.system.registry import Registry
 
-_PAUSE = 0.01
-_LOCKED_SECONDS = 2.0  # that a request waits while others write the registry
+_PAUSE = 0.02
 
 
 class Categories:
@@ -39,6 +38,7 @@ class Categories:
         self._registry = registry
         self._lends = lends
         self._context = context
+        self._writing, self._line = asyncio.Lock(), asyncio.Lock()
 
     def open_leases(self) -> Leases | None:
         """For one worker, None when no rule has c{request}. OSError as of open(2)."""
@@ -62,14 +62,19 @@ class Categories:
             raise Denied(reason, f"use others than {self.bands.user} and {self.bands.request}", rule=verdict.where)
 
     async def _number(self, verdict: Verdict, user: str) -> int:
-        end = asyncio.get_running_loop().time() + _LOCKED_SECONDS
-        while True:
-            try:
-                return self._number_now(verdict, user)
-            except Overloaded:
-                if asyncio.get_running_loop().time() > end:
-                    raise
-            await asyncio.sleep(_PAUSE)
+        """While another process writes the registry, one request of a worker at a time tries again, in their order."""
+        try:
+            return self._number_now(verdict, user)
+        except Overloaded as error:
+            locked = error
+        try:
+            async with asyncio.timeout(self._wait_seconds), self._writing:
+                while True:
+                    with suppress(Overloaded):
+                        return self._number_now(verdict, user)
+                    await asyncio.sleep(_PAUSE)
+        except TimeoutError:
+            raise locked from None
 
     def _number_now(self, verdict: Verdict, user: str) -> int:
         assert self._registry is not None, "the site has looked whether a rule has c{user}"
@@ -99,15 +104,20 @@ class Categories:
                 leases.give_back(number)
 
     async def _lease(self, leases: Leases, exchange: Exchange) -> int:
-        end = asyncio.get_running_loop().time() + self._wait_seconds
-        while (number := leases.take()) is None:
-            if exchange.aborted:
-                raise ClientGone(f"{exchange.why_gone} while its request waited for categories")
-            if asyncio.get_running_loop().time() > end:
-                reason = f"all {self.bands.requests} pairs of {self.bands.request} are lent"
-                raise Overloaded(reason, "a wider --request-categories, or fewer --concurrent", limit="categories")
-            await asyncio.sleep(_PAUSE)
-        return number
+        """One request of a worker at a time looks again and again, the others stand in line behind it."""
+        if not self._line.locked() and (number := leases.take()) is not None:
+            return number
+        try:
+            async with asyncio.timeout(self._wait_seconds), self._line:
+                while (number := leases.take()) is None:
+                    if exchange.aborted:
+                        raise ClientGone(f"{exchange.why_gone} while its request waited for categories")
+                    await asyncio.sleep(_PAUSE)
+                return number
+        except TimeoutError:
+            reason = f"all {self.bands.requests} pairs of {self.bands.request} are lent"
+            fix = "a wider --request-categories, or fewer --concurrent"
+            raise Overloaded(reason, fix, limit="categories") from None
 
     def _filled(self, verdict: Verdict, exchange: Exchange, place: str, pair: Pair) -> Verdict:
         spec = fill(verdict.spec, place, pair)

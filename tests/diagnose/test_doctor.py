@@ -177,6 +177,20 @@ def test_new_files_below_the_level_of_their_maker(monkeypatch: pytest.MonkeyPatc
     assert "semanage fcontext -a -t TYPE -r s0:c1" in fault.fix
 
 
+@pytest.mark.parametrize(("range_", "found"), [("s0:c1-s0:c1,c2", []), ("s0-s0:c1,c2", ["new-files"])])
+def test_a_low_level_of_ones_own_is_meant_for_new_files(
+    range_: str, found: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in s0:c{user}-s0:c{user},c{request}: what a request makes is its user's."""
+    asked = policy()
+    file_label = f"system_u:object_r:{USER}:{range_.partition('-')[0]}"
+    monkeypatch.setattr(asked, "canonical", lambda context: context)
+    monkeypatch.setattr(asked, "created", lambda *words: file_label if words[2] == "file" else words[0])
+    spec = ContextSpec("user_webapp_t", range_)
+    faults = scene(asked, program=None, listener=None, specs=((spec, "site.map:1"),))
+    assert [fault.check for fault in examine(faults) if fault.check == "new-files"] == found
+
+
 def test_ranges_of_the_launcher_and_of_its_pipes(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = policy()
     created = asked.created

@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,11 +28,16 @@ def registry(place: Place) -> Path:
     return place.folder / "categories"
 
 
-def context_of(selcgi: Selcgi, script: str, user: str) -> str:
+def asked(selcgi: Selcgi, script: str, user: str, status: int) -> dict[str, Any]:
+    """The line of the log of a request that gets this answer."""
     seen = len(selcgi.entries())
-    assert ask(selcgi.socket, Ask(script, user)).status == 200, selcgi.log()
+    assert ask(selcgi.socket, Ask(script, user)).status == status, selcgi.log()
     wait_until("the line", lambda: len(selcgi.entries()) > seen)
-    return str(selcgi.entries()[-1]["context"])
+    return selcgi.entries()[-1]
+
+
+def context_of(selcgi: Selcgi, script: str, user: str) -> str:
+    return str(asked(selcgi, script, user, 200)["context"])
 
 
 def test_each_user_has_a_pair_of_his_own_and_keeps_it(place: Place, serve: Serve, registry: Path) -> None:
@@ -69,8 +75,7 @@ def test_nobody_known_gets_none(place: Place, serve: Serve, registry: Path) -> N
     place.rules(OWN)
     quick = place.script("quick.cgi", QUICK)
     with serve(f"--categories={registry}") as selcgi:
-        assert ask(selcgi.socket, Ask(quick)).status == 403
-        entry = selcgi.entry()
+        entry = asked(selcgi, quick, "", 403)
         assert (entry["step"], entry["rule"]) == ("mapping", "site.map:1")
         assert "the request has no user" in entry["reason"]
     assert Registry(registry, Band(512, 1023)).ledger.numbers == {}
@@ -88,8 +93,7 @@ def test_by_command_a_new_user_is_refused_until_he_has_some(place: Place, serve:
     place.rules(OWN)
     quick = place.script("quick.cgi", QUICK)
     with serve(f"--categories={registry}", "--assign-categories=by-command") as selcgi:
-        assert ask(selcgi.socket, Ask(quick, "alice")).status == 403
-        assert "selcgi categories assign" in selcgi.entry()["fix"]
+        assert "selcgi categories assign" in asked(selcgi, quick, "alice", 403)["fix"]
         Registry(registry, Band(512, 1023)).assign("alice")
         assert context_of(selcgi, quick, "alice") == f"{HEAD}s0:c512,c513"
 
@@ -99,13 +103,11 @@ def test_a_full_band_and_a_damaged_registry_let_in_whom_they_know(place: Place, 
     quick = place.script("quick.cgi", QUICK)
     with serve(f"--categories={registry}", "--user-categories=c0.c1") as selcgi:
         assert context_of(selcgi, quick, "alice") == f"{HEAD}s0:c0,c1"
-        assert ask(selcgi.socket, Ask(quick, "bob")).status == 500
-        assert "all 1 pairs of c0.c1 are given" in selcgi.entry()["reason"]
+        assert "all 1 pairs of c0.c1 are given" in asked(selcgi, quick, "bob", 500)["reason"]
         assert context_of(selcgi, quick, "alice") == f"{HEAD}s0:c0,c1"
         with open(registry, "ab") as file:
             file.write(b"garbage\n")
-        assert ask(selcgi.socket, Ask(quick, "alice")).status == 500
-        assert "the line is damaged" in selcgi.entry()["reason"]
+        assert "the line is damaged" in asked(selcgi, quick, "alice", 500)["reason"]
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,35 @@ def test_who_waits_and_leaves_waits_no_more(leases: Leases) -> None:
         lend(leases, exchange(aborted=True))
 
 
+def test_those_who_wait_stand_in_line_and_only_the_first_looks(leases: Leases, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert leases.take() == 0
+    looks: list[int | None] = []
+    take = leases.take
+
+    def look() -> int | None:
+        looks.append(take())
+        return looks[-1]
+
+    monkeypatch.setattr(leases, "take", look)
+    found = Categories(Settings(queue_seconds=5.0), BANDS, None, lends=True, context=None)
+    order: list[int] = []
+
+    async def wait(number: int) -> None:
+        async with found.lent(VERDICT, exchange(), leases):
+            order.append(number)
+
+    async def run() -> None:
+        waiting = [asyncio.create_task(wait(number)) for number in range(20)]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert len(looks) <= 2
+        leases.give_back(0)
+        await asyncio.gather(*waiting)
+
+    asyncio.run(run())
+    assert order == list(range(20))
+
+
 def test_nothing_is_lent_where_nothing_was_opened() -> None:
     with pytest.raises(RegistryFailed):
         lend(None, exchange())
