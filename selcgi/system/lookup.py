@@ -6,6 +6,7 @@ process of its own, and by cli/ for a single request.
 """
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from types import ModuleType
@@ -84,8 +85,9 @@ def _seuser(binding: ModuleType, name: str) -> tuple[str, str]:
 
 def _groups(path: str) -> Iterator[str]:
     """Those that seusers(5) has lines for: %group:seuser:range."""
-    with open(path, encoding="utf-8", errors="surrogateescape") as file:
-        for line in file.read(_SEUSERS_BYTES).split("\n"):
-            name, colon, _ = line.strip().partition(":")
-            if colon and name.startswith("%"):
-                yield name[1:]
+    # With a buffer of a size that is given, open() does not ask for a terminal's, which the policy would refuse.
+    with open(path, "rb", buffering=1 << 16) as file:
+        for line in file.read(_SEUSERS_BYTES).split(b"\n"):
+            name, colon, _ = line.strip().partition(b":")
+            if colon and name.startswith(b"%"):
+                yield os.fsdecode(name[1:])
