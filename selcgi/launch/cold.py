@@ -17,7 +17,7 @@ from selcgi.launch.spawn import spawn
 from selcgi.launch.steps import failed
 from selcgi.launch.streams import Streams, make_streams
 from selcgi.plan import Plan
-from selcgi.system.cgroups import Leaf, Leaves
+from selcgi.system.leaves import Leaf, Leaves
 from selcgi.system.processes import (
     forbid_core_dumps,
     keep_capabilities,

@@ -10,7 +10,7 @@ import signal
 from selcgi.errors import LaunchFailed
 from selcgi.launch.streams import Streams
 from selcgi.plan import Exit
-from selcgi.system.cgroups import Leaf, Leaves
+from selcgi.system.leaves import Leaf, Leaves
 from selcgi.system.processes import reap, reap_strangers, signal_group
 
 

@@ -12,7 +12,7 @@ from contextlib import nullcontext
 from selcgi.errors import USED_UP, LaunchFailed, launch_failed
 from selcgi.launch.child import fork_and_exec, to_rlimits
 from selcgi.plan import Plan, Script
-from selcgi.system.cgroups import Leaf
+from selcgi.system.leaves import Leaf
 from selcgi.system.posixspawn import Image, spawn_process
 from selcgi.system.selinux import Labels
 

@@ -4,7 +4,7 @@ A process that is born in its cgroup (clone3(2), CLONE_INTO_CGROUP) need not be 
 processor has passed a quiet state (cgroup_threadgroup_rwsem, kernel/cgroup/cgroup.c), ten milliseconds for a lone
 request. glibc can do it from 2.39 on, where no seccomp filter is against it. What is not born so is started by
 Python's own function, called from that directory: it costs a quarter less. Must not decide what is started. Used by
-launch/spawn.py and system/cgroups.py, on the main thread alone: attributes and current directory are shared.
+launch/spawn.py and system/leaves.py, on the main thread alone: attributes and current directory are shared.
 """
 
 import ctypes

@@ -9,7 +9,8 @@ import os
 from pathlib import Path
 
 from selcgi.errors import StartRefused
-from selcgi.system.cgroups import CGROUP_FIX, Tree, end_cgroup, find_base
+from selcgi.system.cgroups import Tree, end_cgroup, find_base
+from selcgi.system.leaves import CGROUP_FIX
 
 _NAME = "run-"
 

@@ -153,7 +153,7 @@ from pathlib import Path
 from selcgi.errors import SelcgiError
 from selcgi.launch.cold import Launcher
 from selcgi.plan import Limits, Plan
-from selcgi.system.cgroups import Leaves
+from selcgi.system.leaves import Leaves
 from selcgi.system.roots import open_roots
 from selcgi.system.scripts import open_script
 from selcgi.system.selinux import KernelLabels, open_labels

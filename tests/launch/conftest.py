@@ -18,7 +18,8 @@ from selcgi.errors import SelcgiError
 from selcgi.launch.cold import Launcher
 from selcgi.launch.running import Running
 from selcgi.plan import Exit, Limits, Plan, Script
-from selcgi.system.cgroups import Leaves, Tree
+from selcgi.system.cgroups import Tree
+from selcgi.system.leaves import Leaves
 from selcgi.system.processes import children, open_descriptors
 from selcgi.system.selinux import Labels
 from tests.fakes import FakeLabels

@@ -11,7 +11,7 @@ import pytest
 
 from selcgi.errors import LaunchFailed
 from selcgi.launch.running import Running
-from selcgi.system.cgroups import Leaves
+from selcgi.system.leaves import Leaves
 from selcgi.system.processes import children
 from tests.launch.conftest import Bench, Outcome, conclude, wait
 from tests.stack import wait_until

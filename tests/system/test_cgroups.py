@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from selcgi.errors import LaunchFailed, StartRefused
-from selcgi.system.cgroups import Leaf, Leaves, Tree, find_directory, open_tree, own_cgroup, unfit
+from selcgi.system.cgroups import Tree, find_directory, open_tree, own_cgroup, unfit
+from selcgi.system.leaves import Leaf, Leaves
 from selcgi.system.processes import open_descriptors, quiet_fork
 from tests.launch import conftest
 
@@ -143,14 +144,14 @@ def test_what_a_killed_selcgi_left_is_ended_first(delegated: Path) -> None:
 
 def test_worker_is_in_the_leaf_only_while_it_spawns(tree: Tree, leaves: Leaves) -> None:
     leaf = leaves.lease()
-    home = tree.path / "worker-0" / "home"
-    assert own_cgroup() == home
+    assert own_cgroup() == tree.path / "worker-0" / "home"
     with leaf.inside():
         assert own_cgroup() == leaf.path
-    assert own_cgroup() == home
+    assert own_cgroup() != leaf.path
+    assert not leaf.populated()
     with pytest.raises(ZeroDivisionError), leaf.inside():
         _ = 1 / 0
-    assert own_cgroup() == home
+    assert own_cgroup() != leaf.path
     leaves.give_back(leaf)
 
 

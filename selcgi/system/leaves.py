@@ -1,0 +1,188 @@
+"""The cgroups of one worker's requests, a leaf for each, used again and again; see cgroups.py for where they are.
+
+Decides which leaf a request gets: an empty one that no other request has. Must not launch. Used by launch/.
+
+Waiting: cgroup.events tells by POLLPRI that "populated" has changed, which an event loop that asks for POLLIN never
+sees. Each leaf therefore has an epoll of its own, readable when one of its members is ready; the script's pidfd is
+put in there too. The kernel sends at most one such notice in 10 ms (cgroup.c, CGROUP_FILE_NOTIFY_MIN_INTV), so
+populated() is also asked whenever the script itself has ended: without background processes nothing waits.
+"""
+
+import contextlib
+import os
+import select
+from pathlib import Path
+
+from selcgi.errors import StartRefused, launch_failed
+from selcgi.system.posixspawn import takes_newborn
+
+CGROUP_FIX = "systemd: Delegate=yes in the unit; else give selcgi's user the directory (cgroups(7)), or --cgroup none"
+
+
+class Leaf:
+    """One cgroup for the processes of one request. `wake` is readable when something has become of them. A process
+    can be born in `directory`, by O_PATH; -1 where it must be moved here, by inside()."""
+
+    def __init__(self, path: Path, pool: "Leaves", newborn: bool) -> None:
+        """OSError, and nothing is open then."""
+        self.path = path
+        self.name = f"/{path.parent.name}/{path.name}"  # what paths of its members end with in /proc/PID/cgroup
+        self.spent = False  # some kernels kill at once what is born where a kill ever was (seen with 7.2: kill_seq)
+        self._pool = pool
+        with contextlib.ExitStack() as on_failure:
+            self.directory = _open(path, os.O_PATH | os.O_DIRECTORY, on_failure) if newborn else -1
+            self._procs = _open(path / "cgroup.procs", os.O_WRONLY, on_failure)
+            self._kill = _open(path / "cgroup.kill", os.O_WRONLY, on_failure)
+            self._events = _open(path / "cgroup.events", os.O_RDONLY, on_failure)
+            self._epoll = select.epoll(2)
+            self._epoll.register(self._events, select.EPOLLPRI)
+            on_failure.pop_all()
+        self.wake = self._epoll.fileno()
+
+    def inside(self) -> "Leaf":
+        """A context manager: the caller is a member of the leaf, and so is every process that it starts meanwhile.
+
+        LaunchFailed("enter_leaf") or LaunchFailed("leave_leaf"). A worker that can't leave is killed with the
+        script by the kill() that follows; its supervisor starts another.
+        """
+        return self
+
+    def __enter__(self) -> None:
+        try:
+            self._pool.enter(self)
+        except OSError as error:
+            raise launch_failed("enter_leaf", f"cannot enter {self.path}", error, CGROUP_FIX) from error
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self._pool.leave()
+        except OSError as error:
+            raise launch_failed("leave_leaf", f"cannot leave {self.path}", error, CGROUP_FIX) from error
+
+    def take_worker(self) -> None:
+        """Move the caller here. OSError."""
+        os.write(self._procs, b"0")
+
+    def watch(self, pidfd: int) -> None:
+        """`wake` is readable when the process of `pidfd` has ended, until the caller closes `pidfd`."""
+        self._epoll.register(pidfd, select.EPOLLIN)
+
+    def kill(self) -> None:
+        """SIGKILL to every member, those that are being forked included; needs no right to signal them."""
+        self.spent = self.directory >= 0
+        os.write(self._kill, b"1")
+
+    def populated(self) -> bool:
+        """True while a member is left that is not a zombie. Also takes in the notice of its last change."""
+        return b"populated 1" in os.pread(self._events, 256, 0)
+
+    def close(self) -> None:
+        self._epoll.close()
+        for descriptor in (self.directory, self._procs, self._kill, self._events):
+            if descriptor >= 0:
+                os.close(descriptor)
+
+
+class Leaves:
+    """The leaves of one worker. Made in the worker itself, which it moves into the worker's home.
+
+    As many leaves are there as requests run at once, which the worker bounds, and one more; they are used again until
+    spent. A move is what costs most: where a process can't be born in its leaf, the worker leaves one for that of its
+    next request, and waits there alone.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """`path` is the worker's part of the tree, made if it is missing. StartRefused when it can't be used."""
+        self._path = path
+        self.scripts: set[int] = set()  # pids in the leaves that their requests will reap
+        self._made = 0
+        self._at: Leaf | None = None  # where the worker is; None: at home
+        self._ahead: Leaf | None = None  # the same, when no request has it
+        self._free: list[Leaf] = []
+        self._ending: list[Leaf] = []  # given back while a killed process was still on its way out
+        try:
+            (path / "home").mkdir(parents=True, exist_ok=True)
+            self._home = os.open(path / "home" / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
+            os.write(self._home, b"0")
+            self._newborn = _takes_newborn(path / "home")
+        except OSError as error:
+            raise StartRefused(f"cannot set up the cgroup {path}: {error.strerror}", CGROUP_FIX) from error
+
+    def lease(self) -> Leaf:
+        """An empty leaf. LaunchFailed("lease_leaf")."""
+        try:
+            self._sort_ended()
+            leaf, self._ahead = self._ahead, None
+            return leaf or self._unused()
+        except OSError as error:
+            raise launch_failed("lease_leaf", f"no leaf below {self._path}", error, CGROUP_FIX) from error
+
+    def enter(self, leaf: Leaf) -> None:
+        """The worker is in it from here on. OSError."""
+        if leaf is not self._at:
+            leaf.take_worker()
+            self._at = leaf
+
+    def leave(self) -> None:
+        """The worker is in the leaf of no request any more. OSError: it is still where it was."""
+        if not self._newborn:
+            with contextlib.suppress(OSError):
+                self._ahead = self._unused()
+                self._ahead.take_worker()
+                self._at = self._ahead
+                return
+        os.write(self._home, b"0")
+        self._at = None
+
+    def give_back(self, leaf: Leaf) -> None:
+        """For the next request, as soon as it is empty; never before."""
+        if leaf is self._at:  # nothing was started in it
+            self._ahead = leaf
+        elif leaf.populated():
+            self._ending.append(leaf)
+        elif leaf.spent:
+            leaf.close()
+            with contextlib.suppress(OSError):  # then it goes with the worker's part of the tree
+                leaf.path.rmdir()
+        else:
+            self._free.append(leaf)
+
+    def close(self) -> None:
+        """Close the descriptors. The directories go with Tree.kill_worker() or Tree.remove()."""
+        for leaf in (*self._free, *self._ending, *filter(None, (self._ahead,))):
+            leaf.close()
+        self._free, self._ending, self._ahead = [], [], None
+        os.close(self._home)
+
+    def _unused(self) -> Leaf:
+        return self._free.pop() if self._free else self._make()
+
+    def _sort_ended(self) -> None:
+        ending, self._ending = self._ending, []
+        for leaf in ending:
+            self.give_back(leaf)
+
+    def _make(self) -> Leaf:
+        """A new one; a directory left by an earlier worker is used once its last process is gone."""
+        while True:
+            path = self._path / f"leaf-{self._made}"
+            path.mkdir(exist_ok=True)
+            leaf = Leaf(path, self, self._newborn)
+            self._made += 1
+            if not leaf.populated():
+                return leaf
+            self._ending.append(leaf)
+
+
+def _open(path: Path, flags: int, on_failure: contextlib.ExitStack) -> int:
+    descriptor = os.open(path, flags | os.O_CLOEXEC)
+    on_failure.callback(os.close, descriptor)
+    return descriptor
+
+
+def _takes_newborn(path: Path) -> bool:
+    directory = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return takes_newborn(directory)
+    finally:
+        os.close(directory)
