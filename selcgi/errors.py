@@ -161,6 +161,17 @@ class DeadlineExceeded(SelcgiError):
         self.step = self.limit = step
 
 
+class LimitMet(SelcgiError):
+    """The script, or what it started, has met a limit of its rule, named by `limit`."""
+
+    status = 502
+    step = "limit"
+
+    def __init__(self, limit: str, reason: str, fix: str = "") -> None:
+        super().__init__(reason, fix)
+        self.limit = limit
+
+
 class ClientGone(SelcgiError):
     """The web server closed the connection or aborted the request; 499 is nginx's own number for it, never sent."""
 

@@ -19,16 +19,25 @@ class Limits:
     first_byte_seconds: float = 60.0  # until the response head is complete
     idle_seconds: float = 60.0  # without a byte read from or written to the script or the web server
     body_bytes: int = 1 << 30
-    memory_bytes: int | None = None  # RLIMIT_AS of each process
+    memory_bytes: int | None = None  # memory.max of all its processes (cgroup v2), else RLIMIT_AS of each
     cpu_seconds: int | None = None  # RLIMIT_CPU of each process
-    processes: int | None = None  # RLIMIT_NPROC: processes of the script's uid on the whole machine (setrlimit(2))
+    processes: int | None = None  # pids.max of all its processes, else RLIMIT_NPROC: of its uid on the whole machine
     open_files: int | None = None  # RLIMIT_NOFILE
     file_bytes: int | None = None  # RLIMIT_FSIZE
     requests: int | None = None  # at once of one user by this context; None: --concurrent-user
+    nice: int | None = None  # niceness of each process
+    cpus: float | None = None  # cpu.max: processors that all its processes may use at once; there is no rlimit for it
 
     @property
-    def needs_rlimits(self) -> bool:
-        return (self.memory_bytes, self.cpu_seconds, self.processes, self.open_files, self.file_bytes) != (None,) * 5
+    def for_each_process(self) -> bool:
+        """Whether there are some that a process must set for itself, before it executes the script."""
+        single = (self.memory_bytes, self.cpu_seconds, self.processes, self.open_files, self.file_bytes, self.nice)
+        return single != (None,) * len(single)
+
+    @property
+    def for_all_together(self) -> bool:
+        """Whether there are some that a cgroup can hold for all processes of the request."""
+        return (self.memory_bytes, self.processes, self.cpus) != (None,) * 3
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The start of a process that needs more than posix_spawn(3) can do: hard limits, or another account.
+"""The start of a process that needs more than posix_spawn(3) can do: hard limits, niceness, or another account.
 
 Decides nothing: it does the last steps in the forked child, in the order of steps.STEPS, and reports the one that
 failed. Must not touch what it shares with its parent, the event loop above all. Used by launch/spawn.py.
@@ -6,10 +6,11 @@ failed. Must not touch what it shares with its parent, the event loop above all.
 
 import os
 import resource
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from selcgi.errors import LaunchFailed, launch_failed
 from selcgi.plan import Account, Limits
+from selcgi.system.leaves import CGROUP_FIX
 from selcgi.system.posixspawn import Image
 from selcgi.system.processes import quiet_fork
 
@@ -17,14 +18,23 @@ _REPORT_BYTES = 64
 Rlimits = tuple[tuple[int, tuple[int, int]], ...]
 
 
-def fork_and_exec(image: Image, rlimits: Rlimits, account: Account | None) -> int:
+class Changes(NamedTuple):
+    """What the child does to itself. `members`: cgroup.procs of its leaf, open for writing; -1: none to enter."""
+
+    members: int
+    rlimits: Rlimits
+    nice: int | None
+    account: Account | None
+
+
+def fork_and_exec(image: Image, changes: Changes) -> int:
     """Pid of the child, which has executed `image`. OSError from the exec itself, LaunchFailed from a step before."""
     read_end, write_end = os.pipe2(os.O_CLOEXEC)
     try:
         try:
             pid = quiet_fork()
             if pid == 0:
-                _become(image, rlimits, account, write_end)
+                _become(image, changes, write_end)
         finally:
             os.close(write_end)
         report = os.read(read_end, _REPORT_BYTES)  # end of file: the exec has closed the child's end
@@ -32,24 +42,29 @@ def fork_and_exec(image: Image, rlimits: Rlimits, account: Account | None) -> in
         os.close(read_end)
     if report:
         os.waitpid(pid, 0)
-        _raise(report)
+        _raise(report, changes)
     return pid
 
 
-def _become(image: Image, rlimits: Rlimits, account: Account | None, report: int) -> NoReturn:
+def _become(image: Image, changes: Changes, report: int) -> NoReturn:
     step, number = "exec", 0
     try:
         os.setsid()
         for target, source in enumerate(image.streams):
             os.dup2(source, target)
+        if changes.members >= 0:
+            step = "enter_leaf"
+            os.write(changes.members, b"0")
         step = "enter_directory"
         os.fchdir(image.directory)
         step = "set_limits"
-        for which, pair in rlimits:
+        for which, pair in changes.rlimits:
             resource.setrlimit(which, pair)
+        if changes.nice is not None:
+            os.setpriority(os.PRIO_PROCESS, 0, max(changes.nice, os.getpriority(os.PRIO_PROCESS, 0)))
         step = "set_account"
-        if account is not None:
-            _switch(account)
+        if changes.account is not None:
+            _switch(changes.account)
         step = "exec"
         os.execve(image.path, image.argv, image.environ)  # noqa: S606 - no shell is the point
     except OSError as error:
@@ -65,19 +80,23 @@ def _switch(account: Account) -> None:
     os.setresuid(account.uid, account.uid, account.uid)
 
 
-def _raise(report: bytes) -> NoReturn:
+def _raise(report: bytes, changes: Changes) -> NoReturn:
     name, number = report.decode().split()
     error = OSError(int(number), os.strerror(int(number)))
     if name == "exec" and error.errno:
         raise error
     if not error.errno:
         raise LaunchFailed(name, f"{name} failed: internal error")
-    raise launch_failed(name, f"{name} failed", error, _FIX.get(name, ""))
+    what = f"{name} failed"
+    if name == "set_account" and changes.account is not None:
+        what = f"selcgi can't become the Unix user {changes.account.name}"
+    raise launch_failed(name, what, error, _FIX.get(name, ""))
 
 
 _FIX = {
-    "set_account": "scripts of another user need CAP_SETUID and CAP_SETGID for selcgi",
-    "set_limits": "a limit of the rule is refused by setrlimit(2)",
+    "set_account": "uid= and --script-user need CAP_SETUID and CAP_SETGID: contrib/systemd/script-user.conf",
+    "set_limits": "a limit of the rule is refused by setrlimit(2) or setpriority(2)",
+    "enter_leaf": CGROUP_FIX,
 }
 
 

@@ -8,6 +8,7 @@ or decide what is launched. Called by serve/request.py.
 import contextlib
 import os
 import signal
+from dataclasses import replace
 from functools import partial
 
 from selcgi.launch.guarded import Guards
@@ -62,7 +63,8 @@ class Launcher:
             streams.close_theirs()
 
     def _launch_in_leaf(self, plan: Plan, streams: Streams, leaves: Leaves) -> Running:
-        leaf = leaves.lease()
+        leaf, rest = leaves.lease_for(plan.limits)
+        plan = replace(plan, limits=rest) if leaf.confined else plan
         try:
             pid = spawn(plan, streams.theirs, self._labels, leaf, partial(_destroy, leaf))
             try:

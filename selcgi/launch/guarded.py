@@ -149,6 +149,10 @@ class GuardedRunning:
         return self._exit
 
     @property
+    def met(self) -> str:
+        return ""
+
+    @property
     def gone(self) -> bool:
         return self._gone
 

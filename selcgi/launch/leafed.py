@@ -10,6 +10,7 @@ import signal
 from selcgi.errors import LaunchFailed
 from selcgi.launch.streams import Streams
 from selcgi.plan import Exit
+from selcgi.system.ceilings import met
 from selcgi.system.leaves import Leaf, Leaves
 from selcgi.system.processes import reap, reap_strangers, signal_group
 
@@ -56,6 +57,10 @@ class LeafRunning:
     @property
     def exit(self) -> Exit | None:
         return self._exit
+
+    @property
+    def met(self) -> str:
+        return met(self._leaf.path) if self._leaf.confined else ""
 
     @property
     def gone(self) -> bool:

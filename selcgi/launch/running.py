@@ -32,6 +32,10 @@ class Running(Protocol):
         """Set once the script itself has ended; its descendants may still be there."""
 
     @property
+    def met(self) -> str:
+        """The limit of all its processes together that they have met, as a rule names it; "" when none is known."""
+
+    @property
     def gone(self) -> bool:
         """Set once no process of the request is left. Becomes true after kill()."""
 

@@ -13,8 +13,9 @@ STEPS = (
     "make_streams",  # before anything that would have to be undone by killing
     "guard",  # where no cgroup is delegated: everything below happens in the fork
     "lease_leaf",
+    "set_ceilings",  # of the leaf, before anything is in it
     "check_script",  # as late as can be: a `#!` script is opened again, by its path
-    "enter_leaf",  # the child is born inside; there is no moment at which it is outside (no step with glibc 2.39)
+    "enter_leaf",  # the child is born inside, or in the child, where it forks; what is executed was never outside
     "set_exec_context",  # the last thing before the spawn, so that it covers no other one
     "enter_directory",  # in the child, before the account is changed: selcgi has opened and checked it
     "set_limits",  # in the child, before the account is changed: a hard limit may only be lowered after it

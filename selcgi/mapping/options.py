@@ -14,6 +14,8 @@ from selcgi.mapping.words import Glob, Mistake, read_glob, show, unquote
 
 DAY_SECONDS = 24 * 60 * 60
 BYTES_MOST = 1 << 50
+NICE_MOST = 19  # setpriority(2)
+PROCESSORS_MOST = 8192  # CONFIG_NR_CPUS, arch/x86/Kconfig
 COUNT_MOST = 1 << 22  # PID_MAX_LIMIT, include/linux/threads.h
 
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([smh]?)")
@@ -78,6 +80,21 @@ def _count(text: str) -> int:
     return value
 
 
+def _niceness(text: str) -> int:
+    value = int(text) if re.fullmatch(r"[0-9]{1,2}", text) else 0
+    if not 1 <= value <= NICE_MOST:
+        raise Mistake(f"{show(text)} is no niceness from 1 to {NICE_MOST}", "write a whole number, 19 is the nicest")
+    return value
+
+
+def _processors(text: str) -> float:
+    value = float(text) if re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,2})?", text) else 0.0
+    if not 0 < value <= PROCESSORS_MOST:
+        reason = f"{show(text)} is no number of processors from 0.01 to {PROCESSORS_MOST}"
+        raise Mistake(reason, "write 2, or 0.5 for half of one")
+    return value
+
+
 _LIMITS: dict[str, tuple[str, Callable[[str], float]]] = {
     "timeout": ("total_seconds", _seconds),
     "first-byte-timeout": ("first_byte_seconds", _seconds),
@@ -89,6 +106,8 @@ _LIMITS: dict[str, tuple[str, Callable[[str], float]]] = {
     "processes": ("processes", _count),
     "files": ("open_files", _count),
     "max": ("requests", _count),
+    "nice": ("nice", _niceness),
+    "cpus": ("cpus", _processors),
 }
 _NARROWING = ("script", "host")
 _KEYS = (*_NARROWING, *_LIMITS, "sendfile", "uid")

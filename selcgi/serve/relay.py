@@ -18,6 +18,7 @@ from selcgi.serve.answer import Answer
 from selcgi.serve.deadlines import Deadlines
 from selcgi.serve.exchange import Exchange
 from selcgi.serve.feeder import Feeder
+from selcgi.serve.met import limit_met
 from selcgi.serve.stderr import StderrLog
 from selcgi.settings import Settings
 
@@ -46,6 +47,7 @@ class Relay:
         self._poller = exchange.poller
         self._running = running
         self._exchange = exchange
+        self._limits = limits
         self._settings = settings
         self._entry = exchange.entry
         self._answer = answer
@@ -204,6 +206,8 @@ class Relay:
             self._drain()
         if self._phase is Phase.GONE and not self._open:
             self._exchange.write_last(self._answer.take())
+            if found := limit_met(self._running.exit, self._running.met, self._limits, self._entry.rule):
+                self._entry.blame(found)  # what follows from it is not the cause
             self._answer.finish(self._running.exit.signal if self._running.exit is not None else None)
             self._exchange.write_last(self._answer.take())
             self._finish()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from selcgi.serve.accesslog import Entry
 
 LIMITS = ("worker", "queue", "user-queue", "queue-time", "spool", "body", "total", "first-byte", "idle", "write",
-          "categories", "other")  # fmt: skip
+          "categories", "memory", "processes", "cpu", "file-size", "other")  # fmt: skip
 _OTHERS = b"(others)"
 _STATUSES = 600
 _JOBS = 512

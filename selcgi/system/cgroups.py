@@ -1,8 +1,8 @@
 """Cgroup v2 as the means to end every descendant of a request, setsid and double fork or not (cgroups(7)).
 
 Decides where selcgi's part of the hierarchy is. BASE/supervisor holds the supervisor, BASE/worker-N/home a worker,
-BASE/worker-N/leaf-K one request at a time: see leaves.py. No controller is switched on: the tree only says who belongs
-together. Must not launch. Used by serve/supervisor.py and system/runtree.py.
+BASE/worker-N/leaf-K one request at a time: see leaves.py. The tree says who belongs together; what such processes may
+use is held by ceilings.py. Must not launch. Used by serve/supervisor.py and system/runtree.py.
 """
 
 import contextlib

@@ -14,6 +14,8 @@ import select
 from pathlib import Path
 
 from selcgi.errors import StartRefused, launch_failed
+from selcgi.plan import Limits
+from selcgi.system.ceilings import Ceilings, is_clean
 from selcgi.system.posixspawn import takes_newborn
 
 CGROUP_FIX = "systemd: Delegate=yes in the unit; else give selcgi's user the directory (cgroups(7)), or --cgroup none"
@@ -21,17 +23,19 @@ CGROUP_FIX = "systemd: Delegate=yes in the unit; else give selcgi's user the dir
 
 class Leaf:
     """One cgroup for the processes of one request. `wake` is readable when something has become of them. A process
-    can be born in `directory`, by O_PATH; -1 where it must be moved here, by inside()."""
+    can be born in `directory`, by O_PATH; -1 where it must be moved here, by inside() or by itself: `procs` is open
+    for writing."""
 
     def __init__(self, path: Path, pool: "Leaves", newborn: bool) -> None:
         """OSError, and nothing is open then."""
         self.path = path
         self.name = f"/{path.parent.name}/{path.name}"  # what paths of its members end with in /proc/PID/cgroup
+        self.confined = False  # by ceilings.py
         self.spent = False  # some kernels kill at once what is born where a kill ever was (seen with 7.2: kill_seq)
         self._pool = pool
         with contextlib.ExitStack() as on_failure:
             self.directory = _open(path, os.O_PATH | os.O_DIRECTORY, on_failure) if newborn else -1
-            self._procs = _open(path / "cgroup.procs", os.O_WRONLY, on_failure)
+            self.procs = _open(path / "cgroup.procs", os.O_WRONLY, on_failure)
             self._kill = _open(path / "cgroup.kill", os.O_WRONLY, on_failure)
             self._events = _open(path / "cgroup.events", os.O_RDONLY, on_failure)
             self._epoll = select.epoll(2)
@@ -61,7 +65,7 @@ class Leaf:
 
     def take_worker(self) -> None:
         """Move the caller here. OSError."""
-        os.write(self._procs, b"0")
+        os.write(self.procs, b"0")
 
     def watch(self, pidfd: int) -> None:
         """`wake` is readable when the process of `pidfd` has ended, until the caller closes `pidfd`."""
@@ -78,7 +82,7 @@ class Leaf:
 
     def close(self) -> None:
         self._epoll.close()
-        for descriptor in (self.directory, self._procs, self._kill, self._events):
+        for descriptor in (self.directory, self.procs, self._kill, self._events):
             if descriptor >= 0:
                 os.close(descriptor)
 
@@ -88,7 +92,8 @@ class Leaves:
 
     As many leaves are there as requests run at once, which the worker bounds, and one more; they are used again until
     spent. A move is what costs most: where a process can't be born in its leaf, the worker leaves one for that of its
-    next request, and waits there alone.
+    next request, and waits there alone. Leaves of requests with ceilings are kept apart: the worker is never in one,
+    and what a request has left in memory counts.
     """
 
     def __init__(self, path: Path) -> None:
@@ -98,6 +103,8 @@ class Leaves:
         self._made = 0
         self._at: Leaf | None = None  # where the worker is; None: at home
         self._ahead: Leaf | None = None  # the same, when no request has it
+        self._ceilings = Ceilings(path)
+        self._confined: list[Leaf] = []  # free ones that have had ceilings
         self._free: list[Leaf] = []
         self._ending: list[Leaf] = []  # given back while a killed process was still on its way out
         try:
@@ -116,6 +123,26 @@ class Leaves:
             return leaf or self._unused()
         except OSError as error:
             raise launch_failed("lease_leaf", f"no leaf below {self._path}", error, CGROUP_FIX) from error
+
+    def lease_for(self, limits: Limits) -> tuple[Leaf, Limits]:
+        """An empty leaf that holds what it can of the limits, and the rest of them. LaunchFailed."""
+        if not limits.for_all_together or not self._ceilings.can_hold(limits):
+            return self.lease(), limits
+        leaf = self._lease_confined()
+        try:
+            return leaf, self._ceilings.hold(leaf.path, limits)
+        except BaseException:
+            self.give_back(leaf)
+            raise
+
+    def _lease_confined(self) -> Leaf:
+        try:
+            self._sort_ended()
+            leaf = self._confined.pop() if self._confined else self._make()
+        except OSError as error:
+            raise launch_failed("lease_leaf", f"no leaf below {self._path}", error, CGROUP_FIX) from error
+        leaf.confined = True
+        return leaf
 
     def enter(self, leaf: Leaf) -> None:
         """The worker is in it from here on. OSError."""
@@ -140,18 +167,18 @@ class Leaves:
             self._ahead = leaf
         elif leaf.populated():
             self._ending.append(leaf)
-        elif leaf.spent:
+        elif leaf.spent or (leaf.confined and not is_clean(leaf.path)):
             leaf.close()
             with contextlib.suppress(OSError):  # then it goes with the worker's part of the tree
                 leaf.path.rmdir()
         else:
-            self._free.append(leaf)
+            (self._confined if leaf.confined else self._free).append(leaf)
 
     def close(self) -> None:
         """Close the descriptors. The directories go with Tree.kill_worker() or Tree.remove()."""
-        for leaf in (*self._free, *self._ending, *filter(None, (self._ahead,))):
+        for leaf in (*self._free, *self._confined, *self._ending, *filter(None, (self._ahead,))):
             leaf.close()
-        self._free, self._ending, self._ahead = [], [], None
+        self._free, self._confined, self._ending, self._ahead = [], [], [], None
         os.close(self._home)
 
     def _unused(self) -> Leaf:

@@ -155,10 +155,19 @@ FAULTS = {
         SH + "while :; do :; done",
         502,
         WHOLE,
-        {"step": "response", "exit": "signal 24"},
-        "was ended by SIGXCPU",
-        "raise cpu=",
+        {"step": "limit", "exit": "signal 24"},
+        "used more than cpu=1 seconds",
+        "raise cpu= in site.map:1",
         rule="cpu=1",
+    ),
+    "writes a file longer than file-size=64K": Fault(
+        SH + "exec head -c 100000 /dev/zero > $CGI_MARKS/long",
+        502,
+        WHOLE,
+        {"step": "limit", "exit": "signal 25"},
+        "a file longer than file-size=65536",
+        "raise file-size= in site.map:1",
+        rule="file-size=64K",
     ),
 }
 

@@ -14,6 +14,7 @@ import pytest
 from tests.e2e.test_ending import begin
 from tests.enforcing import site
 from tests.family import MEMBERS, SOURCE, alive, all_started, new_tag, wait_dead, wait_started
+from tests.launch.conftest import hand_down
 from tests.stack import Ask, Selcgi, ask, ask_all, wait_until
 
 pytestmark = pytest.mark.enforcing
@@ -24,6 +25,7 @@ CGROUP = Path("/sys/fs/cgroup/selcgi")
 def delegate() -> None:
     """What systemd does for Delegate=yes: a cgroup that belongs to the service's user, with the service in it."""
     start = CGROUP / "start"
+    hand_down(CGROUP.parent)
     start.mkdir(parents=True, exist_ok=True)
     for path in (CGROUP, start):
         for name in (path, path / "cgroup.procs", path / "cgroup.subtree_control", path / "cgroup.threads"):

@@ -65,12 +65,19 @@ class Outcome:
     error: SelcgiError | None = None
 
 
+def hand_down(cgroup: Path) -> None:
+    """Let those below have the controllers that limits need, as many as there are, as systemd does for Delegate=yes."""
+    for name in {"memory", "pids", "cpu"}.intersection((cgroup / "cgroup.controllers").read_text().split()):
+        (cgroup / "cgroup.subtree_control").write_text(f"+{name}")
+
+
 @pytest.fixture
 def delegated() -> Iterator[Path]:
     """A cgroup that is selcgi's to use; this process is moved back when the test is over."""
     lines = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     point = next(Path(fields[4]) for fields in lines if fields[fields.index("-") + 1] == "cgroup2")
     base = point / f"selcgi-test-{os.getpid()}"
+    hand_down(point)
     base.mkdir()
     try:
         yield base

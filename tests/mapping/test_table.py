@@ -52,8 +52,8 @@ def test_verdict_carries_what_the_rule_sets() -> None:
 
 def test_every_limit_reaches_the_plan() -> None:
     clocks, sizes = "timeout=1 first-byte-timeout=2 idle-timeout=3", "max-body=4 memory=5 cpu=6 processes=7 files=8"
-    verdict = table(f"* user_webapp_t {clocks} {sizes} file-size=9").decide(query("alice"))
-    assert verdict.limits(Limits()) == Limits(1, 2, 3, 4, 5, 6, 7, 8, 9)
+    verdict = table(f"* user_webapp_t {clocks} {sizes} file-size=9 max=10 nice=11 cpus=1.2").decide(query("alice"))
+    assert verdict.limits(Limits()) == Limits(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 1.2)
 
 
 def test_deny_names_its_rule() -> None:

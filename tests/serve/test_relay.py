@@ -33,6 +33,7 @@ class FakeRunning:
         self.exit: Exit | None = None
         self.gone = False
         self.confirmed = True
+        self.met = ""
         self.on_poll: Callable[[], None] = lambda: None
         self.on_kill: Callable[[], None] = lambda: None
         for descriptor in (self.stdout, self.stderr):
