@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from selcgi.context import Context
+from selcgi.context import Context, ContextSpec
 from selcgi.diagnose.launching import denied, fault
-from selcgi.diagnose.scene import Scene, Scripts, resolve
+from selcgi.diagnose.scene import Mapped, Scene, Scripts, resolve
 from selcgi.diagnose.survey import Survey
 from selcgi.errors import Denied
-from selcgi.mapping.categories import sample
+from selcgi.mapping.categories import USER, sample, wants
 from selcgi.mapping.chain import Chain
 from selcgi.mapping.table import Query
 from selcgi.system.labelling import Labelling
@@ -76,7 +76,9 @@ def explain_request(scene: Scene, chain: Chain, query: Query, labelling: Labelli
         return Told(rule=error.rule, script=query.script, refused=str(error))
     own = scene.launcher.context
     (mapped,) = resolve(scene.policy, own, ((sample(verdict.spec), verdict.where),))
-    told = Told(rule=verdict.where, context=str(mapped.canonical or mapped.wanted), script=query.script)
+    told = Told(rule=verdict.where, context=_shown(mapped, verdict.spec), script=query.script)
+    if query.user is None and wants(verdict.spec, USER):
+        return replace(told, refused=f"rule {verdict.where} has {USER}, and the request has no user")
     if mapped.canonical is None:
         return replace(told, refused="; ".join(what_is_invalid(scene.policy, own, mapped.wanted)))
     scripts = Survey(labelling, search_path).script(query.script)
@@ -91,6 +93,11 @@ def explain_request(scene: Scene, chain: Chain, query: Query, labelling: Labelli
         interpreter=f"{interpreter.path} ({interpreter.label})" if interpreter else "",
         answers=tuple(explain(scene, mapped.canonical, scripts)),
     )
+
+
+def _shown(mapped: Mapped, spec: ContextSpec) -> str:
+    template = spec.range or ""
+    return f"{mapped.canonical or mapped.wanted}" + (f", by way of example for {template}" if "{" in template else "")
 
 
 def explain(scene: Scene, context: Context, scripts: Scripts) -> Iterator[Answer]:

@@ -200,7 +200,24 @@ carol user_webapp_t
 
 PRINTABLE = st.text(st.characters(exclude_categories=["C", "Z"], include_characters=" "), min_size=1, max_size=30)
 CHARACTERS = st.sampled_from('"\\# \t\n\r=:*?[]!^-@a9/\0\u2028ü\ud800')
-TOKENS = st.sampled_from(["s0", "c1.c2", "deny", "user_t", " script=/", " host=", " timeout=9", " uid=", " memory=1K"])
+TOKENS = st.sampled_from(
+    [
+        "s0",
+        "c{user}",
+        ":s0:c{request}",
+        "{",
+        "}",
+        "-s0:c{user},c{request}",
+        "c1.c2",
+        "deny",
+        "user_t",
+        " script=/",
+        " host=",
+        " timeout=9",
+        " uid=",
+        " memory=1K",
+    ]
+)
 LINE_PIECES = st.one_of(CHARACTERS, TOKENS)
 
 
