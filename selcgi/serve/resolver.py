@@ -7,6 +7,7 @@ question with a descriptor for its answer.
 """
 
 import os
+import select
 import signal
 import socket
 from collections.abc import Callable
@@ -54,6 +55,8 @@ class Resolver:
 
     def _ask(self, raw: bytes, descriptor: int) -> None:
         self._wait_for_a_place()
+        if _is_gone(descriptor):
+            return
         with suppress(OSError):  # without an answer the asker sees the end of its connection
             if os.fork() == 0:
                 self._become_asker(raw, descriptor)
@@ -82,3 +85,10 @@ class Resolver:
         with suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 self._asking -= 1
+
+
+def _is_gone(descriptor: int) -> bool:
+    """Whether the asker has given up: while a directory hangs, questions pile up that nobody waits for any more."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLHUP)
+    return bool(poll.poll(0))

@@ -98,6 +98,25 @@ def test_more_questions_than_it_takes_are_failures_at_once() -> None:
     assert all(known.failed for known in failed)
 
 
+def test_a_question_that_nobody_waits_for_is_not_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lookups, "_SECONDS", 0.1)
+
+    def mark(question: Question) -> Known:
+        (tmp_path / question.user).touch()
+        return NOTHING
+
+    resolver = Resolver(mark)
+    asyncio.run(all_known(Lookups(from_resolver(resolver.outlet)), "early"))
+    pid = os.fork()
+    if pid == 0:
+        become("resolver", resolver.run)
+    monkeypatch.setattr(lookups, "_SECONDS", 20.0)
+    asyncio.run(all_known(Lookups(from_resolver(resolver.outlet)), "later"))
+    resolver.close()
+    os.waitpid(pid, 0)
+    assert [path.name for path in tmp_path.iterdir()] == ["later"]
+
+
 @dataclass
 class Source:
     """Counts; what it says may change."""
