@@ -4,13 +4,13 @@ import json
 import sys
 from collections import Counter
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from selcgi.cli.options import GROUP_FILE, PARAM_DOMAIN, listen, map_option, root_option
+from selcgi.cli.options import FILE, GROUP_FILE, PARAM_DOMAIN, listen, map_option, root_option
 from selcgi.cli.terminal import plain
 from selcgi.diagnose.doctor import examine
 from selcgi.diagnose.fault import Fault
@@ -19,8 +19,10 @@ from selcgi.diagnose.staging import Subject, kernel_faults, stage, why_by_kernel
 from selcgi.serve.sources import open_sources
 from selcgi.settings import ListenerSettings, Settings
 from selcgi.system.facts import read_kernel_facts
-from selcgi.system.labelling import open_labelling
+from selcgi.system.filecontexts import NoContexts, open_file_contexts
+from selcgi.system.labelling import Labelling, open_labelling
 from selcgi.system.policy import open_policy
+from selcgi.system.policyfile import open_policy_file
 
 _COLOURS = {"fatal": "red", "warning": "yellow", "note": "blue"}
 _PLACES = 5  # of a fault that are shown to people
@@ -43,22 +45,40 @@ SOCKET = ListenerSettings("unix:/run/selcgi/selcgi.sock")
     metavar="ADDRESS[,KEY=VALUE..]",
     help="As given to selcgi serve.",
 )
+@click.option("--policy", type=FILE, show_default="the kernel's", help="Ask this binary policy instead.")
+@click.option("--file-contexts", type=FILE, show_default="no scripts", help="With --policy: labels of the scripts.")
+@click.option(
+    "--prefix",
+    type=FILE,
+    show_default="none",
+    help="With --policy: folder that the roots lie beneath, here but not there.",
+)
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
-def doctor(as_json: bool, **values: Any) -> None:
+def doctor(policy: Path | None, file_contexts: Path | None, prefix: Path | None, as_json: bool, **values: Any) -> None:
     """Find what is wrong before the first request, and say what to do about it.
 
     Asks the running kernel and its policy, for each context of the mapping and each script beneath the roots, every
     question that a request would meet, and what a script must not do. Nothing is started, nothing is changed. Run it
     as root. From selcgi's own Python it may read the whole policy, and names booleans and constraints, too.
 
+    With --policy it asks a file instead, of the machine that selcgi will run on, and this one needs no SELinux: only
+    the distribution's python3-setools and python3-selinux. Scripts are judged by the labels that --file-contexts gives
+    to their places. What only the running machine can answer is listed as not looked at.
+
     Exit: 0 nothing is wrong (notes do not count), 1 something is, 2 usage, 3 could not run.
 
     \b
     The site of /etc/selcgi:   selcgi doctor
     With the whole policy:     /opt/selcgi/bin/python -m selcgi doctor
+    A change, before it is on: selcgi doctor --map site.map --policy policy.33
+    And its scripts:           ... --policy policy.33 --file-contexts file_contexts --prefix tree
     Another mapping:           selcgi doctor --map new.map --root /srv/cgi
     """
     settings = settings_of(**values)
+    if policy is not None:
+        _finish(*_elsewhere(settings, policy, file_contexts, prefix), as_json)
+    if file_contexts is not None or prefix is not None:
+        raise click.UsageError("--file-contexts and --prefix need --policy")
     facts, faults = kernel_faults()
     if facts is None:
         _finish(None, faults, as_json)
@@ -66,6 +86,31 @@ def doctor(as_json: bool, **values: Any) -> None:
         scene = stage(open_policy(), open_labelling(), subject_of(settings), why_by_kernel(held))
         faults = (*faults, *examine(scene))
     _finish(scene, faults, as_json)
+
+
+def _elsewhere(
+    settings: Settings, policy: Path, file_contexts: Path | None, prefix: Path | None
+) -> tuple[Scene, tuple[Fault, ...]]:
+    """For a machine that has this policy, asked on any."""
+    with ExitStack() as held:
+        opened = held.enter_context(open_policy_file(policy))
+        folder = str(prefix.resolve()).rstrip("/") if prefix else ""
+        labelling: Labelling = NoContexts()
+        roots: tuple[Path, ...] = ()
+        if file_contexts is not None:
+            labelling = held.enter_context(open_file_contexts(file_contexts, folder))
+            roots = tuple(Path(f"{folder}{root}") for root in settings.roots)
+        subject = Subject(
+            settings=replace(settings, roots=roots),
+            specs=open_sources(settings).specs(),
+            program="",
+            listener="",
+            kernel=opened.facts(),
+            elsewhere=True,
+            prefix=folder,
+        )
+        scene = stage(opened, labelling, subject, opened.why)
+        return scene, examine(scene)
 
 
 def settings_of(

@@ -80,5 +80,8 @@ def reached(scene: Scene) -> Iterator[Fault]:
 
 @check("not-looked-at")
 def complete(scene: Scene) -> Iterator[Fault]:
+    symptom = "what is wrong there is not found"
     for what in scene.omitted:
-        yield Fault("not-looked-at", "note", what, "what is wrong there is not found", "ask about a part of it")
+        yield Fault("not-looked-at", "note", what, symptom, "ask about a part of it")
+    for what in scene.there:
+        yield Fault("not-looked-at", "note", what, symptom, "run selcgi doctor on the machine itself")

@@ -82,7 +82,10 @@ class Door:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """`program`: what init starts. `trusted`: files that selcgi believes. `omitted`: what was not looked at."""
+    """`program`: what init starts. `trusted`: files that selcgi believes. `omitted`: what was not looked at.
+
+    `there`: what only the machine can say that selcgi will run on, and this is another.
+    """
 
     policy: Policy
     launcher: Launcher
@@ -95,6 +98,7 @@ class Scene:
     listener: File | None = None
     dead: tuple[str, ...] = ()
     omitted: tuple[str, ...] = ()
+    there: tuple[str, ...] = ()
     kernel: KernelFacts | None = None
     why: Why = field(default=lambda *_: None)
 

@@ -30,18 +30,29 @@ from selcgi.system.reason import Reason
 CONTEXTS_MOST = 4096  # distinct ones of a mapping
 _MAP_BYTES = 16 << 20  # of a mapping file whose rules are compared with one another
 _OWN = Context("system_u", "system_r", "selcgi_t", "s0")
+_THERE = (
+    "whether the kernel enforces, and with this policy",
+    "the labels that files have there, and mounts with nosuid, noexec or without labels",
+    "the programs, and the mapping file's own label",
+)
 _NOTHING_CONFINES = "selcgi does not start; without that check every script would run unconfined"
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What is asked about. `specs`: contexts of the mapping. `program`, `listener`: paths of the installed programs."""
+    """What is asked about. `specs`: contexts of the mapping. `program`, `listener`: paths of the installed programs.
+
+    `elsewhere`: it will run on another machine, and this one's mounts, programs and labels do not matter; `prefix`: the
+    folder that stands for that machine's root, empty for this one's.
+    """
 
     settings: Settings
     specs: Iterable[tuple[ContextSpec, str]]
     program: str
     listener: str
     kernel: KernelFacts | None = None
+    elsewhere: bool = False
+    prefix: str = ""
 
 
 def kernel_faults() -> tuple[Facts | None, tuple[Fault, ...]]:
@@ -64,7 +75,7 @@ def stage(policy: Policy, labelling: Labelling, subject: Subject, why: Why) -> S
     """Look at everything. PolicyUnreadable when the policy gives no answers."""
     policy = Remembered(policy)
     own, settings = launcher_context(policy), subject.settings
-    survey = Survey(labelling, settings.environ.path)
+    survey = Survey(labelling, settings.environ.path, mounts=not subject.elsewhere, prefix=subject.prefix)
     specs = tuple(islice(subject.specs, CONTEXTS_MOST + 1))
     scripts = survey.scripts(map(str, settings.roots))
     dead, omitted = _dead_rules(settings)
@@ -74,12 +85,13 @@ def stage(policy: Policy, labelling: Labelling, subject: Subject, why: Why) -> S
         mapped=resolve(policy, own, specs[:CONTEXTS_MOST]),
         scripts=scripts,
         doors=doors(survey, settings.listeners),
-        trusted=tuple(survey.file(path) for path in _trusted(settings)),
+        trusted=tuple(survey.file(path) for path in _trusted(subject)),
         roots=tuple(survey.file(str(root)) for root in settings.roots),
         program=survey.file(subject.program) if os.path.exists(subject.program) else None,  # noqa: PTH110
         listener=survey.file(subject.listener) if os.path.exists(subject.listener) else None,  # noqa: PTH110
         dead=dead,
         omitted=(*omitted, *_omitted(specs, survey)),
+        there=_THERE if subject.elsewhere else (),
         kernel=subject.kernel,
         why=why,
     )
@@ -91,8 +103,11 @@ def launcher_context(policy: Policy) -> Context:
     return bare if policy.canonical(str(_OWN)) is None and policy.canonical(str(bare)) else _OWN
 
 
-def _trusted(settings: Settings) -> Iterator[str]:
-    yield from (str(path) for path in settings.maps if isinstance(path, Path))
+def _trusted(subject: Subject) -> Iterator[str]:
+    """Where the mapping will lie on another machine is not known."""
+    settings = subject.settings
+    if not subject.elsewhere:
+        yield from (str(path) for path in settings.maps if isinstance(path, Path))
     yield from (str(one.proof_file) for one in settings.listeners if one.proof_file is not None)
 
 

@@ -28,6 +28,8 @@ class Survey:
 
     labelling: Labelling
     search_path: str
+    mounts: bool = True  # those of this machine matter
+    prefix: str = ""  # folder that stands for the root of another machine
     seen: int = 0
     _folders: dict[str, tuple[File, ...]] = field(default_factory=dict)
     _places: dict[str, Place] = field(default_factory=dict)
@@ -37,15 +39,15 @@ class Survey:
         try:
             mode = os.stat(path).st_mode  # noqa: PTH116 - a str all the way
         except OSError:
-            return File(path, "")
-        return File(path, self.labelling.label(path), self.labelling.expected(path, mode))
+            return File(self._installed(path), self.labelling.label(path))
+        return File(self._installed(path), self.labelling.label(path), self.labelling.expected(path, mode))
 
     def scripts(self, roots: Iterable[str]) -> tuple[Scripts, ...]:
         """All scripts beneath the roots, in groups; the first FILES_MOST files."""
         groups: dict[Scripts, list[str]] = {}
         for path in self._files(roots):
             if (one := self.script(path)) is not None:
-                groups.setdefault(replace(one, paths=()), []).append(path)
+                groups.setdefault(replace(one, paths=()), []).append(one.paths[0])
         return tuple(replace(one, paths=tuple(all_[:PATHS_MOST]), count=len(all_)) for one, all_ in groups.items())
 
     def script(self, path: str) -> Scripts | None:
@@ -67,8 +69,12 @@ class Survey:
             folders=self._above(os.path.dirname(path)),  # noqa: PTH120
             place=self._place(os.path.dirname(path)),  # noqa: PTH120
             readable=head is not None,
-            paths=(path,),
+            paths=(self._installed(path),),
         )
+
+    def _installed(self, path: str) -> str:
+        """As it will be called there."""
+        return path.removeprefix(self.prefix) or "/"
 
     def _files(self, roots: Iterable[str]) -> Iterator[str]:
         for root in roots:
@@ -93,6 +99,8 @@ class Survey:
         return self.file(path) if path else None
 
     def _place(self, folder: str) -> Place:
+        if not self.mounts:
+            return Place()
         if folder not in self._places:
             flags = os.statvfs(folder).f_flag
             mount, labels = _mount_of(folder)

@@ -63,7 +63,9 @@ class Reader:
     # ---- questions; a name here is a name in a question ----
 
     def hello(self) -> dict[str, Any]:
-        return {"setools": str(self._setools.__version__), "version": self._policy.version, "types": len(self._types)}
+        """What is true of the whole policy."""
+        capabilities = sorted(str(one) for one in self._policy.polcaps())
+        return {"unknown": str(self._policy.handle_unknown), "capabilities": capabilities}
 
     def vector(self, source: str, target: str, classname: str) -> dict[str, Any]:
         """Allowed: every permission that a rule grants and no constraint takes away."""

@@ -12,8 +12,8 @@ from typing import Any, Literal
 from selcgi.system.policy import Vector
 
 Kind = Literal["rule", "boolean", "constraint", "role", "bounds", "type"]
-_CLAUSE_CHARACTERS = 400
-_COMPARED = re.compile(r"\b([lhurt][12]) \S+ (?:[lhurt][12]|\S+)\s*-Fail-")
+_COMPARISONS = 3  # that are shown
+_FAILED = re.compile(r"\(([lhurt][12]) (\S+) (\S+) -Fail-\)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +54,10 @@ def _boolean(what: str, booleans: list[list[Any]]) -> Reason:
 
 def _constraint(what: str, source: str, target: str, said: str) -> Reason:
     """Which parts differ is in the clauses that failed: l1 and h1 are the range of the source, u2 the target's user."""
-    compared = {name[0] for name in _COMPARED.findall(said)}
-    clause = " ".join(re.sub(r"\{[^}]*\}", "{ .. }", said.partition(";")[0]).split())[:_CLAUSE_CHARACTERS]
+    failed = list(dict.fromkeys(" ".join(found) for found in _FAILED.findall(said)))
+    compared = {one[0] for one in failed}
+    more = f" and {len(failed) - _COMPARISONS} more" if len(failed) > _COMPARISONS else ""
+    clause = f"not {', '.join(failed[:_COMPARISONS])}{more}"
     if compared & {"l", "h"}:
         parts = f"the range {_part(source, 3)} against {_part(target, 3)}"
         fix = (

@@ -1,0 +1,119 @@
+"""`selcgi doctor --policy`: a mapping and its scripts are judged on a machine without SELinux, by the shipped policy.
+
+One mistake of each kind is planted; the row that names it, and its fix, must be there.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from selcgi.cli.doctor import doctor
+from selcgi.errors import PolicyUnreadable
+from tests.enforcing import site
+from tests.guest import policy
+
+pytestmark = pytest.mark.guest
+
+SCRIPTS = {"plain.cgi": "#!/bin/sh\necho\n", "env.cgi": "#!/usr/bin/env python3\n", "perl.cgi": "#!/usr/bin/perl\n"}
+# mapping, further options -> the row, and words of its fix
+MISTAKES = {
+    "unknown type": ("a no_such_t:s0", (), "context", "load the module that declares it"),
+    "invalid range": ("a user_webapp_t:s0:c1024", (), "context", "semanage user -l"),
+    "selcgi's own domain": ("a selcgi_t:s0", (), "own-domain", "name the domain of a web application"),
+    "permissive domain": ("a plant_middle_t:s0", (), "permissive-domain", "semanage permissive -d plant_middle_t"),
+    "no rule": ("a ping_t:s0", (), "transition", "(allow selcgi_t ping_t (process (transition)))"),
+    "boolean": ("a plant_late_t:s0", (), "transition", "setsebool -P plant_launch on"),
+    "constraint": ("a unconfined_u:unconfined_r:user_webapp_t:s0", (), "transition", "leave user and role out"),
+    "wide range": ("a user_webapp_t:s0-s0:c1", (), "new-files", "give the rule the single level s0:c1"),
+    "dead rule": ("* user_webapp_t:s0\na deny", (), "dead-rule", "move it up"),
+    "label of the scripts": ("a user_webapp_t:s0", ("--root", "/srv/other"), "entrypoint",
+                             "semanage fcontext -a -t selcgi_script_exec_t '/srv/other/plain.cgi'"),
+    "socket": ("a user_webapp_t:s0", ("--listen", "unix:/etc/selcgi/s.sock"), "web-server", "listen beneath /run"),
+    "proof": ("a user_webapp_t:s0", ("--listen", "unix:/run/selcgi/s,identity=proof:/home/x/proof"), "configuration",
+              "put it into /etc/selcgi"),
+}  # fmt: skip
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """As it will be on the other machine."""
+    for folder in ("cgi", "other"):
+        (tmp_path / "tree" / "srv" / folder).mkdir(parents=True)
+        for name, text in SCRIPTS.items() if folder == "cgi" else [("plain.cgi", SCRIPTS["plain.cgi"])]:
+            (tmp_path / "tree" / "srv" / folder / name).write_text(text)
+            (tmp_path / "tree" / "srv" / folder / name).chmod(0o755)
+    return tmp_path / "tree"
+
+
+def run(tree: Path, mapping: str, *more: str, contexts: bool = True) -> Result:
+    file = tree.parent / "site.map"
+    file.write_text(mapping)
+    options = ["--json", "--map", str(file), "--policy", str(policy.compiled() / "policy"), *more]
+    if contexts:
+        options += ["--file-contexts", str(policy.compiled() / "file_contexts"), "--prefix", str(tree)]
+    return CliRunner().invoke(doctor, options)
+
+
+def rows(done: Result) -> list[dict[str, Any]]:
+    assert done.exit_code in (0, 1), f"{done.output}{done.exception!r}"
+    found: list[dict[str, Any]] = json.loads(done.output)["faults"]
+    return [one for one in found if one["severity"] != "note"]
+
+
+def test_nothing_is_wrong_with_the_demo(tree: Path) -> None:
+    done = run(tree, site.rules())
+    assert rows(done) == []
+    assert done.exit_code == 0
+    assert json.loads(done.output)["looked_at"] == {"contexts": 4, "scripts": 3}
+
+
+def test_what_only_the_machine_can_say_is_said_to_be_left_out(tree: Path) -> None:
+    notes = [one for one in json.loads(run(tree, site.rules()).output)["faults"] if one["check"] == "not-looked-at"]
+    assert {"whether the kernel enforces", "the labels that files have there", "the programs"} == {
+        one["what"].partition(",")[0] for one in notes
+    }
+    assert all(one["fix"] == "run selcgi doctor on the machine itself" for one in notes)
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_planted_mistake_is_named_with_its_fix(tree: Path, name: str) -> None:
+    mapping, more, check, fix = MISTAKES[name]
+    done = run(tree, f"{mapping}\n", *more)
+    found = [one["fix"] for one in rows(done) if one["check"] == check]
+    assert any(fix in one for one in found), done.output
+    assert done.exit_code == 1
+
+
+def test_a_constraint_is_not_answered_with_an_allow_rule(tree: Path) -> None:
+    found = rows(run(tree, MISTAKES["constraint"][0]))
+    assert found
+    assert not any("(allow" in one["fix"] for one in found)
+
+
+def test_without_file_contexts_contexts_alone_are_judged(tree: Path) -> None:
+    done = run(tree, site.rules(), contexts=False)
+    assert rows(done) == []
+    assert json.loads(done.output)["looked_at"] == {"contexts": 4, "scripts": 0}
+
+
+def test_options_that_mean_nothing_alone_are_refused(tree: Path) -> None:
+    assert CliRunner().invoke(doctor, ["--prefix", str(tree)]).exit_code == 2
+    assert CliRunner().invoke(doctor, ["--file-contexts", str(tree)]).exit_code == 2
+
+
+@pytest.mark.parametrize("content", [b"no file contexts", b"\xff" * 4096])
+def test_damaged_file_contexts_are_a_named_error(tree: Path, content: bytes) -> None:
+    (tree.parent / "file_contexts").write_bytes(content)
+    more = ("--file-contexts", str(tree.parent / "file_contexts"))
+    done = run(tree, site.rules(), *more, contexts=False)
+    assert isinstance(done.exception, PolicyUnreadable), done.output
+    assert str(tree.parent / "file_contexts") in done.exception.reason
+
+
+def test_missing_file_contexts_are_a_named_error(tree: Path) -> None:
+    done = run(tree, site.rules(), "--file-contexts", "/nonexistent", contexts=False)
+    assert isinstance(done.exception, PolicyUnreadable)
+    assert "/nonexistent" in done.exception.reason
