@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from selcgi.context import ContextSpec
-from selcgi.mapping.categories import sample
+from selcgi.mapping.categories import REQUEST, USER, sample, wants
 from selcgi.mapping.known import Asked
-from selcgi.mapping.table import Query, Verdict, no_rule
+from selcgi.mapping.table import Query, Table, Verdict, no_rule
 
 
 class Look(Protocol):
@@ -81,3 +81,9 @@ class Chain:
     def templates(self) -> Iterator[tuple[ContextSpec, str]]:
         """The same as the sources have them."""
         return (pair for source in self._sources for pair in source.templates())
+
+    def unfilled(self) -> Iterator[tuple[ContextSpec, str]]:
+        """Those of templates() with c{user} or c{request}; of a million others none is looked at."""
+        for source in self._sources:
+            found = source.unfilled() if isinstance(source, Table) else source.templates()
+            yield from ((spec, where) for spec, where in found if wants(spec, USER) or wants(spec, REQUEST))

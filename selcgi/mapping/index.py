@@ -34,7 +34,7 @@ _NUMBER = (1 << 32) - 1  # a slot is 32 bits of the hash above 32 bits of a line
 class Index:
     """The rules of one file, in order. Never changes once built."""
 
-    __slots__ = ("_data", "_earlier", "_fresh", "_parts", "_shared", "_slots", "_starts", "count", "file")
+    __slots__ = ("_data", "_earlier", "_fresh", "_parts", "_placed", "_shared", "_slots", "_starts", "count", "file")
 
     def __init__(self, data: bytes, file: str, parts: int = 1) -> None:
         """`parts` is Rule.parts. MappingError for the first mistake in `data`, UTF-8, or for too many rules."""
@@ -49,6 +49,7 @@ class Index:
         self._earlier = array("I", bytes(4 * (lines + 1)))  # the line before it with the same name; 0: none
         self._slots = array("Q", bytes(8 << (lines + lines // 2).bit_length()))
         self._fresh = array("I")  # lines with contexts that were new
+        self._placed = array("I")  # those of them with a place, c{user} or c{request}
         self._shared: dict[int, Rule] = {}  # those not for one name, by their lines
         self._fill()
 
@@ -72,6 +73,10 @@ class Index:
         """The first rule of each context, in order, and few others."""
         return map(self._rule, self._fresh)
 
+    def with_places(self) -> Iterator[Rule]:
+        """Those of with_contexts() whose contexts have a place to be filled."""
+        return map(self._rule, self._placed)
+
     def _fill(self) -> None:
         """In one pass, where the commonest line costs no Rule."""
         starts = self._starts
@@ -82,6 +87,7 @@ class Index:
                 break  # nothing follows the last line
             starts[number] = found.start()
             name, context = found.groups()
+            rule = None
             if name is not None:
                 self._insert(name, number, depths)
             elif (rule := self._read(number)) is not None:
@@ -92,6 +98,8 @@ class Index:
             self.count += 1
             if context is not None and context not in contexts:
                 self._fresh.append(number)
+                if rule is not None and rule.spec is not None and "{" in (rule.spec.range or ""):
+                    self._placed.append(number)
                 contexts.add(context)
                 if len(contexts) > _CONTEXTS:
                     contexts.clear()

@@ -117,11 +117,11 @@ class Table:
 
     def templates(self) -> Iterator[tuple[ContextSpec, str]]:
         """The same as the rules have them."""
-        seen: set[ContextSpec] = set()
-        for rule in (rule for file in self._files for rule in file.with_contexts()):
-            if rule.spec is not None and rule.spec not in seen:
-                seen.add(rule.spec)
-                yield rule.spec, rule.where
+        return _distinct(rule for file in self._files for rule in file.with_contexts())
+
+    def unfilled(self) -> Iterator[tuple[ContextSpec, str]]:
+        """Those of templates() with c{user} or c{request}, found without a look at the others."""
+        return _distinct(rule for file in self._files for rule in file.with_places())
 
     def groups(self) -> frozenset[str]:
         """Those that rules are for."""
@@ -130,6 +130,15 @@ class Table:
     def _considered(self, query: Query) -> Iterator[Rule]:
         """Every rule that may match, in the order of the files."""
         return (rule for file in self._files for rule in file.considered(query.user))
+
+
+def _distinct(rules: Iterable[Rule]) -> Iterator[tuple[ContextSpec, str]]:
+    """Each context with the place of its first rule."""
+    seen: set[ContextSpec] = set()
+    for rule in rules:
+        if rule.spec is not None and rule.spec not in seen:
+            seen.add(rule.spec)
+            yield rule.spec, rule.where
 
 
 def no_rule(query: Query) -> Denied:

@@ -131,8 +131,8 @@ def open_categories(settings: Settings, table: Chain, context: Context | None) -
         bands = Bands(settings.categories.users, settings.categories.requests)
     except ValueError as error:
         raise StartRefused(str(error), "set --user-categories or --request-categories to others") from None
-    gives = any(wants(spec, USER) for spec, _ in table.templates())
-    lends = any(wants(spec, REQUEST) for spec, _ in table.templates())
+    gives = any(wants(spec, USER) for spec, _ in table.unfilled())
+    lends = any(wants(spec, REQUEST) for spec, _ in table.unfilled())
     if gives or lends:
         _check_fixed(table, bands)
     registry = None

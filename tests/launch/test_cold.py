@@ -263,7 +263,8 @@ def test_limits_are_hard(bench: Bench) -> None:
     plan = bench.plan("exec cat /proc/self/limits")
     found = complete(bench.launcher(), replace(plan, limits=limits)).stdout.decode()
     rows = {line[:26].strip(): line[26:].split()[:2] for line in found.splitlines()}
-    assert rows["Max address space"] == [str(1 << 30)] * 2
+    if bench.leaves is None:  # a leaf may hold it for all together: test_limits.py
+        assert rows["Max address space"] == [str(1 << 30)] * 2
     assert rows["Max cpu time"] == ["5", "6"]
     assert rows["Max open files"] == ["50", "50"]
     assert rows["Max file size"] == [str(1 << 20)] * 2

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from selcgi.context import ContextSpec
 from selcgi.errors import Denied, MappingError
 from selcgi.mapping import index, rules
+from selcgi.mapping.chain import Chain
 from selcgi.mapping.index import Index
 from selcgi.mapping.rules import Rule, mistakes, parse
 from selcgi.mapping.table import Query, Table
@@ -112,6 +113,15 @@ def test_contexts_are_found_beyond_those_remembered(monkeypatch: pytest.MonkeyPa
     assert found == [(ContextSpec("x_t", f"s0:c{n}"), f"site.map:{n + 1}") for n in range(5)] + [
         (ContextSpec("y_t"), "site.map:51")
     ]
+
+
+def test_contexts_with_places_are_found_apart() -> None:
+    text = "a x_t:s0:c{user}\nb x_t:s0:c{user}\nc x_t:s0:c1\n* x_t:s0:c{request} timeout=3\n* deny\n"
+    table = Table([Index(text.encode(), "site.map")])
+    wanted = [("x_t:s0:c{user}", "site.map:1"), ("x_t:s0:c{request}", "site.map:4")]
+    assert [(str(spec), where) for spec, where in table.unfilled()] == wanted
+    assert [(str(spec), where) for spec, where in Chain([table]).unfilled()] == wanted
+    assert len(list(table.templates())) == 3
 
 
 def test_a_line_that_is_not_utf_8_is_named() -> None:
