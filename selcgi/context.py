@@ -81,7 +81,7 @@ class Context:
         return cls(*parts)
 
     def __str__(self) -> str:
-        return ":".join(part for part in (self.user, self.role, self.domain, self.range) if part)
+        return f"{self.user}:{self.role}:{self.domain}" + (f":{self.range}" if self.range else "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,6 @@ Used by serve/request.py; one for each worker.
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from selcgi.errors import ClientGone, Overloaded, SelcgiError
 from selcgi.serve.board import Board, Count, Identity
@@ -40,16 +38,9 @@ class Admission:
             await self._wait(who, most, exchange)
 
     def leave(self, who: Identity) -> None:
+        """Give back what enter() took."""
         self._page.remove(who.key)
         self._hand_out()
-
-    @contextmanager
-    def place(self, who: Identity) -> Iterator[None]:
-        """Gives back at its end what enter() took."""
-        try:
-            yield
-        finally:
-            self.leave(who)
 
     def _claim(self, who: Identity, most: int) -> bool:
         key = who.key

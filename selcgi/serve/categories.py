@@ -8,7 +8,7 @@ serve/request.py.
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -86,13 +86,13 @@ class Categories:
             )
         return self._registry.assign(user) if number is None else number
 
-    @asynccontextmanager
-    async def lent(self, verdict: Verdict, exchange: Exchange, leases: Leases | None) -> AsyncIterator[Verdict]:
+    def lent(self, verdict: Verdict, exchange: Exchange, leases: Leases | None) -> AbstractAsyncContextManager[Verdict]:
         """With categories of the request's own in place of c{request}, until no process of it is left. Overloaded when
         nobody has given any back for as long as a request may wait."""
-        if not wants(verdict.spec, REQUEST):
-            yield verdict
-            return
+        return self._lent(verdict, exchange, leases) if wants(verdict.spec, REQUEST) else nullcontext(verdict)
+
+    @asynccontextmanager
+    async def _lent(self, verdict: Verdict, exchange: Exchange, leases: Leases | None) -> AsyncIterator[Verdict]:
         if leases is None:
             raise RegistryFailed("nothing lends categories to requests here", "please report it")
         number = await self._lease(leases, exchange)

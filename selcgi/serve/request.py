@@ -186,9 +186,11 @@ async def admit(site: Site, means: Means, exchange: Exchange, decision: Decision
         await means.admission.enter(who, decision.limits.requests, exchange)
         means.tally.started(row)
         exchange.entry.waited = round(time.monotonic() - began, 6)
-        with means.admission.place(who):
+        try:
             async with site.categories.lent(decision.verdict, exchange, means.leases) as verdict:
                 return await run(site, means, exchange, decision.under(verdict))
+        finally:
+            means.admission.leave(who)
     finally:
         means.tally.end(row)
 

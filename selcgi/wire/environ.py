@@ -54,6 +54,7 @@ _WITHHELD = frozenset(
     b"HTTP_ HTTP_PROXY HTTP_AUTHORIZATION HTTP_PROXY_AUTHORIZATION HTTP_CONTENT_LENGTH HTTP_CONTENT_TYPE "
     b"HTTP_TRANSFER_ENCODING HTTP_SELCGI_PROOF".split()
 )
+_KNOWN = _SINGLE | _COPIED | _COMPUTED | _DEFAULTS.keys()  # to be found sooner than by the pattern of a name
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,7 @@ def _merge(pairs: Iterable[tuple[bytes, bytes]], single: Collection[bytes]) -> d
             raise BadRequest(f"{name[:64].decode('latin-1')!a} has a NUL in it")
         if name in params:
             params[name] = _again(name, params[name], value, single)
-        elif _is_name(name):
+        elif name in _KNOWN or _is_name(name):
             params[name] = value
     return params
 
