@@ -177,6 +177,21 @@ def test_one_that_waits_goes_on_when_they_are_given_back(place: Place, serve: Se
         assert [entry["status"] for entry in selcgi.entries()] == [200, 200]
 
 
+def test_reloads_leave_no_lease_open(place: Place, serve: Serve, registry: Path) -> None:
+    place.rules(BOTH)
+    quick = place.script("quick.cgi", QUICK)
+    with serve(f"--categories={registry}") as selcgi:
+        for number in range(1, 4):
+            before = selcgi.workers()
+            selcgi.signal(signal.SIGHUP)
+            wait_until("the reload", lambda number=number: selcgi.log().count("reloaded: ") == number)
+            wait_until("the new worker alone", lambda before=before: not set(before) & set(selcgi.workers()))
+            assert context_of(selcgi, quick, "alice").endswith(",c488,c489")
+        assert selcgi.process is not None
+        links = [one.readlink().name for one in Path(f"/proc/{selcgi.process.pid}/fd").iterdir()]
+        assert links.count("categories.leases") == 1
+
+
 def children_of(pid: int) -> list[int]:
     return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
