@@ -6,7 +6,7 @@ from collections import Counter
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -83,7 +83,8 @@ def doctor(policy: Path | None, file_contexts: Path | None, prefix: Path | None,
     if facts is None:
         _finish(None, faults, as_json)
     with ExitStack() as held:
-        scene = stage(open_policy(), open_labelling(), subject_of(settings), why_by_kernel(held))
+        loaded = open_policy()
+        scene = stage(loaded, open_labelling(), subject_of(settings), why_by_kernel(held, loaded, facts.label))
         faults = (*faults, *examine(scene))
     _finish(scene, faults, as_json)
 
@@ -135,7 +136,7 @@ def subject_of(settings: Settings) -> Subject:
     )
 
 
-def _finish(scene: Scene | None, faults: tuple[Fault, ...], as_json: bool) -> None:
+def _finish(scene: Scene | None, faults: tuple[Fault, ...], as_json: bool) -> NoReturn:
     """Show it all, and end with the exit code that says how it is."""
     if as_json:
         click.echo(json.dumps({"looked_at": _looked_at(scene), "faults": [asdict(one) for one in faults]}, indent=1))

@@ -54,7 +54,8 @@ def explain(user: str | None, host: str, given: tuple[str, ...], as_json: bool, 
     query = Query(user or None, _absolute(settings, script), host, said, known)
     with ExitStack() as held:
         subject = replace(subject_of(replace(settings, roots=())), specs=())
-        scene = stage(open_policy(), open_labelling(), subject, why_by_kernel(held))
+        policy = open_policy()
+        scene = stage(policy, open_labelling(), subject, why_by_kernel(held, policy, facts.label))
         told = explain_request(scene, chain, query, open_labelling(), settings.environ.path)
     click.echo(json.dumps(asdict(told), indent=1)) if as_json else _show(told)
     sys.exit(0 if told.yes else 1)

@@ -69,13 +69,14 @@ def not_rewritten(scene: Scene) -> Iterator[Fault]:
 
 @check("reaches-others")
 def not_others(scene: Scene) -> Iterator[Fault]:
-    """One context of each domain, each against each; and two users of one domain."""
-    domains: dict[str, tuple[Context, str]] = {}
+    """One context of each domain, each against each, at an equal level where there is one; two users of one domain."""
+    domains: dict[str, dict[str, tuple[Context, str]]] = {}
     for context, where in scene.usable:
-        domains.setdefault(context.domain, (context, where))
-    several = list(domains.values())[:_TYPES_MOST]
-    for (context, where), (other, _) in permutations(several, 2):
-        yield from _reaches(scene, context, other, where)
+        domains.setdefault(context.domain, {}).setdefault(context.range, (context, where))
+    for one, other in permutations(list(domains.values())[:_TYPES_MOST], 2):
+        level = next((level for level in one if level in other), "")
+        context, where = one[level] if level else next(iter(one.values()))
+        yield from _reaches(scene, context, (other[level] if level else next(iter(other.values())))[0], where)
     for first, second in _neighbours(scene):
         yield from _reaches(scene, first[0], second[0], first[1])
 

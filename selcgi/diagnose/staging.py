@@ -6,7 +6,7 @@ the running service makes a scene of its own (serve/preflight.py).
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
@@ -127,17 +127,27 @@ def _omitted(specs: tuple[object, ...], survey: Survey) -> Iterator[str]:
         yield f"there are more than {FILES_MOST} files beneath the roots: the first {FILES_MOST} were looked at"
 
 
-def why_by_kernel(held: ExitStack) -> Callable[[str, str, str, Iterable[str]], Reason | None]:
-    """Reads the loaded policy when something is denied for the first time, which takes a moment; None without the right
-    to (security read_policy, which selcgi_t does not have)."""
+def why_by_kernel(held: ExitStack, policy: Policy, asking: str) -> Why:
+    """Reads the loaded policy when something is denied for the first time, which takes a moment. None without the right
+    to, which selcgi_t does not have. `asking` is the context of this process."""
     opened: list[PolicyFile | None] = []
 
     def why(source: str, target: str, classname: str, permissions: Iterable[str]) -> Reason | None:
         if not opened:
-            try:
-                opened.append(held.enter_context(open_policy_file(KERNEL)))
-            except PolicyUnreadable:
-                opened.append(None)
+            opened.append(_open_kernels(held) if _may_read(policy, asking) else None)
         return opened[0].why(source, target, classname, permissions) if opened[0] else None
 
     return why
+
+
+def _may_read(policy: Policy, asking: str) -> bool:
+    """Asked first, for a refusal would be a line in the audit log."""
+    security = f"system_u:object_r:security_t{':s0' if asking.count(':') > 2 else ''}"
+    return "read_policy" in policy.vector(asking, security, "security").allowed
+
+
+def _open_kernels(held: ExitStack) -> PolicyFile | None:
+    try:
+        return held.enter_context(open_policy_file(KERNEL))
+    except PolicyUnreadable:
+        return None

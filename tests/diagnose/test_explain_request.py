@@ -1,0 +1,120 @@
+"""`selcgi explain`: every question has an answer, and it ends where the request would."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from selcgi.diagnose.explaining import Told, explain_request
+from selcgi.diagnose.scene import Scene
+from selcgi.diagnose.survey import PATHS_MOST, Survey
+from selcgi.mapping.table import Query
+from selcgi.serve.sources import open_sources
+from selcgi.settings import Settings
+from selcgi.system.preflight import Step
+from tests.diagnose.shipped import label, policy, scene
+
+MAP = "alice user_webapp_t:s0:c1\nbob deny\ncarol no_such_t:s0\n"
+
+
+class Labels:
+    """Every script is one, the rest is of the system; two names are not as their place says."""
+
+    def label(self, path: str) -> str:
+        return label("var_t") if "odd" in path else self.expected(path, 0)
+
+    def expected(self, path: str, mode: int) -> str:  # noqa: ARG002
+        if path.endswith(".cgi"):
+            return label("selcgi_script_exec_t")
+        return label("shell_exec_t" if path == "/bin/sh" else "bin_t" if path.startswith("/usr/bin") else "var_t")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "site.map").write_text(MAP)
+    return tmp_path
+
+
+def script(folder: Path, name: str, text: str = "#!/bin/sh\n", mode: int = 0o755) -> Path:
+    path = folder / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    path.chmod(mode)
+    return path
+
+
+def told(folder: Path, user: str, path: Path, asked: Scene | None = None) -> Told:
+    chain = open_sources(Settings(maps=(folder / "site.map",)))
+    return explain_request(asked or scene(), chain, Query(user, str(path), ""), Labels(), "/usr/bin")
+
+
+def test_every_question_is_answered_in_order(folder: Path) -> None:
+    found = told(folder, "alice", script(folder, "a.cgi"))
+    assert found.yes
+    assert (found.rule, found.context) == ("site.map:1", "system_u:system_r:user_webapp_t:s0:c1")
+    assert found.interpreter == "/bin/sh (system_u:object_r:shell_exec_t:s0)"
+    asked = list(dict.fromkeys(answer.step for answer in found.answers))
+    assert asked == [step for step in Step if step not in (Step.NOSUID, Step.PROGRAM)]
+
+
+def test_a_no_stands_beside_its_yes_with_symptom_and_fix(folder: Path) -> None:
+    lacking = policy(without=[(("selcgi_t", "user_webapp_t", "process"), "sigkill")])
+    found = told(folder, "alice", script(folder, "a.cgi"), scene(lacking))
+    assert not found.yes
+    (no,) = [answer for answer in found.answers if not answer.yes]
+    assert no.question == "selcgi_t -> user_webapp_t : process { sigkill }"
+    assert "(allow selcgi_t user_webapp_t (process (sigkill)))" in no.fix
+    assert no.why
+    yes = [answer.question for answer in found.answers if answer.yes and answer.step == Step.WATCH]
+    assert yes[0] == "selcgi_t -> user_webapp_t : process { getattr signal }"
+
+
+@pytest.mark.parametrize(
+    ("user", "words"),
+    [("bob", "says deny"), ("dora", "no rule matches"), ("carol", "the type no_such_t is unknown")],
+)
+def test_what_the_mapping_or_the_policy_refuses_ends_it(folder: Path, user: str, words: str) -> None:
+    found = told(folder, user, script(folder, "a.cgi"))
+    assert words in found.refused
+    assert not found.yes
+    assert found.answers == ()
+
+
+def test_what_is_no_script_ends_it(folder: Path) -> None:
+    assert "no regular file" in told(folder, "alice", folder / "none.cgi").refused
+    assert "no regular file" in told(folder, "alice", script(folder, "a.cgi", mode=0o644)).refused
+
+
+def test_scripts_are_grouped_by_what_a_question_depends_on(folder: Path) -> None:
+    for number in range(PATHS_MOST + 3):
+        script(folder, f"s{number:02}.cgi")
+    script(folder, "odd.cgi")
+    script(folder, "other.cgi", "#!/usr/bin/env perl\n")
+    script(folder, "text.cgi", mode=0o644)
+    (folder / "link.cgi").symlink_to("s00.cgi")
+    groups = Survey(Labels(), "/usr/bin").scripts([str(folder)])
+    assert sorted(one.count for one in groups) == [1, 1, PATHS_MOST + 3]
+    many = max(groups, key=lambda one: one.count)
+    assert len(many.paths) == PATHS_MOST
+    assert [one.path for one in many.folders][:2] == ["/", f"/{folder.parts[1]}"]
+    other = next(one for one in groups if one.program)
+    assert other.program is not None
+    assert other.program.path == "/usr/bin/perl"
+    assert next(one for one in groups if one.label == label("var_t")).expected == label("selcgi_script_exec_t")
+
+
+def test_how_many_files_are_looked_at_is_bounded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(5):
+        script(folder, f"s{number}.cgi")
+    monkeypatch.setattr("selcgi.diagnose.survey.FILES_MOST", 3)
+    survey = Survey(Labels(), "/usr/bin")
+    assert sum(one.count for one in survey.scripts([str(folder)])) == survey.seen == 3
+
+
+def test_a_script_that_cannot_be_read_is_not_taken_for_a_binary(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = script(folder, "a.cgi")
+    monkeypatch.setattr("selcgi.diagnose.survey._head", lambda _: None)
+    one = Survey(Labels(), "/usr/bin").script(str(path))
+    assert one is not None
+    assert not one.readable
+    assert replace(one, readable=True) != one
