@@ -41,9 +41,12 @@ TELLS = "#!/bin/sh\nprintf 'Content-Type: text/plain\\n\\n'\nnice\nulimit -n\nca
 def serving(way: str, options: str) -> Iterator[Selcgi]:
     site.write(site.MAP, f"alice {CONTEXT} {options}\n")
     cgroup = [f"--cgroup={CGROUP}"] if way == "cgroup" else []
-    with site.serving("--workers=1", "--timeout=60", *cgroup) as running:
-        assert (way == "cgroup") == (str(CGROUP) in running.log())
-        yield running
+    try:
+        with site.serving("--workers=1", "--timeout=60", *cgroup) as running:
+            assert (way == "cgroup") == (str(CGROUP) in running.log())
+            yield running
+    finally:
+        site.write(site.MAP, site.rules())
 
 
 def tried(way: str, options: str, text: str) -> tuple[Answer, dict[str, Any]]:

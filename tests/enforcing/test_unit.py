@@ -159,6 +159,20 @@ def test_reload_takes_the_new_mapping(nginx: web.WebServer) -> None:
     assert main_pid() == before
 
 
+def test_unit_is_given_the_controllers_that_limits_need(nginx: web.WebServer) -> None:
+    try:
+        site.write(site.MAP, f"alice {site.CONTEXTS['alice']} memory=100M processes=20 cpus=0.5\n")
+        site.run("systemctl", "reload", "selcgi")
+        wait_until("the new mapping", lambda: nginx.ask("show.cgi", "bob")[0] == 403)
+        status, body = nginx.ask("show.cgi", "alice")
+        assert status == 200, body
+        leaf = Path("/sys/fs/cgroup" + body.replace("\0", "\n").split()[1].removeprefix("0::"))
+        found = [(leaf / name).read_text().split()[0] for name in ("memory.max", "pids.max", "cpu.max")]
+        assert found == ["104857600", "20", "50000"]
+    finally:
+        site.write(site.MAP, site.rules())
+
+
 def test_users_have_categories_that_outlive_a_restart(nginx: web.WebServer) -> None:
     """In the folder that systemd has made."""
     site.write(site.MAP, "bob user_webapp_t:s0:c1\n* user_webapp_t:s0:c{user},c{request}\n")
