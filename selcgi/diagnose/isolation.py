@@ -150,10 +150,11 @@ class _Inquiry:
         for path in self.policy.paths(domains, targets):
             if all(step.target not in targets for step in path[:-1]):  # else a shorter one is shown
                 self._enters(path, targets[path[-1].target])
-        for domain in domains:
-            for target, column in targets.items():
+        for target, column in targets.items():
+            entries = self.policy.reached(target, "file", ["entrypoint"])
+            for domain in domains:
                 if target != domain:
-                    self._programs(domain, target, column)
+                    self._programs(domain, target, column, entries)
 
     def _enters(self, path: tuple[Transition, ...], column: Column) -> None:
         rules = tuple(rule for step in path for rule in step.rules)
@@ -161,8 +162,8 @@ class _Inquiry:
             target = Context(source.user, source.role, path[-1].target)
             self._find(Finding("path", column, source, target, f"is entered: {_shown(path)}", rules))
 
-    def _programs(self, domain: str, target: str, column: Column) -> None:
-        for kind in set(self._writes(domain)).intersection(self.policy.reached(target, "file", ["entrypoint"])):
+    def _programs(self, domain: str, target: str, column: Column, entries: tuple[str, ...]) -> None:
+        for kind in set(self._writes(domain)).intersection(entries):
             rules = self.policy.rules(target, kind, "file", ["entrypoint"])
             for source in self._of(domain):
                 entered = Context(source.user, source.role, target)

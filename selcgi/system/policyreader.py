@@ -12,10 +12,10 @@ import json
 import os
 import resource
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from importlib import import_module
 from itertools import chain
-from typing import Any, BinaryIO
+from typing import Any
 
 _MEMORY = 2 << 30  # bytes of address space; a full Debian policy takes 0.3
 _CPU_SECONDS = 300
@@ -138,7 +138,9 @@ class Reader:
     def paths(self, sources: list[str], targets: list[str]) -> list[list[dict[str, Any]]]:
         """A shortest path of domain transitions from each source to each target that it reaches."""
         if self._transitions is None:
-            self._transitions = self._setools.DomainTransitionAnalysis(_Entries(self._policy, self._entries))
+            self._transitions = self._setools.DomainTransitionAnalysis(
+                _Entries(self._policy, self._entries, self._types)
+            )
         pairs = ((one, two) for one in sources for two in targets if one != two)
         found = (self._path(one, two) for one, two in pairs if one in self._types and two in self._types)
         return [path for path in found if path]
@@ -223,12 +225,14 @@ class Reader:
 class _Entries:
     """For setools' analysis, which asks a policy for its rules: those alone that are in force."""
 
-    def __init__(self, policy: Any, rules: list[Any]) -> None:
-        self._policy = policy
-        self._rules = rules
+    def __init__(self, policy: Any, rules: list[Any], types: dict[str, Any]) -> None:
+        self._policy, self._rules, self._types = policy, rules, types
 
     def terules(self) -> Iterator[Any]:
         return iter(self._rules)
+
+    def lookup_type(self, name: Any) -> Any:
+        return self._types[str(name)]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._policy, name)
@@ -264,33 +268,25 @@ def _file_name(rule: Any) -> bool:
         return False
 
 
-def serve(reader: Reader, questions: Iterable[bytes], answers: BinaryIO) -> None:
-    """Until the questions end."""
-    for line in questions:
-        name, words = json.loads(line)
-        answers.write(json.dumps(getattr(reader, name)(*words)).encode() + b"\n")
-        answers.flush()
-
-
 def main() -> None:
     """The first line says whether the policy could be read. Messages of libsepol go to stderr alone."""
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     resource.setrlimit(resource.RLIMIT_CPU, (_CPU_SECONDS, _CPU_SECONDS))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    answers = os.fdopen(os.dup(1), "wb")
+    answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    first: dict[str, Any] = {}
     try:
         reader = Reader(sys.argv[1])
-        first = {"hello": reader.hello()}
     except ImportError as error:
-        first = {"missing": str(error)}
-    except Exception as error:  # SystemError, OSError, setools' own
-        first = {"unreadable": str(error)}
-    answers.write(json.dumps(first).encode() + b"\n")
-    answers.flush()
-    if "hello" in first:
-        serve(reader, sys.stdin.buffer, answers)
+        print(json.dumps({"missing": str(error)}), file=answers)
+        return
+    except Exception as error:  # SystemError, OSError, MemoryError, setools' own
+        print(json.dumps({"unreadable": str(error) or repr(error)}), file=answers)
+        return
+    print(json.dumps({"hello": reader.hello()}), file=answers, flush=True)
+    for line in sys.stdin:
+        name, words = json.loads(line)
+        print(json.dumps(getattr(reader, name)(*words)), file=answers, flush=True)
 
 
 if __name__ == "__main__":
