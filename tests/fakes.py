@@ -9,13 +9,14 @@ import re
 import socket
 import stat
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from selcgi.context import Context, ContextSpec
 from selcgi.errors import ContextLost, LaunchFailed
 from selcgi.plan import Script
 from selcgi.system.policy import Policy, Vector
+from selcgi.system.preflight import Step
 
 OWN = Context("system_u", "system_r", "selcgi_t", "s0")
 TYPES = frozenset({"selcgi_t", "user_webapp_t", "staff_webapp_t", "anon_webapp_t"})
@@ -72,6 +73,9 @@ class FakeLabels:
 
     def explain_exec(self, context: Context | None, script: Script, error: OSError) -> tuple[str, str]:
         return f"cannot execute {os.fsdecode(script.path)} as {context}: {error.strerror}", "ask the policy"
+
+    def lacking(self, context: Context | None, script: Script, steps: Collection[Step]) -> tuple[str, str]:  # noqa: ARG002
+        return "", ""
 
 
 def _canonical(wanted: str) -> str:

@@ -16,7 +16,7 @@ from selcgi.errors import BadRecord, SelcgiError, StartRefused
 from selcgi.listener.concern import Concern
 from selcgi.listener.link import Link
 from selcgi.listener.portion import Portion
-from selcgi.system.audit import ENFORCING, POLICY_LOAD, Denial, encode, parse
+from selcgi.system.audit import ENFORCING, HELLO, POLICY_LOAD, Denial, encode, parse
 
 PEER_TYPE = "selcgi_t"  # the policy lets nobody else connect; this says so once more
 _FIRST_FD = 3  # SD_LISTEN_FDS_START
@@ -82,6 +82,11 @@ class Listener:
             return
         context = peer_context(sock)
         if context.split(":")[2:3] != [PEER_TYPE] or len(self._peers) >= _PEERS:
+            sock.close()
+            return
+        try:
+            sock.send(HELLO, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        except OSError:  # it has left
             sock.close()
             return
         self._peers[sock.fileno()] = Peer(sock, context)

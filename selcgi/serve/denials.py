@@ -25,7 +25,7 @@ from selcgi.serve.case import Case
 from selcgi.serve.denialpage import DenialPage, LastDenial, Told
 from selcgi.serve.log import utc
 from selcgi.serve.poller import Poller
-from selcgi.system.audit import PACKET_BYTES, Denial, decode
+from selcgi.system.audit import HELLO, PACKET_BYTES, Denial, decode
 from selcgi.system.lineage import lineage
 from selcgi.system.refusals import explain
 from selcgi.system.selinux import Labels
@@ -52,6 +52,7 @@ class Denials:
         self._page = page
         self._first, self._only = number == 0, workers == 1
         self._socket: socket.socket | None = None
+        self._hears = False
         self._pause = _FIRST_PAUSE
         self._cases: dict[str, dict[int, Case]] = {}  # by context, then by identity
         self._held: deque[tuple[float, Case, Then]] = deque()
@@ -67,8 +68,8 @@ class Denials:
 
     @property
     def heard(self) -> bool:
-        """The listener is there."""
-        return self._socket is not None
+        """The listener is there and has said so: its socket may be there long before it is (systemd.socket(5))."""
+        return self._hears
 
     def launch(self, launcher: Launcher, plan: Plan, entry: Entry) -> Running:
         """launcher.launch(plan); what the kernel refuses it from here on is the entry's."""
@@ -152,10 +153,13 @@ class Denials:
             self._missing(error.strerror or str(error))
             return
         self._socket = sock
+
+    def _greeted(self) -> None:
+        self._hears = True
         self._pause = _FIRST_PAUSE
         self._page.counts[Told.HEARD] = 1
         if self._first:
-            LOG.info("refusals of the kernel are told by the denial listener at %s", path)
+            LOG.info("refusals of the kernel are told by the denial listener at %s", self._path)
 
     def _missing(self, why: str) -> None:
         if self._first and self._pause == _FIRST_PAUSE:
@@ -172,6 +176,7 @@ class Denials:
             self._poller.remove_reader(self._socket.fileno())
             self._socket.close()
             self._socket = None
+            self._hears = False
             self._page.counts[Told.HEARD] = 0
 
     def _readable(self) -> None:
@@ -188,6 +193,9 @@ class Denials:
                 self._disconnect()
                 self._missing("it ended")
                 return
+            if packet == HELLO:
+                self._greeted()
+                continue
             with suppress(BadRecord):
                 self._take(*decode(packet))
 

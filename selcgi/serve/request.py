@@ -32,6 +32,7 @@ from selcgi.mapping.table import Query, Verdict
 from selcgi.plan import Limits, Plan
 from selcgi.serve.accesslog import Entry
 from selcgi.serve.admission import Admission
+from selcgi.serve.aftermath import explain_end
 from selcgi.serve.answer import Answer
 from selcgi.serve.board import Identity
 from selcgi.serve.denials import Denials
@@ -210,6 +211,7 @@ async def run(site: Site, means: Means, exchange: Exchange, decision: Decision) 
     try:
         await Relay(running, exchange, answer, decision.limits, settings).run()
     except SelcgiError as error:
+        explain_end(error, site.labels, plan, running.exit, exchange)
         if not answer.sent:
             raise
         exchange.entry.blame(error)

@@ -10,8 +10,10 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
+from pathlib import PurePath
 from types import ModuleType
 from typing import Protocol
 
@@ -22,7 +24,7 @@ from selcgi.settings import SelinuxMode
 from selcgi.system.binding import find_binding
 from selcgi.system.facts import read_facts, refusal
 from selcgi.system.policy import KernelPolicy, Policy, what_is_invalid
-from selcgi.system.preflight import Attempt, first_missing, fix
+from selcgi.system.preflight import Attempt, Question, Step, first_missing, fix, questions
 
 _EXEC_SECONDS = 2.0  # for an exec that has begun to give its process the new context
 _EXEC_PAUSE = 0.0002
@@ -54,6 +56,9 @@ class Labels(Protocol):
 
     def explain_exec(self, context: Context | None, script: Script, error: OSError) -> tuple[str, str]:
         """Why the exec was refused, and what to do about it."""
+
+    def lacking(self, context: Context | None, script: Script, steps: Collection[Step]) -> tuple[str, str]:
+        """What the policy lacks of these steps of a launch, and what to do; both empty when it lacks nothing."""
 
 
 def open_labels(mode: SelinuxMode) -> Labels:
@@ -92,6 +97,9 @@ class NoLabels:
 
     def explain_exec(self, context: Context | None, script: Script, error: OSError) -> tuple[str, str]:  # noqa: ARG002
         return f"cannot execute {os.fsdecode(script.path)}: {error.strerror}", ""
+
+    def lacking(self, context: Context | None, script: Script, steps: Collection[Step]) -> tuple[str, str]:  # noqa: ARG002
+        return "", ""
 
 
 class KernelLabels:
@@ -226,6 +234,24 @@ class KernelLabels:
             return f"cannot execute {path} as {context}: {error.strerror}", f"the policy seems to allow it; {_AUDIT}"
         reason = f"cannot execute {path} as {context}: {error.strerror}, the policy lacks {missing}"
         return reason, fix(attempt, missing, self._allowed)
+
+    def lacking(self, context: Context | None, script: Script, steps: Collection[Step]) -> tuple[str, str]:
+        if context is None:
+            return "", ""
+        folders = [os.fsencode(folder) for folder in PurePath(os.fsdecode(script.path)).parents]
+        labelled = tuple((os.fsdecode(folder), self._path_label(folder)) for folder in folders)
+        attempt = replace(self._attempt(context, script), folders=labelled)
+        for each in questions(attempt):
+            if each.step in steps and not self._allowed(each.source, each.target, each.classname, each.permission):
+                hidden = ", and a dontaudit rule keeps that out of the audit" if self._is_silent(each) else ""
+                return f"the policy lacks {each}{hidden}", fix(attempt, each, self._allowed)
+        return "", ""
+
+    def _is_silent(self, asked: Question) -> bool:
+        try:
+            return asked.permission in self._policy.vector(asked.source, asked.target, asked.classname).silent
+        except PolicyUnreadable:
+            return False
 
     def _attempt(self, context: Context, script: Script) -> Attempt:
         return Attempt(

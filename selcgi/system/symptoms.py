@@ -2,8 +2,8 @@
 
 Decides which steps of a launch could be the cause of such an end, and what else it may be. Behind the point of no
 return of an exec the kernel can only kill (load_elf_binary, fs/binfmt_elf.c); a pipe that the new domain may not use is
-replaced by a file that swallows everything (flush_unauthorized_files, security/selinux/hooks.c). Pure. Called by
-serve/aftermath.py.
+replaced by a file that swallows everything (flush_unauthorized_files, security/selinux/hooks.c); a signal that selcgi
+may not send is not sent. Pure. Called by serve/aftermath.py.
 """
 
 import re
@@ -11,6 +11,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from selcgi.errors import BadResponse, DeadlineExceeded, SelcgiError
 from selcgi.plan import Exit
 from selcgi.system.preflight import Step
 
@@ -19,55 +20,62 @@ _DENIED = re.compile(rb"Permission denied|EACCES|Errno 13\b", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """What is known of a script that has ended; `stdout` and `stderr` are the beginnings of what it wrote."""
+    """What is known of a request that failed; `stdout` and `stderr` are the beginnings of what its script wrote."""
 
-    exit: Exit
+    error: SelcgiError
+    exit: Exit | None
     stdout: bytes
     stderr: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Symptom:
-    """`steps` are those whose questions tell; `else_it` is what it may be when they are all answered with yes."""
+    """`steps` are those whose questions tell; `otherwise` is what it may be when they are all answered with yes."""
 
-    name: str
     steps: frozenset[Step]
-    else_it: str
+    otherwise: str
     shows: Callable[[End], bool]
 
 
 def _crashed(end: End) -> bool:
-    return end.exit.signal == signal.SIGSEGV and not end.stdout and not end.stderr
+    return _wrote_nothing(end) and end.exit is not None and end.exit.signal == signal.SIGSEGV and not end.stderr
 
 
 def _silent(end: End) -> bool:
-    return end.exit.code == 0 and not end.stdout
+    return _wrote_nothing(end) and end.exit is not None and end.exit.code == 0
 
 
-def _refused_to_read(end: End) -> bool:
-    """sh and perl exit with 2, python with 2 as well, env(1) with 126 or 127."""
-    return end.exit.code in (1, 2, 126, 127) and not end.stdout and _DENIED.search(end.stderr) is not None
+def _may_not_open(end: End) -> bool:
+    """The message is the interpreter's own, as is the exit code: 2 of sh and python, 13 or 2 of perl."""
+    failed = end.exit is not None and bool(end.exit.code)
+    return _wrote_nothing(end) and failed and _DENIED.search(end.stderr) is not None
+
+
+def _wrote_nothing(end: End) -> bool:
+    return isinstance(end.error, BadResponse) and not end.stdout
+
+
+def _goes_on(end: End) -> bool:
+    return isinstance(end.error, DeadlineExceeded) or end.error.step == "kill"
 
 
 SYMPTOMS = (
     Symptom(
-        "SIGSEGV without any output",
         frozenset({Step.LOAD, Step.DESCRIPTORS}),
-        "the program itself crashed, or memory= of its rule is too little for its libraries",
+        "the policy lets it start, so it crashed by itself, or memory= of its rule is too little for its libraries",
         _crashed,
     ),
     Symptom(
-        "exit 0 and no output",
         frozenset({Step.DESCRIPTORS, Step.PIPES}),
-        "the script itself wrote nothing",
+        "the policy lets it write its answer, so it wrote none",
         _silent,
     ),
     Symptom(
-        "an interpreter that may not open something",
-        frozenset({Step.SEARCH, Step.READ, Step.PROGRAM}),
-        "what it may not open is named in its stderr",
-        _refused_to_read,
+        frozenset({Step.SEARCH, Step.READ}),
+        "the policy lets it read the script; its stderr says what else",
+        _may_not_open,
     ),
+    Symptom(frozenset({Step.WATCH}), "", _goes_on),
 )
 
 

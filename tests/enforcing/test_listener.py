@@ -21,6 +21,7 @@ PEER = f"""#!/opt/selcgi/bin/python -I
 import socket
 peer = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 peer.connect({str(SOCKET)!r})
+assert peer.recv(4096) == b"hello"
 print("connected", flush=True)
 while packet := peer.recv(4096):
     print(packet.decode(), flush=True)

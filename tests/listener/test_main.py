@@ -12,7 +12,7 @@ from selcgi.errors import StartRefused
 from selcgi.listener import main
 from selcgi.listener.concern import Concern
 from selcgi.listener.link import Link
-from selcgi.system.audit import AVC, POLICY_LOAD
+from selcgi.system.audit import AVC, HELLO, POLICY_LOAD
 from tests.system.test_audit import READ
 
 PEER = "system_u:system_r:selcgi_t:s0"
@@ -60,6 +60,11 @@ class Site:
         self.listener.turn(5000)
         return sock
 
+    def greeted(self) -> socket.socket:
+        sock = self.peer()
+        assert sock.recv(4096) == HELLO
+        return sock
+
     def say(self, *records: tuple[int, str]) -> None:
         self.link.put(*records)
         while self.link._records:
@@ -88,7 +93,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
 
 
 def test_a_peer_is_told_what_concerns_it(site: Site) -> None:
-    with site.peer() as peer:
+    with site.greeted() as peer:
         site.say((AVC, READ.replace("user_webapp_t", "sshd_t")), (AVC, "garbage"), (AVC, READ))
         assert json.loads(peer.recv(4096))["source"] == TOLD
         assert site.listener.unreadable == 1
@@ -96,7 +101,7 @@ def test_a_peer_is_told_what_concerns_it(site: Site) -> None:
 
 
 def test_a_peer_that_does_not_read_holds_up_nobody_and_learns_what_it_lost(site: Site) -> None:
-    with site.peer() as slow, site.peer() as quick:
+    with site.greeted() as slow, site.greeted() as quick:
         for pid in range(3000):
             site.listener._portion._contexts._counts.clear()
             site.say((AVC, READ.replace("pid=812", f"pid={pid}")))
@@ -113,7 +118,7 @@ def test_a_peer_that_left_or_speaks_is_dismissed(site: Site) -> None:
     site.peer().close()
     site.listener.turn(5000)
     assert not site.listener._peers
-    with site.peer() as peer:
+    with site.greeted() as peer:
         peer.send(b"give me all")
         site.listener.turn(5000)
         with pytest.raises(ConnectionResetError):
@@ -136,7 +141,7 @@ def test_peers_are_bounded(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_another_policy_is_asked_anew(site: Site) -> None:
     """Here there is none to ask, so nothing is certain, and nothing is told."""
-    with site.peer() as peer:
+    with site.greeted() as peer:
         site.say((POLICY_LOAD, ""), (AVC, READ))
         assert is_quiet(peer)
 
