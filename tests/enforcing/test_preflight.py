@@ -1,0 +1,76 @@
+"""`selcgi serve` and the policy: what cannot work is refused at a start and a reload, and loud after a policy load."""
+
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.enforcing import site
+from tests.enforcing.attempts import run_as
+from tests.enforcing.conftest import Claims
+from tests.enforcing.faults import DOMAIN, SCRIPT, load, module
+from tests.stack import Selcgi, wait_until
+
+pytestmark = pytest.mark.enforcing
+
+RULES = site.MAP.with_name("preflight.map")
+GOOD = DOMAIN.format("fault_flight_t")
+BAD = f"{GOOD}(deny selcgi_t fault_flight_t (process (transition)))"
+
+
+def start(*options: str) -> subprocess.CompletedProcess[str]:
+    """A start that is refused before it listens."""
+    words = [*site.as_service(), "serve", "--listen=unix:/run/selcgi/selcgi.sock", f"--map={RULES}", *options]
+    return subprocess.run([*words, f"--root={site.CGI}"], capture_output=True, text=True, timeout=60)
+
+
+def logged(selcgi: Selcgi, words: str) -> None:
+    wait_until(words, lambda: words in selcgi.log())
+
+
+def test_from_a_start_to_a_reload_to_another_policy(avcs: Claims) -> None:
+    script = site.script("flight.cgi", SCRIPT + "echo ran\n")
+    with module("flight", GOOD):
+        site.write(RULES, "alice no_such_t:s0\n")
+        done = start()
+        assert done.returncode == 3
+        assert "PreflightFailed: preflight: the type no_such_t is unknown" in done.stderr
+        assert "--no-preflight" in done.stderr
+
+        site.write(RULES, "alice fault_flight_t:s0:c1\n")
+        with site.serving(f"--map={RULES}") as selcgi:
+            assert "preflight" not in selcgi.log()
+            assert run_as(selcgi, script, "alice").status == 200
+
+            site.write(RULES, "alice user_webapp_t:s0:c1024\n")
+            selcgi.signal(signal.SIGHUP)
+            logged(selcgi, "reload refused, the mapping in use stays: preflight: the range s0:c1024 is invalid")
+            assert run_as(selcgi, script, "alice").status == 200
+
+            load("flight", BAD)
+            logged(selcgi, "a policy was loaded")
+            assert "selcgi_t -> fault_flight_t : process { transition } is denied (preflight.map:1)" in selcgi.log()
+            assert run_as(selcgi, script, "alice").status == 500
+            avcs.expect("selcgi_t", "fault_flight_t", "process", "transition")
+
+        site.write(RULES, "alice fault_flight_t:s0:c1\n")
+        with site.serving(f"--map={RULES}", "--no-preflight") as selcgi:
+            assert "--no-preflight" in selcgi.log()
+            assert "process { transition } is denied" in selcgi.log()
+            assert run_as(selcgi, script, "alice").status == 500
+            avcs.expect("selcgi_t", "fault_flight_t", "process", "transition")
+
+
+def test_explain_says_it_without_running_anything() -> None:
+    script = site.script("explained.cgi", "#!/bin/sh\ntouch /tmp/it-ran\n")
+    words = [str(site.PROGRAM), "explain", "--user=alice", script.name]
+    environ = {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPYCACHEPREFIX": site.BYTECODE}
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, env=environ, cwd="/")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert site.context_of("alice") in done.stdout
+    assert "user_webapp_t -> selcgi_script_exec_t : file { entrypoint }" in done.stdout
+    script.chmod(0o644)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, env=environ, cwd="/")
+    assert done.returncode == 1
+    assert not Path("/tmp/it-ran").exists()
