@@ -34,5 +34,6 @@ def test_the_kernel_keeps_the_contract(contract: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     counts = re.search(r"^(\d+) passed, (\d+) deselected", done.stdout, re.MULTILINE)
     assert counts, done.stdout
-    kernel, fake = map(int, counts.groups())
-    assert kernel == fake > 0, "each case has two halves"
+    kernel, others = map(int, counts.groups())
+    assert kernel > 0, "each case is asked of the kernel"
+    assert others in (kernel, 2 * kernel), "and of a fake; of a policy in a file, too"
