@@ -10,7 +10,7 @@ from selcgi.errors import Denied, MappingError
 from selcgi.mapping import grammar
 from selcgi.mapping.categories import misgivings
 from selcgi.mapping.modselinux import respell
-from selcgi.mapping.rules import mistakes, shared, unreachable
+from selcgi.mapping.rules import mistakes
 from selcgi.mapping.table import Query, Verdict
 from selcgi.serve.lookups import known_now
 from selcgi.serve.sources import open_sources, table_of
@@ -58,13 +58,13 @@ def check(file: Path) -> None:
         for mistake in wrong:
             click.echo(f"{click.style('mistake', fg='red')} {mistake}")
         sys.exit(1)
-    dead = unreachable(table)
+    dead = table.dead()
     for rule in dead:
         click.echo(f"{click.style('dead', fg='yellow')} {rule.file}:{rule.line}: no request reaches this rule")
-    for rule in shared(table):
+    for rule in table.shared():
         what = f"the users of {rule.who} share {rule.spec}, and nothing keeps those of one context apart"
         click.echo(f"{click.style('warning', fg='yellow')} {rule.file}:{rule.line}: {what}")
-    for spec, where in table.templates():
+    for spec, where in table.unfilled():
         for what in misgivings(spec):
             click.echo(f"{click.style('warning', fg='yellow')} {file.parent / where}: {what}")
     click.echo(f"{table.count} rules, {len(dead)} of them dead, no mistakes")

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 from selcgi.errors import MappingError
 from selcgi.mapping import rules
-from selcgi.mapping.rules import Kind, Rule, read_rule
+from selcgi.mapping.rules import EVERYONE, Kind, Rule, read_rule
 from selcgi.mapping.words import Mistake, show
 
 CONSIDERED = 4096  # rules of one name, and rules that are not for one name: what a request may have to try, twice
@@ -68,6 +68,21 @@ class Index:
     def groups(self) -> Iterator[str]:
         """Those that rules are for."""
         return (rule.who.text for rule in self._shared.values() if rule.who.kind is Kind.GROUP)
+
+    def not_for_one_name(self) -> Iterator[Rule]:
+        """In order."""
+        return iter(self._shared.values())
+
+    def contested(self) -> Iterator[Rule]:
+        """In order, all rules behind or before which another can be for the same users: those that are not for one
+        name, those of a name that has several, and all behind one for everyone."""
+        end = next((rule.line for rule in self._shared.values() if rule.who == EVERYONE and rule.unconditional), None)
+        first = len(self._starts) if end is None else end + 1
+        again = [number for number in range(1, first) if self._earlier[number]]
+        several = {*again, *(self._earlier[number] for number in again), *self._shared}
+        for number in sorted(number for number in several if number < first):
+            yield self._shared.get(number) or self._rule(number)
+        yield from filter(None, (self._shared.get(n) or self._read(n) for n in range(first, len(self._starts))))
 
     def with_contexts(self) -> Iterator[Rule]:
         """The first rule of each context, in order, and few others."""

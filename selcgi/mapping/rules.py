@@ -132,12 +132,17 @@ def unreachable(rules: Iterable[Rule]) -> tuple[Rule, ...]:
     return tuple(dead)
 
 
-def shared(rules: Iterable[Rule]) -> tuple[Rule, ...]:
-    """Rules for many users whose context has no categories, or is another rule's, too. `rules` is read twice.
+def shared(rules: Iterable[Rule], candidates: Iterable[Rule] | None = None) -> tuple[Rule, ...]:
+    """Rules for many users whose context has no categories, or is another rule's, too. `candidates`: those of `rules`
+    that are not for one name, where they are known.
 
     No mistake: it may be meant so. But SELinux does not keep users apart whose contexts are equal.
     """
-    wide = [rule for rule in rules if rule.spec is not None and rule.who.kind in (Kind.GLOB, Kind.EVERYONE, Kind.GROUP)]
+    several = (Kind.GLOB, Kind.EVERYONE, Kind.GROUP)
+    found = rules if candidates is None else candidates
+    wide = [rule for rule in found if rule.spec is not None and rule.who.kind in several]
+    if not wide:
+        return ()
     granted: dict[ContextSpec | None, set[Who]] = {rule.spec: set() for rule in wide}
     for rule in rules:
         if (others := granted.get(rule.spec)) is not None and len(others) < 2:

@@ -14,7 +14,7 @@ from selcgi.errors import Denied
 from selcgi.mapping.categories import sample
 from selcgi.mapping.index import Index
 from selcgi.mapping.known import NOTHING, Known
-from selcgi.mapping.rules import Kind, Rule
+from selcgi.mapping.rules import Kind, Rule, shared, unreachable
 from selcgi.mapping.words import show
 from selcgi.plan import Limits
 
@@ -78,6 +78,14 @@ class Table:
     def __iter__(self) -> Iterator[Rule]:
         """Every rule, in order, each made anew."""
         return (rule for file in self._files for rule in file)
+
+    def dead(self) -> tuple[Rule, ...]:
+        """As unreachable() of all rules says; of a single file few of them are looked at."""
+        return unreachable(self._files[0].contested() if len(self._files) == 1 else self)
+
+    def shared(self) -> tuple[Rule, ...]:
+        """As shared() of all rules says."""
+        return shared(self, [rule for file in self._files for rule in file.not_for_one_name()])
 
     @property
     def count(self) -> int:

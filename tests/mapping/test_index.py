@@ -9,7 +9,7 @@ from selcgi.errors import Denied, MappingError
 from selcgi.mapping import index, rules
 from selcgi.mapping.chain import Chain
 from selcgi.mapping.index import Index
-from selcgi.mapping.rules import Rule, mistakes, parse
+from selcgi.mapping.rules import Rule, mistakes, parse, shared, unreachable
 from selcgi.mapping.table import Query, Table
 
 WHO = st.sampled_from(
@@ -58,6 +58,18 @@ def answer_of(table: Table, asked: Query) -> tuple[str, ContextSpec | None]:
     except Denied as denied:
         return denied.rule, None
     return verdict.where, verdict.spec
+
+
+@given(LINES, LINES)
+@example(["* x_t", "a x_t", "* deny"], [])
+@example(["a x_t", "b x_t", "a y_t", "a* x_t"], [])
+def test_dead_and_shared_rules_are_those_of_all(lines: list[str], others: list[str]) -> None:
+    texts = ["\n".join(lines), "\n".join(others)]
+    for files in (texts[:1], texts):
+        table = Table([Index(text.encode(), f"{number}.map") for number, text in enumerate(files)])
+        everything = tuple(table)
+        assert table.dead() == unreachable(everything)
+        assert table.shared() == shared(everything)
 
 
 PIECES = st.one_of(
