@@ -31,7 +31,7 @@ from selcgi.system.refusals import explain
 from selcgi.system.selinux import Labels
 
 LOG = logging.getLogger("selcgi")
-HOLD_SECONDS = 0.05  # from the end of an answer to its line; the kernel was seen to take 1 to 4 ms
+HOLD_SECONDS = 0.1  # from the end of an answer to its line; in the test guest, a slow machine, it took 1 to 50 ms
 LISTENER_TYPE = "selcgi_avc_t"
 _LATE_SECONDS = 1.0  # after that line, to say in `selcgi status` whose a refusal was
 _HELD_MOST = 4096  # lines that wait; the oldest is written at once when there are more

@@ -72,7 +72,12 @@ def test_record_names_secrets_and_does_not_hold_them() -> None:
 )
 def test_record_of_anything_fits_its_place(pairs: list[tuple[bytes, bytes]]) -> None:
     exchange = failed(
-        pairs=tuple(pairs), script="\udcff" * 4096, reason="\x1b" * 9000, fix="\x1b" * 9000, user="\u4e2d" * 80
+        pairs=tuple(pairs),
+        script="\udcff" * 4096,
+        reason="\x1b" * 9000,
+        fix="\x1b" * 9000,
+        user="\u4e2d" * 80,
+        denied=("\x1b" * 2000,) * 9,
     )
     exchange.stdout.feed(b"\xff" * 9000)
     exchange.stderr.feed(b"\x7f\x9b" * 9000)
