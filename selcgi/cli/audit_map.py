@@ -33,11 +33,11 @@ def audit_map(sources: tuple[MapSource, ...], policy: Path, param_domains: tuple
     """Prove that the contexts of a mapping cannot reach one another, selcgi, its web server or the policy.
 
     Asks a whole policy, constraints included: what each context may do to every other and to the files that it writes,
-    to selcgi and its files (selcgi), to web servers and unconfined domains (servers), to the policy and its files
-    (policy), and to the kernel (itself); directly, by paths of domain transitions, and by programs that others would
-    run. What the shipped policy means to allow is listed in selcgi/diagnose/meant.py with its reasons; all else is a
-    finding. Booleans count as the policy has them. It needs no SELinux on this machine, but the distribution's
-    python3-setools and python3-selinux.
+    to selcgi, its warm interpreters and its files (selcgi), to web servers and unconfined domains (servers), to the
+    policy and its files (policy), and to the kernel (itself); directly, by paths of domain transitions, and by programs
+    that others would run. What the shipped policy means to allow is listed in selcgi/diagnose/meant.py with its
+    reasons; all else is a finding. Booleans count as the policy has them. It needs no SELinux on this machine, but the
+    distribution's python3-setools and python3-selinux.
 
     Exit: 0 no finding, 1 findings, 2 usage, 3 could not run.
 

@@ -13,7 +13,18 @@ from functools import lru_cache
 
 from selcgi.context import Context, ContextSpec
 from selcgi.diagnose.levels import Relation, low, relation
-from selcgi.diagnose.meant import ABOUT_ITSELF, POLICY_TYPES, POWERS, UNCONFINED, WEB_SERVERS, Column, beyond
+from selcgi.diagnose.meant import (
+    ABOUT_ITSELF,
+    DOMAINS,
+    POLICY_TYPES,
+    POWERS,
+    SELCGI_PREFIX,
+    UNCONFINED,
+    WEB_SERVERS,
+    ZYGOTES,
+    Column,
+    beyond,
+)
 from selcgi.errors import PolicyUnreadable
 from selcgi.mapping.categories import BANDS, REQUEST, USER, fill, unrank, wants
 from selcgi.system.policyfile import Access, PolicyFile, Transition
@@ -114,10 +125,14 @@ class _Inquiry:
             else:
                 self.usable[one.context] = one
         unconfined = [kind for name in UNCONFINED for kind in self.policy.types(name)]
-        self._strong = {LAUNCHER.domain: Column.SELCGI, **dict.fromkeys((*WEB_SERVERS, *unconfined), Column.SERVERS)}
+        parts = (*self.policy.named(SELCGI_PREFIX), *self.policy.types(ZYGOTES))
+        self._strong = {
+            **dict.fromkeys((*DOMAINS, *self.policy.types(ZYGOTES)), Column.SELCGI),
+            **dict.fromkeys((*WEB_SERVERS, *unconfined), Column.SERVERS),
+        }
         self._single = len(self.usable) <= SINGLE_MOST
         self._around = {
-            Column.SELCGI: self._labels(self.policy.named("selcgi_")),
+            Column.SELCGI: self._labels(parts),
             Column.SERVERS: self._labels((*WEB_SERVERS, *unconfined)),
             Column.POLICY: self._labels(POLICY_TYPES),
         }

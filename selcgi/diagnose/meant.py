@@ -13,7 +13,7 @@ class Column(StrEnum):
     """Whom something is done to."""
 
     OTHERS = "others"  # another mapped context, and what it writes
-    SELCGI = "selcgi"  # the launcher, and its files
+    SELCGI = "selcgi"  # the launcher, the denial listener, warm interpreters, and their files
     SERVERS = "servers"  # web servers, and domains that may do everything
     POLICY = "policy"  # what decides over all of this
     ITSELF = "itself"  # what the context may do to the kernel
@@ -90,6 +90,9 @@ POWERS = {
 # Classes that the kernel asks of a process about itself alone, though rules name a target.
 ABOUT_ITSELF = ("capability", "capability2", "cap_userns", "cap2_userns", "lockdown")
 POLICY_TYPES = ("security_t", *_POLICY_FILES)
+SELCGI_PREFIX = "selcgi_"  # of all its types, but for those of warm interpreters, which have an attribute
+DOMAINS = ("selcgi_t", "selcgi_avc_t")
+ZYGOTES = "selcgi_zygote"
 WEB_SERVERS = ("httpd_t", "haproxy_t")
 UNCONFINED = ("unconfined_domain_type", "unconfined_domain")  # the attribute, by distribution
 

@@ -20,6 +20,7 @@ PLANTS = {
     "plant_connect": ("direct", "selcgi", "anon_webapp_t", "selcgi_runtime_t", "sock_file { write }"),
     "plant_signal": ("direct", "others", "anon_webapp_t", "staff_webapp_t", "process { signal }"),
     "plant_trace": ("direct", "servers", "staff_webapp_t", "httpd_t", "process { ptrace }"),
+    "plant_warm": ("direct", "selcgi", "anon_webapp_t", "plant_zygote_t", "process { ptrace }"),
     "plant_transition": ("direct", "selcgi", "anon_webapp_t", "selcgi_t", "process { transition }"),
     "plant_dynamic": ("path", "servers", "staff_webapp_t", "unconfined_t", "staff_webapp_t -> unconfined_t"),
     "plant_steps": ("path", "servers", "user_webapp_t", "httpd_t",
