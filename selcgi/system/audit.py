@@ -22,7 +22,8 @@ _TEXT = 512  # characters of a string, the end counts: it is the file's name
 _STAMP = re.compile(r"audit\((\d{1,12})\.(\d{3}):(\d{1,10})\): (.*)", re.DOTALL)
 _AVC = re.compile(r"avc:  (denied|granted)  \{ ([a-z0-9_]+(?: [a-z0-9_]+)*) \} for  (.*)", re.DOTALL)
 _FIELD = re.compile(r' *([a-z][a-z_]*)=("[^"]*"|[^ "]+)')
-_CONTEXT = re.compile(r"[^\s:\"]+:[^\s:\"]+:[^\s:\"]+(:[^\s\"]+)?")
+_CONTEXT = re.compile(r"[\w.-]+:[\w.-]+:[\w.-]+(:[\w.,:-]+)?", re.ASCII)
+_WORD = re.compile(r"[!-~]+")
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _STRINGS = ("comm", "path", "name", "dev", "ocomm")  # quoted or hex; the other fields are numbers or words
 _KEPT = frozenset(
@@ -84,7 +85,7 @@ def _avc(when: float, serial: int, text: str) -> Denial | None:
         source=_context(fields, "scontext"),
         target=_context(fields, "tcontext"),
         classname=_word(fields, "tclass"),
-        fields={name: value for name, value in fields.items() if name in _KEPT},
+        fields=_kept(fields),
         permissive=fields.get("permissive") == "1",
     )
 
@@ -106,7 +107,7 @@ def _error(when: float, serial: int, text: str) -> Denial | None:
         source=_context(fields, source),
         target=_context(fields, target),
         classname=_word(fields, "tclass") if "tclass" in fields else "process",
-        fields={name: value for name, value in fields.items() if name in _KEPT},
+        fields=_kept(fields),
         error=_word(fields, "op"),
     )
 
@@ -119,9 +120,16 @@ def _fields(text: str) -> dict[str, str]:
         found = _FIELD.match(text, at)
         if found is None or found[1] in fields:
             raise BadRecord(f"no fields of a record: {text[at : at + 60]!a}")
-        fields[found[1]] = _string(found[2]) if found[1] in _STRINGS else found[2].strip('"')
+        fields[found[1]] = _string(found[2]) if found[1] in _STRINGS else found[2]
         at = found.end()
     return fields
+
+
+def _kept(fields: Mapping[str, str]) -> dict[str, str]:
+    """Those that say on what; one that should be a number or a word and is none is left out."""
+    return {
+        name: value for name, value in fields.items() if name in _KEPT and (name in _STRINGS or _WORD.fullmatch(value))
+    }
 
 
 def _string(raw: str) -> str:

@@ -17,14 +17,15 @@ except ImportError:
     sys.exit(3)
 
 with atheris.instrument_imports(include=["selcgi", "flup"]):
-    from tests.fuzz import connection, framing, mapping, modselinux, request, response
+    from tests.fuzz import audit, connection, framing, mapping, modselinux, request, response
     from tests.fuzz.plants import PLANTS
 
 DATA = Path(__file__).resolve().parent.parent / "data" / "fuzz"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "selcgi" / "fuzz"
 Check = Callable[[bytes], None]
 TARGETS: dict[str, Check] = {
-    module.__name__.rpartition(".")[2]: module.check for module in (connection, request, response, mapping, modselinux)
+    module.__name__.rpartition(".")[2]: module.check
+    for module in (audit, connection, request, response, mapping, modselinux)
 }
 # An input is short, of any length from the first one on, and takes a few milliseconds: 30 seconds are a finding.
 _LINE = ("-max_len=2048", "-len_control=0", "-timeout=30")

@@ -12,6 +12,7 @@ from flup.server import fcgi_base
 
 from selcgi.mapping import index, modselinux, words
 from selcgi.mapping.rules import Rule
+from selcgi.system import audit
 from selcgi.wire import connection, environ, response
 
 
@@ -71,9 +72,29 @@ def lines_are_not_joined() -> None:
     )
 
 
+def the_last_field_counts() -> None:
+    """A field that stands there twice is taken from its last place."""
+
+    def fields(text: str) -> dict[str, str]:
+        return {name: audit._string(raw) if name in audit._STRINGS else raw for name, raw in audit._FIELD.findall(text)}
+
+    audit._fields = fields
+
+
+def hex_is_shown_as_it_is() -> None:
+    plain = audit._string
+
+    def string(raw: str) -> str:
+        shown = plain(raw)
+        return shown if raw.startswith('"') else bytes.fromhex(raw).decode("latin-1")
+
+    audit._string = string
+
+
 PLANTS: dict[str, dict[str, Callable[[], None]]] = {
     target: {plant.__name__.replace("_", "-"): plant for plant in plants}
     for target, plants in {
+        "audit": (the_last_field_counts, hex_is_shown_as_it_is),
         "connection": (long_lengths_off_by_one, body_after_its_end),
         "request": (httpoxy, last_user_wins),
         "response": (bare_cr_in_a_value, sendfile_in_small_letters_only),
