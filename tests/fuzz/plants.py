@@ -81,20 +81,14 @@ def the_last_field_counts() -> None:
     audit._fields = fields
 
 
-def hex_is_shown_as_it_is() -> None:
-    plain = audit._string
-
-    def string(raw: str) -> str:
-        shown = plain(raw)
-        return shown if raw.startswith('"') else bytes.fromhex(raw).decode("latin-1")
-
-    audit._string = string
+def contexts_of_any_character() -> None:
+    audit._CONTEXT = re.compile(r"\S+:\S+:\S+")
 
 
 PLANTS: dict[str, dict[str, Callable[[], None]]] = {
     target: {plant.__name__.replace("_", "-"): plant for plant in plants}
     for target, plants in {
-        "audit": (the_last_field_counts, hex_is_shown_as_it_is),
+        "audit": (the_last_field_counts, contexts_of_any_character),
         "connection": (long_lengths_off_by_one, body_after_its_end),
         "request": (httpoxy, last_user_wins),
         "response": (bare_cr_in_a_value, sendfile_in_small_letters_only),
