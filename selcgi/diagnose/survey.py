@@ -102,9 +102,7 @@ class Survey:
         if not self.mounts:
             return Place()
         if folder not in self._places:
-            flags = os.statvfs(folder).f_flag
-            mount, labels = _mount_of(folder)
-            self._places[folder] = Place(mount, bool(flags & os.ST_NOSUID), bool(flags & os.ST_NOEXEC), labels)
+            self._places[folder] = _place_of(folder)
         return self._places[folder]
 
 
@@ -134,14 +132,18 @@ def _head(path: str) -> bytes | None:
     return data if len(data) == HEAD_BYTES else data + b"\0"
 
 
-def _mount_of(folder: str) -> tuple[str, bool]:
-    """The mount point, and whether its file system keeps labels: proc_pid_mountinfo(5), and the kernel's `seclabel`."""
-    device = os.stat(folder).st_dev  # noqa: PTH116 - a str all the way
-    number = f"{os.major(device)}:{os.minor(device)}"
-    found = "/", True
+def _place_of(folder: str) -> Place:
+    """By proc_pid_mountinfo(5), which needs no permission on the file system; its `seclabel` is the kernel's word for
+    one that keeps labels."""
+    try:
+        device = os.stat(folder).st_dev  # noqa: PTH116 - a str all the way
+    except OSError:
+        return Place(folder)
+    number, found = f"{os.major(device)}:{os.minor(device)}", Place()
     for line in Path("/proc/self/mountinfo").read_text(errors="replace").splitlines():
         fields = line.split(" ")
-        options = set(fields[-1].split(","))
-        if fields[2] == number and (f"{folder}/".startswith(f"{fields[4].rstrip('/')}/")):
-            found = fields[4], "seclabel" in options and not any("context=" in one for one in options)
+        if fields[2] == number and f"{folder}/".startswith(f"{fields[4].rstrip('/')}/"):
+            flags, options = fields[5].split(","), fields[-1].split(",")
+            labels = "seclabel" in options and not any("context=" in one for one in options)
+            found = Place(fields[4], "nosuid" in flags, "noexec" in flags, labels)
     return found
