@@ -6,6 +6,7 @@ on the main thread only, in the worker or in a guard. Must not end requests. Use
 
 import errno
 import os
+import shlex
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import TypeGuard
@@ -111,5 +112,6 @@ def _explain(plan: Plan, labels: Labels, error: OSError) -> tuple[str, str]:
         for each in filter(None, (script.path, script.interpreter)):
             if not os.access(each, os.X_OK):
                 name = os.fsdecode(each)
-                return f"{name} is not executable for uid {os.geteuid()}", f"chmod +x {name}, or mount without noexec"
+                fix = f"chmod +x {shlex.quote(name)}, or mount without noexec"
+                return f"{name} is not executable for uid {os.geteuid()}", fix
     return labels.explain_exec(plan.context, script, error)

@@ -92,13 +92,13 @@ def sample(spec: ContextSpec, bands: Bands = BANDS) -> ContextSpec:
 
 
 @lru_cache(maxsize=4096)  # a directory's contexts are looked at for each request
-def clash(text: str, bands: Bands) -> Band | None:
-    """Categories that the range names and that could be somebody's own, too; not a span of a whole band, which is
-    meant to dominate everybody, unless it stands beside a place."""
+def clash(text: str, bands: Bands, over_all: bool = True) -> Band | None:
+    """Categories that the range names and that could be somebody's own, too; with `over_all` not a span of a whole
+    band, which is meant to dominate everybody, unless it stands beside a place."""
     spans = [_span(item) for level in text.split("-") for item in _items(level) if "{" not in item]
     for span in spans:
         for band in (bands.user, bands.request):
-            if span.overlaps(band) and ("{" in text or not span.covers(band)):
+            if span.overlaps(band) and ("{" in text or not over_all or not span.covers(band)):
                 return span
     return None
 

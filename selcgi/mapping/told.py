@@ -15,6 +15,7 @@ from selcgi.mapping.rules import read_context
 from selcgi.mapping.table import Query, Verdict
 from selcgi.mapping.words import Mistake, show
 
+PARAM = "param:"  # what the place of such an answer begins with
 _CHARACTERS = 1024  # of a value; categories take the most of a long one
 _FIX = "correct it where the web server gets it from: domain, domain:range or deny, and nothing around it"
 
@@ -30,7 +31,7 @@ class ParamSource:
 
     @property
     def where(self) -> str:
-        return f"param:{self._name}"
+        return f"{PARAM}{self._name}"
 
     def answer(self, query: Query) -> Verdict | None:
         """None when it did not come, or came empty. Denied when it says deny, or what it may not say."""

@@ -17,6 +17,7 @@ from selcgi.errors import ClientGone, Denied, Overloaded, RegistryFailed, StartR
 from selcgi.mapping.categories import REQUEST, USER, Bands, Pair, clash, fill, unrank, wants
 from selcgi.mapping.chain import Chain
 from selcgi.mapping.table import Verdict
+from selcgi.mapping.told import PARAM
 from selcgi.serve.exchange import Exchange
 from selcgi.settings import Settings
 from selcgi.system.leases import Leases
@@ -56,8 +57,10 @@ class Categories:
         return self._filled(verdict, exchange, USER, unrank(number, self.bands.user))
 
     def _check(self, verdict: Verdict) -> None:
-        """Those of a file were looked at when it was read; a directory's come with the request."""
-        if (self._registry or self._lends) and (span := clash(verdict.spec.range or "", self.bands)):
+        """Those of a file were looked at when it was read; a directory's come with the request, and whoever may write
+        it does not dominate everybody by that."""
+        over_all = not verdict.where.startswith(PARAM)
+        if (self._registry or self._lends) and (span := clash(verdict.spec.range or "", self.bands, over_all)):
             reason = f"{verdict.where} has {span}, which can be somebody's own"
             raise Denied(reason, f"use others than {self.bands.user} and {self.bands.request}", rule=verdict.where)
 

@@ -6,6 +6,7 @@ selinux_bprm_creds_for_exec, then open and map of the interpreter), and behind i
 Used by system/selinux.py after an exec that failed, and by diagnose/ before the first.
 """
 
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -166,12 +167,13 @@ def fix(attempt: Attempt, missing: Question, allowed: Allowed) -> str:
             "leave user and role out of the rule"
         )
     if missing.step is Step.ENTRYPOINT and type_of(missing.target) != SCRIPT_TYPE:
-        relabel = f"relabel the script: semanage fcontext -a -t {SCRIPT_TYPE} '{attempt.path}', then restorecon"
+        relabel = (
+            f"relabel the script: semanage fcontext -a -t {SCRIPT_TYPE} {shlex.quote(attempt.path)}, then restorecon"
+        )
         return f"{relabel}; or allow it: {missing.rule}"
     if missing.what:
-        return (
-            f"check the label {type_of(missing.target)} with restorecon -nv {missing.what}; or allow it: {missing.rule}"
-        )
+        check = f"check the label {type_of(missing.target)} with restorecon -nv {shlex.quote(missing.what)}"
+        return f"{check}; or allow it: {missing.rule}"
     return f"allow it, if it is wanted: {missing.rule}"
 
 

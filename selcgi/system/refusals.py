@@ -6,6 +6,7 @@ did; else no rule allows it. Pure but for the questions. Must not decide which r
 serve/denials.py.
 """
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -163,12 +164,17 @@ def _fix_rule(denial: Denial) -> str:
     if denial.classname.startswith(("capability", "cap_userns")):
         return "scripts run without capabilities: do without"
     if denial.classname in _FILES and target in _UNLABELLED:
-        return f"it has no label of its own: restorecon -v {denial.fields.get('path', 'FILE')}, or semanage fcontext"
+        return f"it has no label of its own: restorecon -v {_quoted(denial) or 'FILE'}, or semanage fcontext"
     if denial.classname in _FILES:
-        path = denial.fields.get("path", "")
-        check = f"restorecon -nv {path}" if path.startswith("/") else "restorecon -nv"
+        check = f"restorecon -nv {_quoted(denial)}".rstrip()
         return f"see whether its label is right ({check}); if so, and if it is wanted, allow it: {rule}"
     return f"allow it, if it is wanted: {rule}"
+
+
+def _quoted(denial: Denial) -> str:
+    """The path, for a shell: whoever wrote the script chose it. Empty where the record has none."""
+    path = denial.fields.get("path", "")
+    return shlex.quote(path) if path.startswith("/") else ""
 
 
 def rule_of(denial: Denial) -> str:

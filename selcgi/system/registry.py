@@ -11,7 +11,7 @@ import os
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from math import comb
 from pathlib import Path
@@ -138,17 +138,17 @@ class Registry:
         try:
             if not writing:
                 return os.open(self.path, _OPENED | os.O_RDONLY)
-            try:
-                return os.open(self.path, _OPENED | os.O_RDWR)
-            except FileNotFoundError:
-                return self._create()
+            if not _is_there(self.path):
+                with suppress(FileExistsError):  # made by another process meanwhile, or laid there for us to give away
+                    return self._create()
+            return os.open(self.path, _OPENED | os.O_RDWR)
         except OSError as error:
             what = "written" if writing else "read"
             raise RegistryFailed(f"{self.path} can't be {what}: {error.strerror}", _BY_COMMAND) from None
 
     def _create(self) -> int:
         """Made by root, it is the folder owner's, so that selcgi can go on with it."""
-        file = os.open(self.path, _OPENED | os.O_RDWR | os.O_CREAT, 0o600)
+        file = os.open(self.path, _OPENED | os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             if os.geteuid() == 0:

@@ -30,7 +30,7 @@ MISTAKES = {
     "wide range": ("a user_webapp_t:s0-s0:c1", (), "new-files", "give the rule the single level s0:c1"),
     "dead rule": ("* user_webapp_t:s0\na deny", (), "dead-rule", "move it up"),
     "label of the scripts": ("a user_webapp_t:s0", ("--root", "/srv/other"), "entrypoint",
-                             "semanage fcontext -a -t selcgi_script_exec_t '/srv/other/plain.cgi'"),
+                             "semanage fcontext -a -t selcgi_script_exec_t /srv/other/plain.cgi"),
     "socket": ("a user_webapp_t:s0", ("--listen", "unix:/etc/selcgi/s.sock"), "web-server", "listen beneath /run"),
     "proof": ("a user_webapp_t:s0", ("--listen", "unix:/run/selcgi/s,identity=proof:/home/x/proof"), "configuration",
               "put it into /etc/selcgi"),

@@ -107,3 +107,11 @@ def test_what_a_directory_says_must_not_be_somebodys_own() -> None:
     with pytest.raises(Denied, match=r"param:CONTEXT has c489\.c489") as caught:
         ask("s0:c489,c490")
     assert caught.value.rule == "param:CONTEXT"
+    with pytest.raises(Denied, match=r"has c0\.c1023"):
+        ask("s0-s0:c0.c1023")
+
+
+def test_what_a_file_says_may_dominate_everybody() -> None:
+    found = Categories(Settings(), BANDS, None, lends=True, context=None)
+    verdict = replace(VERDICT, spec=ContextSpec("user_webapp_t", "s0-s0:c0.c1023"))
+    assert asyncio.run(found.own(verdict, exchange(), "alice")) is verdict

@@ -68,6 +68,12 @@ def test_what_no_rule_allows(one: Denial, wish: str, fix: str) -> None:
     assert fix in text
 
 
+@pytest.mark.parametrize("label", ["default_t", "user_webapp_rw_t"])
+def test_a_path_that_a_script_chose_is_no_command_in_the_cure(label: str) -> None:
+    text = sentence(denial(f"system_u:object_r:{label}:s0:c1", "file", "unlink", path="/srv/x;rm -rf ~;$(id)"))
+    assert "v '/srv/x;rm -rf ~;$(id)'" in text
+
+
 def test_what_was_let_through_is_said_to_be() -> None:
     text = sentence(
         denial("system_u:object_r:smtp_port_t:s0", "tcp_socket", "name_connect", dest="25", permissive=True)

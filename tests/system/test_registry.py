@@ -40,6 +40,27 @@ def test_a_new_registry_is_made_for_its_owner_alone(path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
 
 
+def test_a_file_that_is_laid_there_meanwhile_is_not_given_away(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By root, for whom the folder's owner has linked a file of root's under the registry's name."""
+    roots = path.with_name("shadow")
+    roots.write_text("root:secret\n")
+    roots.chmod(0o600)
+    given: list[int] = []
+
+    def not_yet(_: Path) -> bool:
+        if not path.exists():
+            path.hardlink_to(roots)
+        return False
+
+    monkeypatch.setattr("selcgi.system.registry._is_there", not_yet)
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setattr("os.fchown", lambda file, _uid, _gid: given.append(file))
+    with pytest.raises(RegistryFailed, match=r"is no registry|is damaged"):
+        opened(path)
+    assert given == []
+    assert roots.read_text() == "root:secret\n"
+
+
 def test_numbers_are_given_in_order_and_stay(path: Path) -> None:
     registry = opened(path)
     assert [registry.assign(name) for name in ("alice", "bob", "alice", "a b\"'ü", "bob")] == [0, 1, 0, 2, 1]
