@@ -21,6 +21,7 @@ CHECKS: tuple[Check, ...] = (
     contexts.reached,
     *CONTEXT_CHECKS,
     *SCRIPT_CHECKS,
+    places.listed,
     places.labelled,
     places.drifted,
     places.executable,

@@ -33,6 +33,15 @@ def _runs_nowhere(scene: Scene, one: Scripts) -> bool:
     return not any(scene.allows(str(context), one.label, "file", "entrypoint") for context, _ in scene.usable)
 
 
+@check("folders")
+def listed(scene: Scene) -> Iterator[Fault]:
+    """A mistyped root has no faults in it, and should not pass for health."""
+    for path, why in scene.shut:
+        fix = f"correct --root, or see who may list it: ls -ldZ {_first((path,))}"
+        what = f"a folder of scripts cannot be listed: {why}"
+        yield Fault("folders", "fatal", what, "404, or scripts that were not looked at", fix, (path,))
+
+
 @check("drift")
 def drifted(scene: Scene) -> Iterator[Fault]:
     """Of type and range: the next relabel would change them, or a copy has lost them."""

@@ -2,7 +2,7 @@
 
 Decides nothing; a check gets this and nothing else, so it asks a kernel, a policy file and a test's fake alike. Scripts
 are grouped by all that a question depends on: cost grows with labels, not with files.
-Built by diagnose/survey.py and by tests.
+Built by diagnose/staging.py, serve/preflight.py and tests.
 """
 
 from collections.abc import Callable, Iterable
@@ -84,7 +84,8 @@ class Door:
 class Scene:
     """`program`: what init starts. `trusted`: files that selcgi believes. `omitted`: what was not looked at.
 
-    `there`: what only the machine can say that selcgi will run on, and this is another.
+    `shut`: folders of scripts, and why they cannot be listed. `there`: what only the machine can say that selcgi will
+    run on, and this is another.
     """
 
     policy: Policy
@@ -96,6 +97,7 @@ class Scene:
     roots: tuple[File, ...] = ()
     program: File | None = None
     listener: File | None = None
+    shut: tuple[tuple[str, str], ...] = ()
     dead: tuple[str, ...] = ()
     omitted: tuple[str, ...] = ()
     there: tuple[str, ...] = ()

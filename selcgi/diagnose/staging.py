@@ -89,6 +89,7 @@ def stage(policy: Policy, labelling: Labelling, subject: Subject, why: Why) -> S
         roots=tuple(survey.file(str(root)) for root in settings.roots),
         program=survey.file(subject.program) if os.path.exists(subject.program) else None,  # noqa: PTH110
         listener=survey.file(subject.listener) if os.path.exists(subject.listener) else None,  # noqa: PTH110
+        shut=tuple(survey.shut.items()),
         dead=dead,
         omitted=(*omitted, *_omitted(specs, survey)),
         there=_THERE if subject.elsewhere else (),

@@ -1,7 +1,8 @@
-"""Looks at the files of this system and makes the scene that the doctor's checks are asked about.
+"""Looks at the files of this system, for the scene that the doctor's checks are asked about.
 
 Decides what counts as a script (a regular file beneath a root that somebody may execute) and how many files are looked
-at; links are not followed. Starts nothing, changes nothing. Called by cli/doctor.py and cli/explain.py.
+at; links are not followed, and a folder that cannot be listed is said. Starts nothing, changes nothing.
+Called by diagnose/staging.py and diagnose/explaining.py.
 """
 
 import os
@@ -24,13 +25,14 @@ _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 @dataclass(slots=True)
 class Survey:
-    """What is known of folders and mounts is kept; `seen` files were looked at."""
+    """What is known of folders and mounts is kept; `seen` files were looked at; `shut` folders cannot be listed."""
 
     labelling: Labelling
     search_path: str
     mounts: bool = True  # those of this machine matter
     prefix: str = ""  # folder that stands for the root of another machine
     seen: int = 0
+    shut: dict[str, str] = field(default_factory=dict)  # and why
     _folders: dict[str, tuple[File, ...]] = field(default_factory=dict)
     _places: dict[str, Place] = field(default_factory=dict)
 
@@ -78,13 +80,16 @@ class Survey:
 
     def _files(self, roots: Iterable[str]) -> Iterator[str]:
         for root in roots:
-            for folder, folders, names in os.walk(root):
+            for folder, folders, names in os.walk(root, onerror=self._note):
                 folders.sort()
                 for name in sorted(names):
                     if self.seen >= FILES_MOST:
                         return
                     self.seen += 1
                     yield f"{folder.rstrip('/')}/{name}"
+
+    def _note(self, error: OSError) -> None:
+        self.shut[str(error.filename)] = error.strerror or str(error)
 
     def _above(self, folder: str) -> tuple[File, ...]:
         if folder not in self._folders:

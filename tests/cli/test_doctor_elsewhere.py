@@ -93,6 +93,13 @@ def test_a_constraint_is_not_answered_with_an_allow_rule(tree: Path) -> None:
     assert not any("(allow" in one["fix"] for one in found)
 
 
+def test_a_tree_that_is_not_there_is_a_fault(tree: Path) -> None:
+    done = run(tree / "mistyped", site.rules())
+    (fault,) = rows(done)
+    assert (fault["check"], fault["where"]) == ("folders", [str(tree / "mistyped" / "srv" / "cgi")])
+    assert done.exit_code == 1
+
+
 def test_without_file_contexts_contexts_alone_are_judged(tree: Path) -> None:
     done = run(tree, site.rules(), contexts=False)
     assert rows(done) == []

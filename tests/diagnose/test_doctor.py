@@ -126,6 +126,7 @@ OTHERS: list[tuple[str, Scene, str]] = [
     ),
     ("dead-rule", scene(dead=("site.map:7",)), "move it up"),
     ("not-looked-at", scene(omitted=("more than that",)), "a part of it"),
+    ("folders", scene(shut=(("/srv/cgj", "No such file or directory"),)), "correct --root"),
     ("labels", scene(scripts=(UNLABELLED,)), "restorecon -F /srv/a.cgi"),
     (
         "labels",

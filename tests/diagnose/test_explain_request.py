@@ -111,6 +111,13 @@ def test_how_many_files_are_looked_at_is_bounded(folder: Path, monkeypatch: pyte
     assert sum(one.count for one in survey.scripts([str(folder)])) == survey.seen == 3
 
 
+def test_a_root_that_is_no_folder_is_said(folder: Path) -> None:
+    file = script(folder, "a.cgi")
+    survey = Survey(Labels(), "/usr/bin")
+    assert survey.scripts([str(folder / "none"), str(file)]) == ()
+    assert survey.shut == {str(folder / "none"): "No such file or directory", str(file): "Not a directory"}
+
+
 def test_a_script_that_cannot_be_read_is_not_taken_for_a_binary(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = script(folder, "a.cgi")
     monkeypatch.setattr("selcgi.diagnose.survey._head", lambda _: None)
