@@ -32,7 +32,7 @@ from selcgi.system.policyfile import Access, PolicyFile, Transition
 LAUNCHER = Context("system_u", "system_r", "selcgi_t", "s0")
 CONTEXTS_MOST = 1000
 SINGLE_MOST = 12  # contexts up to which each is a column of its own
-_WRITING = ("append", "create", "write")
+_WRITING = ("append", "create", "relabelto", "write")
 Progress = Callable[[int, int], None]  # contexts asked about, and all of them
 
 

@@ -15,7 +15,7 @@ class Column(StrEnum):
     OTHERS = "others"  # another mapped context, and what it writes
     SELCGI = "selcgi"  # the launcher, the denial listener, warm interpreters, and their files
     SERVERS = "servers"  # web servers, and domains that may do everything
-    POLICY = "policy"  # what decides over all of this
+    POLICY = "policy"  # what decides over all of this: rules, and what everybody runs or trusts
     ITSELF = "itself"  # what the context may do to the kernel
 
 
@@ -41,6 +41,15 @@ _SCRIPTS = "scripts are there to be run, in whatever context the mapping says"
 _PUBLIC = "what is public may be read by every script"
 _LABELLED = "packets of a labelled network: who may connect to whom is a rule of its own, and there is none"
 _KNOWING = "knowing what the policy is changes nothing"
+_SHARED = "programs, libraries and settings of all are there to be read and run; whoever changes them is everybody"
+_SHARED_TYPES = ("bin_t", "shell_exec_t", "lib_t", "ld_so_t", "ld_so_cache_t", "usr_t", "etc_t", "locale_t")
+# Who may use one of these needs no other rule: disks and memory below all labels, what the kernel or init runs,
+# passwords, and the web server's own word on who is who.
+_BELOW_TYPES = (
+    "fixed_disk_device_t", "scsi_generic_device_t", "memory_device_t", "proc_kcore_t", "usermodehelper_t",
+    "sysctl_kernel_t", "shadow_t", "httpd_config_t", "initrc_exec_t", "init_script_file_t", "systemd_unit_t",
+    "systemd_unit_file_t", "cron_spool_t", "system_cron_spool_t",
+)  # fmt: skip
 _POLICY_FILES = (
     "selinux_config_t", "default_context_t", "file_context_t", "policy_config_t", "semanage_store_t", "policy_src_t"
 )  # fmt: skip
@@ -73,6 +82,11 @@ MEANT = (
     *(_meant(Column.POLICY, kind, "dir", _LIST, _KNOWING) for kind in _POLICY_FILES),
     *(_meant(Column.POLICY, kind, "file", _READ, _KNOWING) for kind in _POLICY_FILES),
     *(_meant(Column.POLICY, kind, "lnk_file", "read getattr", _KNOWING) for kind in _POLICY_FILES),
+    *(_meant(Column.POLICY, kind, "dir", _LIST + " ioctl lock", _SHARED) for kind in _SHARED_TYPES),
+    *(_meant(Column.POLICY, kind, "file", _RUN + " lock", _SHARED) for kind in _SHARED_TYPES),
+    *(_meant(Column.POLICY, kind, "lnk_file", "read getattr", _SHARED) for kind in _SHARED_TYPES),
+    _meant(Column.POLICY, "sysctl_kernel_t", "dir", _LIST + " ioctl lock", "interpreters ask which kernel it is"),
+    _meant(Column.POLICY, "sysctl_kernel_t", "file", _READ, "as with the folder"),
 )  # fmt: skip
 
 # What is asked of the policy for Column.ITSELF: class and permissions that make a label or a rule worthless.
@@ -80,16 +94,19 @@ POWERS = {
     classname: frozenset(permissions.split())
     for classname, permissions in {
         "capability": "sys_module sys_rawio sys_ptrace sys_admin sys_boot mknod dac_override dac_read_search "
-        "setuid setgid",
+        "setuid setgid setpcap setfcap chown fowner net_admin audit_control",
         "cap_userns": "sys_ptrace sys_admin dac_override dac_read_search",
         "capability2": "mac_admin mac_override bpf perfmon",
         "process": "setexec setcurrent setfscreate setsockcreate setkeycreate",
+        "bpf": "map_create map_read map_write prog_load prog_run",
+        "perf_event": "open cpu kernel",
+        "io_uring": "override_creds sqpoll cmd",
         "process2": "nnp_transition nosuid_transition",
     }.items()
 }
 # Classes that the kernel asks of a process about itself alone, though rules name a target.
 ABOUT_ITSELF = ("capability", "capability2", "cap_userns", "cap2_userns", "lockdown")
-POLICY_TYPES = ("security_t", *_POLICY_FILES)
+POLICY_TYPES = ("security_t", *_POLICY_FILES, *_SHARED_TYPES, *_BELOW_TYPES)
 SELCGI_PREFIX = "selcgi_"  # of all its types, but for those of warm interpreters, which have an attribute
 DOMAINS = ("selcgi_t", "selcgi_avc_t")
 ZYGOTES = "selcgi_zygote"

@@ -30,8 +30,8 @@ def test_table_of_a_mapping_without_findings(mapping: Path) -> None:
     assert done.exit_code == 0, done.output
     assert [" ".join(line.split()) for line in done.output.splitlines()[:3]] == [
         "this may do to 1 2 3 4 selcgi servers policy itself",
-        "1 user_webapp_t:s0:c1 = + + + + + - -",
-        "2 user_webapp_t:s0:c2 + = + + + + - -",
+        "1 user_webapp_t:s0:c1 = + + + + + + -",
+        "2 user_webapp_t:s0:c2 + = + + + + + -",
     ]
     assert done.output.splitlines()[-1] == "4 contexts, no findings"
 
