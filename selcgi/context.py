@@ -6,6 +6,7 @@ Called by mapping/ (what a rule asks for), system/ (what the kernel said) and la
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
@@ -54,6 +55,13 @@ class Band:
 
     def overlaps(self, other: "Band") -> bool:
         return self.first <= other.last and other.first <= self.last
+
+
+def categories(level: str) -> Iterator[Band]:
+    """Those of a level like `s0:c1,c3.c5`, one alone as a band of itself."""
+    for item in filter(None, level.partition(":")[2].split(",")):
+        first, _, last = item.partition(".")
+        yield Band(int(first[1:]), int((last or first)[1:]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,13 @@ Pure. Called by diagnose/isolation.py, which so asks once for thousands of users
 from dataclasses import dataclass
 from functools import lru_cache
 
+from selcgi.context import categories
+
 
 @dataclass(frozen=True, slots=True)
 class _Level:
     sensitivity: int
-    categories: int  # a bit each
+    bits: int  # of each category
 
 
 Relation = tuple[tuple[bool, bool], ...]
@@ -34,7 +36,7 @@ def low(text: str) -> str:
 
 
 def _dominates(one: _Level, two: _Level) -> bool:
-    return one.sensitivity >= two.sensitivity and one.categories | two.categories == one.categories
+    return one.sensitivity >= two.sensitivity and one.bits | two.bits == one.bits
 
 
 @lru_cache(maxsize=4096)
@@ -45,10 +47,7 @@ def _ends(text: str) -> tuple[_Level, _Level]:
 
 
 def _level(text: str) -> _Level:
-    sensitivity, _, categories = text.partition(":")
     bits = 0
-    for item in filter(None, categories.split(",")):
-        first, _, last = item.partition(".")
-        start, end = int(first[1:]), int((last or first)[1:])
-        bits |= (1 << end + 1) - (1 << start)
-    return _Level(int(sensitivity[1:] or 0), bits)
+    for band in categories(text):
+        bits |= (1 << band.last + 1) - (1 << band.first)
+    return _Level(int(text.partition(":")[0][1:] or 0), bits)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import combinations, permutations
 
-from selcgi.context import Context
+from selcgi.context import Context, categories
 from selcgi.diagnose.fault import Fault, check
 from selcgi.diagnose.scene import Scene, label_of_type
 from selcgi.system.preflight import SCRIPT_TYPE, type_of
@@ -93,7 +93,7 @@ def _neighbours(scene: Scene) -> Iterator[tuple[tuple[Context, str], tuple[Conte
     seen: dict[str, list[tuple[Context, str]]] = {}
     for context, where in scene.usable:
         several = seen.setdefault(context.domain, [])
-        if categories(context.range) and all(context.range != other.range for other, _ in several):
+        if _upper(context.range) and all(context.range != other.range for other, _ in several):
             several.append((context, where))
     for several in seen.values():
         for first, second in combinations(several[:2], 2):
@@ -126,21 +126,17 @@ def _readable(scene: Scene, context: Context) -> Context | None:
 
 def _elsewhere(scene: Scene, context: Context) -> str:
     """A level with one category that the context does not have; empty when it has none, or all."""
-    own = categories(context.range)
+    own = _upper(context.range)
     level = context.range.partition("-")[0].partition(":")[0]
     free = (f"{level}:c{number}" for number in range(1024) if number not in own)
     candidate = next(free, "") if own else ""
     return candidate if candidate and scene.policy.canonical(str(replace(context, range=candidate))) else ""
 
 
-def categories(text: str) -> frozenset[int]:
-    """The numbers of the upper level of a range."""
-    upper = text.rpartition("-")[2].partition(":")[2]
-    found: set[int] = set()
-    for part in filter(None, upper.split(",")):
-        first, _, last = part.replace("c", "").partition(".")
-        found |= set(range(int(first), int(last or first) + 1))
-    return frozenset(found)
+def _upper(text: str) -> frozenset[int]:
+    """The categories of the upper level of a range."""
+    bands = categories(text.rpartition("-")[2])
+    return frozenset(number for band in bands for number in range(band.first, band.last + 1))
 
 
 @check("new-files", cheap=True)
@@ -148,12 +144,10 @@ def new_files(scene: Scene) -> Iterator[Fault]:
     """By the process on Debian, by the folder where the policy has default_range (Fedora)."""
     place = label_of_type(scene.launcher.context, _PLACE)
     for context, where in scene.usable:
-        own, made = categories(context.range), scene.policy.created(str(context), place, "file")
+        own, made = _upper(context.range), scene.policy.created(str(context), place, "file")
         level = made.split(":", 3)[3] if made.count(":") >= 3 else ""
-        lower = categories(
-            context.range.partition("-")[0]
-        )  # not empty in s0:c{user}-s0:c{user},c{request}: it is meant
-        if own and level and categories(level) not in (own, lower or own):
+        lower = _upper(context.range.partition("-")[0])  # not empty in s0:c{user}-s0:c{user},c{request}: it is meant
+        if own and level and _upper(level) not in (own, lower or own):
             what = f"a new file of {context.domain} at {context.range} is at {level}"
             symptom = "what a script makes for one user is open to all users of the domain"
             fix = f"label the folder that it writes to: semanage fcontext -a -t TYPE -r {context.range} 'FOLDER(/.*)?'"
