@@ -39,6 +39,7 @@ _OPENED = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC | os.O_APPE
 _FORBIDDEN = 0o137  # of a file of mode 600 or 640
 _PAUSE = 0.01
 _BY_COMMAND = "run selcgi categories as its owner, or as root with: python -m selcgi categories"
+_MISSING = "make its folder, which is selcgi's user's: install -d -o selcgi -g selcgi -m 750 /var/lib/selcgi"
 
 
 class Registry:
@@ -273,7 +274,8 @@ def _status(path: Path) -> os.stat_result:
     try:
         return path.lstat()
     except OSError as error:
-        raise RegistryFailed(f"{path} can't be looked at: {error.strerror}", _BY_COMMAND) from None
+        fix = _MISSING if error.errno == errno.ENOENT else _BY_COMMAND
+        raise RegistryFailed(f"{path} can't be looked at: {error.strerror}", fix) from None
 
 
 def _now() -> str:

@@ -220,8 +220,9 @@ def test_what_happens_to_the_file_of_a_running_selcgi_is_refused(path: Path, tmp
     with pytest.raises(RegistryFailed, match="another file than it was"):
         registry.number("alice")
     path.unlink()
-    with pytest.raises(RegistryFailed, match="can't be looked at"):
+    with pytest.raises(RegistryFailed, match="can't be looked at") as raised:
         registry.number("alice")
+    assert "install -d -o selcgi" in raised.value.fix
 
 
 def test_a_held_lock_delays_who_needs_the_file_and_nobody_else(path: Path) -> None:
