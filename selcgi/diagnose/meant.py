@@ -58,8 +58,6 @@ MEANT = (
     _meant(Column.SELCGI, "selcgi_t", "fd", "use", "stdin, stdout and stderr were opened by selcgi"),
     _meant(Column.SELCGI, "selcgi_t", "fifo_file", "read write append open getattr ioctl",
            "the pipes of the request; those of other requests cannot be reached, having no name"),
-    _meant(Column.SELCGI, "selcgi_state_t", "dir", "search getattr",
-           "the home of selcgi's user, where programs look for settings of theirs; its files are closed"),
     _meant(Column.SELCGI, "selcgi_script_exec_t", "dir", _LIST, _SCRIPTS),
     _meant(Column.SELCGI, "selcgi_script_exec_t", "file", _RUN, _SCRIPTS),
     _meant(Column.SELCGI, "selcgi_script_exec_t", "lnk_file", "read getattr", _SCRIPTS),
