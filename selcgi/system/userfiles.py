@@ -1,7 +1,8 @@
 """A user's folder and all beneath it: their levels, set or compared.
 
 Decides that nothing outside is touched, while a script of that user may be moving things inside: each file is opened by
-its name in an open folder, never through a link, and on the folder's own file system. Must not know whose folder it is.
+its name in an open folder, never through a link, and on the folder's own file system; a file that has a name outside,
+too, is refused, since a script may link what is everybody's into its folder. Must not know whose folder it is.
 Called by cli/categories.py, as root and outside selcgi's own domain, which may relabel nothing.
 """
 
@@ -9,7 +10,8 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from selcgi.system.labelling import Labelling
 
 DEPTH = 200  # folders inside one another, each of them open
 AS_ROOT = "as root: python -m selcgi categories .., by the python that selcgi is installed with"
+_SEVERAL_MOST = 100_000  # files with more than one name
 _XATTR = "security.selinux"
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _ANY = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -37,17 +40,46 @@ class Odd:
 def set_level(folder: Path, level: str) -> int:
     """Give the folder and all beneath it this level, and nothing else of a label; how many were changed.
 
-    RegistryFailed at the first that can't be.
+    RegistryFailed at the first that can't be. Nothing is changed where a file has names outside the folder.
     """
+    names = _several_names(folder)
     changed = 0
     for descriptor, path in _beneath(folder):
         if descriptor < 0:
             raise RegistryFailed(f"{path} lies more than {DEPTH} folders deep", "move it up, or take it away")
         before = _label(descriptor, path)
         if before.range != level:
+            _check_names(descriptor, path, names)
             _set_label(descriptor, path, replace(before, range=level))
             changed += 1
     return changed
+
+
+def _several_names(folder: Path) -> Counter[int]:
+    """How many names the folder has for each file with more than one, by inode."""
+    found: Counter[int] = Counter()
+    for descriptor, path in _beneath(folder):
+        if descriptor >= 0 and _links(descriptor) > 1:
+            found[os.fstat(descriptor).st_ino] += 1
+            if len(found) > _SEVERAL_MOST:
+                raise RegistryFailed(f"{path}: more than {_SEVERAL_MOST} files have several names", "copy some of them")
+    for descriptor, path in _beneath(folder):
+        if descriptor >= 0:
+            _check_names(descriptor, path, found)
+    return found
+
+
+def _links(descriptor: int) -> int:
+    """1 for a folder, which has no second name."""
+    status = os.fstat(descriptor)
+    return 1 if stat.S_ISDIR(status.st_mode) else status.st_nlink
+
+
+def _check_names(descriptor: int, path: Path, names: Mapping[int, int]) -> None:
+    """Asked once more just before the label is set: a script may go on linking."""
+    if _links(descriptor) > max(1, names.get(os.fstat(descriptor).st_ino, 0)):
+        reason = f"{path} has another name outside of the folder, so it may be somebody else's, too"
+        raise RegistryFailed(reason, "look for it (find -inum), and put a copy in its place")
 
 
 def odd_levels(folder: Path, level: str) -> Iterator[Odd]:

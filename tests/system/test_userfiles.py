@@ -1,6 +1,7 @@
 """The levels of a user's folder: all of it and nothing outside, whatever a script does to it meanwhile."""
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,35 @@ def test_all_beneath_gets_the_level_and_nothing_outside(folder: Path, outside: P
     assert {label(one) for one in (outside, outside / "file")} == {"system_u:object_r:user_webapp_rw_t:s0"}
     assert set_level(folder, LEVEL) == 0
     assert list(odd_levels(folder, LEVEL)) == []
+
+
+def test_a_file_with_a_name_outside_is_nobodys_own(folder: Path, outside: Path) -> None:
+    (folder / "a" / "mine").hardlink_to(outside / "file")
+    with pytest.raises(RegistryFailed, match="a/mine has another name outside of the folder"):
+        set_level(folder, LEVEL)
+    assert {label(one) for one in (outside / "file", folder, *folder.rglob("*"))} == {
+        "system_u:object_r:user_webapp_rw_t:s0"
+    }
+
+
+def test_a_file_with_two_names_inside_is(folder: Path) -> None:
+    (folder / "a" / "again").hardlink_to(folder / "x")
+    assert set_level(folder, LEVEL) == 9
+    assert label(folder / "a" / "again").endswith(LEVEL)
+
+
+def test_a_link_that_is_made_meanwhile_is_refused(folder: Path, outside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = userfiles._several_names
+
+    def then_link(one: Path) -> Counter[int]:
+        found = looked(one)
+        (folder / "late").hardlink_to(outside / "file")
+        return found
+
+    monkeypatch.setattr(userfiles, "_several_names", then_link)
+    with pytest.raises(RegistryFailed, match="late has another name"):
+        set_level(folder, LEVEL)
+    assert label(outside / "file").endswith(":s0")
 
 
 def test_what_is_at_another_level_is_found(folder: Path) -> None:
