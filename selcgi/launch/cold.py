@@ -11,6 +11,7 @@ import signal
 from dataclasses import replace
 from functools import partial
 
+from selcgi.errors import LaunchFailed
 from selcgi.launch.guarded import Guards
 from selcgi.launch.leafed import LeafRunning
 from selcgi.launch.running import Running
@@ -63,15 +64,17 @@ class Launcher:
             streams.close_theirs()
 
     def _launch_in_leaf(self, plan: Plan, streams: Streams, leaves: Leaves) -> Running:
-        leaf, rest = leaves.lease_for(plan.limits)
+        limits = plan.limits
+        leaf, rest = leaves.lease_for(limits)
         plan = replace(plan, limits=rest) if leaf.confined else plan
         try:
             pid = spawn(plan, streams.theirs, self._labels, leaf, partial(_destroy, leaf))
             try:
+                leaves.slow(leaf, limits)
                 return LeafRunning(pid, streams, leaves, leaf)
-            except OSError as error:
+            except (OSError, LaunchFailed) as error:
                 _destroy(leaf, pid)
-                raise failed("wait", error) from error
+                raise error if isinstance(error, LaunchFailed) else failed("wait", error) from error
         except BaseException:
             leaves.give_back(leaf)
             raise

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from selcgi.errors import launch_failed
+from selcgi.errors import LaunchFailed, launch_failed
 from selcgi.plan import Limits
 
 _PERIOD_US = 100_000
@@ -35,16 +35,30 @@ class Ceilings:
         return bool(list(filter(self._has, asked)))  # each of them is asked for
 
     def hold(self, leaf: Path, limits: Limits) -> Limits:
-        """Set all that the leaf can hold, whatever it held before; the rest. LaunchFailed("set_ceilings")."""
+        """Set all that the leaf can hold, whatever it held before, but for processors: see slow(). The rest.
+
+        LaunchFailed("set_ceilings").
+        """
         held = [name for name, on in self._on.items() if on]
         try:
             for name in held:
-                for file, value in _FILES[name](limits).items():
+                for file, value in _FILES[name](replace(limits, cpus=None)).items():
                     _write(leaf / file, value)
         except OSError as error:
-            raise launch_failed("set_ceilings", f"cannot limit {leaf}", error) from error
+            raise _failed(leaf, error) from error
         changes: dict[str, Any] = {_CONTROLLERS[name]: None for name in held}
         return replace(limits, **changes)
+
+    def slow(self, leaf: Path, limits: Limits) -> None:
+        """Processors are limited once the script runs: a worker waits for the exec, and would wait for the pauses of a
+        child that has met the limit before it. LaunchFailed("set_ceilings")."""
+        if limits.cpus is None or not self._on.get("cpu"):
+            return
+        try:
+            for file, value in _cpu(limits).items():
+                _write(leaf / file, value)
+        except OSError as error:
+            raise _failed(leaf, error) from error
 
     def _has(self, name: str) -> bool:
         """Whether leaves have the controller; switched on here and in the base, where it can be."""
@@ -54,6 +68,10 @@ class Ceilings:
                     _write(above / "cgroup.subtree_control", f"+{name}")
             self._on[name] = name in (self._path / "cgroup.subtree_control").read_text().split()
         return self._on[name]
+
+
+def _failed(leaf: Path, error: OSError) -> LaunchFailed:
+    return launch_failed("set_ceilings", f"cannot limit {leaf}", error)
 
 
 def met(leaf: Path) -> str:

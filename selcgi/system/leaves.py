@@ -135,6 +135,11 @@ class Leaves:
             self.give_back(leaf)
             raise
 
+    def slow(self, leaf: Leaf, limits: Limits) -> None:
+        """The last of the limits, once something runs in the leaf that lease_for() gave for them. LaunchFailed."""
+        if leaf.confined:
+            self._ceilings.slow(leaf.path, limits)
+
     def _lease_confined(self) -> Leaf:
         try:
             self._sort_ended()

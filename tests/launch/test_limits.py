@@ -130,6 +130,26 @@ def test_processors_at_once(bench: Bench, program: Path, together: bool) -> None
         conclude(running, outcome)
 
 
+def test_the_worker_does_not_wait_for_the_pauses_of_its_child(
+    bench: Bench, program: Path, together: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until the exec, for which it waits, the child is as quick as any, in a leaf that was used with the limit, too."""
+    if not together:
+        return
+    before: list[str] = []
+
+    def looked(image: Image, changes: Changes) -> int:
+        leaf = Path(f"/proc/self/fd/{changes.members}").readlink().parent
+        before.append((leaf / "cpu.max").read_text())
+        return fork_and_exec(image, changes)
+
+    monkeypatch.setattr(spawn, "fork_and_exec", looked)
+    launcher = bench.launcher()
+    plan = replace(bench.plan_of(program), argv=(b"greedy", b"nice"), limits=Limits(cpus=0.1, nice=1))
+    assert [complete(launcher, plan).stdout for _ in range(2)] == [b"1\n"] * 2
+    assert before == ["max 100000\n"] * 2
+
+
 def test_a_limit_of_one_request_is_not_the_next_ones(bench: Bench, program: Path) -> None:
     """A leaf is used again, whether its limit was met or not."""
     tried(bench, program, "nice", Limits(processes=5), alone())
