@@ -38,11 +38,16 @@ Progress = Callable[[int, int], None]  # contexts asked about, and all of them
 
 @dataclass(frozen=True, slots=True)
 class Mapped:
-    """A context of the mapping, and the first place that gives it. Two requests of one `owner` share their files."""
+    """A context of the mapping, and the first place that gives it.
+
+    `owner`: the user whose c{user} it has, by whatever rule. In one domain his requests share his files, and reach each
+    other but for those that are `alone`, with a c{request}.
+    """
 
     context: Context
     where: str
     owner: str = ""
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +82,8 @@ def mapped(templates: Iterable[tuple[ContextSpec, str]]) -> tuple[Mapped, ...]:
     for spec, where in templates:
         for number, one in enumerate(_samples(spec)):
             context = one.resolve(LAUNCHER)
-            owner = f"{where} user {number // 2}" if wants(spec, USER) else ""
-            found.setdefault(context, Mapped(context, where, owner))
+            owner = f"user {number // 2}" if wants(spec, USER) else ""
+            found.setdefault(context, Mapped(context, where, owner, wants(spec, REQUEST)))
         if len(found) > CONTEXTS_MOST:
             reason = f"the mapping gives more than {CONTEXTS_MOST} contexts, and each is compared with each"
             raise PolicyUnreadable(reason, "write c{user} for the categories of users, or check a part of the file")
@@ -144,7 +149,8 @@ class _Inquiry:
         self._reach(Column.ITSELF, source, source, Column.ITSELF)
         for other in self.usable:
             if other != source:
-                self._reach(Column.OTHERS, source, other, self._cell(other))
+                if self.usable[other].alone or not self._is_his(source, other):
+                    self._reach(Column.OTHERS, source, other, self._cell(other))
                 self._files(source, other)
         for column, targets in self._around.items():
             for target in targets:
@@ -152,11 +158,16 @@ class _Inquiry:
 
     def _files(self, source: Context, other: Context) -> None:
         """Those that `other` makes: they have its low level."""
-        owner = self.usable[source].owner
+        if self._is_his(source, other):
+            return
         for kind in self._writes(other.domain):
-            if not owner or owner != self.usable[other].owner:
-                file = Context(other.user, "object_r", kind, low(other.range))
-                self._reach(Column.OTHERS, source, file, self._cell(other))
+            file = Context(other.user, "object_r", kind, low(other.range))
+            self._reach(Column.OTHERS, source, file, self._cell(other))
+
+    def _is_his(self, source: Context, other: Context) -> bool:
+        """Whether both are of one user, by categories of his own, in one domain."""
+        owner = self.usable[source].owner
+        return bool(owner) and owner == self.usable[other].owner and source.domain == other.domain
 
     def follow(self) -> None:
         """What needs several steps: transitions, and programs for somebody else to run."""

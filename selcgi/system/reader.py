@@ -22,7 +22,7 @@ from selcgi.errors import PolicyUnreadable
 
 PYTHONS = ("/usr/bin/python3", sys.executable)  # the distribution's own has the distribution's packages
 _PACKAGES = "python3-setools and python3-selinux (Debian, Ubuntu) or python3-setools and python3-libselinux (Fedora)"
-_DAMAGED = "is the file damaged? Build it again: semodule -B"
+_DAMAGED = "is the file damaged (build it again: semodule -B), or of a newer distribution than this one?"
 _ANSWER_BYTES = 64 << 20
 _ANSWER_SECONDS = 120.0
 _WORDS_BYTES = 1 << 16  # of what it says on stderr

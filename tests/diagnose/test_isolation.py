@@ -105,6 +105,8 @@ def test_a_user_without_categories_shares_his_files_with_those_who_have_some(shi
 def test_users_of_a_template_are_apart_and_the_requests_of_one_share_his_files(shipped: PolicyFile) -> None:
     assert found_in(report_of(shipped, ["user_webapp_t:s0:c{user}"])) == []
     assert found_in(report_of(shipped, ["user_webapp_t:s0:c{user}-s0:c{user},c{request}"])) == []
+    both = ["user_webapp_t:s0:c{user}", "user_webapp_t:s0:c{user}-s0:c{user},c{request}"]
+    assert found_in(report_of(shipped, both)) == [], "a user has the same pair by whatever rule"
     assert found_in(report_of(shipped, ["user_webapp_t:s0-s0:c{request}"])), "users of one level share files"
 
 
