@@ -19,6 +19,7 @@ from selcgi.system.policyfile import KERNEL, open_policy_file
 
 _QUIET_SECONDS = 2.0
 _ROWS = 40
+_SHOWN = 60  # findings
 _AROUND = (Column.SELCGI, Column.SERVERS, Column.POLICY, Column.ITSELF)
 
 
@@ -69,8 +70,10 @@ class _Progress:
 def _show(report: Report) -> None:
     if report.contexts:
         _matrix(report)
-    for finding, count in report.findings:
+    for finding, count in report.findings[:_SHOWN]:
         _explain(finding, count, {str(one.context): one.where for one in report.contexts})
+    if len(report.findings) > _SHOWN:
+        click.echo(f"and {len(report.findings) - _SHOWN} more findings: --json has all\n")
     contexts, findings = len(report.contexts), len(report.findings)
     colour = "red" if findings else "green"
     verdict = click.style(f"{findings or 'no'} finding{'' if findings == 1 else 's'}", fg=colour, bold=True)

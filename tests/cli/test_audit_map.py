@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from selcgi.cli.audit_map import audit_map
+from selcgi.cli.audit_map import _SHOWN, audit_map
 from selcgi.errors import PolicyUnreadable
 from tests.enforcing import site
 from tests.guest import policy
@@ -78,6 +78,14 @@ def test_many_contexts_have_one_column_and_only_rows_with_findings(tmp_path: Pat
     done = run(tmp_path / "site.map", "--policy", policy.compiled() / "policy")
     assert done.exit_code == 1
     assert "and 20 more with findings" in done.output
+
+
+def test_of_many_findings_the_first_are_shown(tmp_path: Path) -> None:
+    (tmp_path / "site.map").write_text("* unconfined_t:s0\n")
+    done = run(tmp_path / "site.map", "--policy", policy.compiled() / "policy")
+    assert done.exit_code == 1
+    assert sum(line.startswith("finding") for line in done.output.splitlines()) == _SHOWN
+    assert "more findings: --json has all" in done.output
 
 
 def test_colour_is_for_terminals(mapping: Path) -> None:
