@@ -57,7 +57,7 @@ def explain(user: str | None, host: str, given: tuple[str, ...], as_json: bool, 
         policy = open_policy()
         scene = stage(policy, open_labelling(), subject, why_by_kernel(held, policy, facts.label))
         told = explain_request(scene, chain, query, open_labelling(), settings.environ.path)
-    click.echo(json.dumps(asdict(told), indent=1)) if as_json else _show(told)
+    click.echo(json.dumps({"yes": told.yes, **asdict(told)}, indent=1)) if as_json else _show(told)
     sys.exit(0 if told.yes else 1)
 
 

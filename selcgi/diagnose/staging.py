@@ -17,18 +17,19 @@ from selcgi.diagnose.fault import Fault
 from selcgi.diagnose.scene import Launcher, Remembered, Scene, Why, resolve
 from selcgi.diagnose.survey import FILES_MOST, Survey, doors
 from selcgi.errors import PolicyUnreadable, StartRefused
-from selcgi.mapping.rules import parse, unreachable
+from selcgi.mapping.index import Index
+from selcgi.mapping.table import Table
 from selcgi.settings import Settings
 from selcgi.system.binding import find_binding
 from selcgi.system.facts import Facts, KernelFacts, not_enforced, not_there, read_facts
 from selcgi.system.labelling import Labelling
-from selcgi.system.mapfile import read_mapfile
+from selcgi.system.mapfile import read_mapfile_bytes
 from selcgi.system.policy import Policy
 from selcgi.system.policyfile import KERNEL, PolicyFile, open_policy_file
 from selcgi.system.reason import Reason
 
 CONTEXTS_MOST = 4096  # distinct ones of a mapping
-_MAP_BYTES = 16 << 20  # of a mapping file whose rules are compared with one another
+_MAP_BYTES = 16 << 20  # of several mapping files whose rules are compared with one another; of one alone few are
 _OWN = Context("system_u", "system_r", "selcgi_t", "s0")
 _THERE = (
     "whether the kernel enforces, and with this policy",
@@ -115,10 +116,10 @@ def _trusted(subject: Subject) -> Iterator[str]:
 def _dead_rules(settings: Settings) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The places of rules that nothing reaches, by all files as if they were one; and what was too long to compare."""
     files = [path for path in settings.maps if isinstance(path, Path)]
-    if sum(path.stat().st_size for path in files if path.exists()) > _MAP_BYTES:
+    if files[1:] and sum(path.stat().st_size for path in files if path.exists()) > _MAP_BYTES:
         return (), (f"mapping files of more than {_MAP_BYTES >> 20} MB: their rules are not compared with one another",)
-    rules = [rule for path in files for rule in parse(read_mapfile(path), str(path))]
-    return tuple(rule.where for rule in unreachable(rules)), ()
+    table = Table(Index(read_mapfile_bytes(path), str(path)) for path in files)
+    return tuple(rule.where for rule in table.dead()), ()
 
 
 def _omitted(specs: tuple[object, ...], survey: Survey) -> Iterator[str]:

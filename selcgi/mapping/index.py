@@ -1,7 +1,7 @@
 """One mapping file as its own bytes, with an index of the names in them: a million rules in a few flat buffers.
 
 Decides where in the file the rules for one user are. A Rule is made from its line when it is asked for, and not kept.
-Must not read files. Built by serve/site.py and cli/mapping.py, asked by table.py.
+Must not read files. Built by serve/sources.py and diagnose/staging.py, asked by table.py.
 
 Processes that are forked afterwards share the buffers: nothing in them is written or counted again. Names are found by
 hash(), which is SipHash with a key of this process and its forks (PEP 456), so no choice of names makes it slow; what

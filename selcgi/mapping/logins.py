@@ -2,7 +2,7 @@
 
 Decides which context goes with an SELinux user, by a file with lines like those of a mapping file: SEUSER CONTEXT
 [OPTION..]. The login mapping's default is no answer: it is made for shells, and on many systems it is unconfined. Must
-not ask the system: what it knows is in the Query. Called by serve/sources.py and mapping/chain.py.
+not ask the system: what it knows is in the Query. Made by serve/sources.py, asked by mapping/chain.py.
 """
 
 from dataclasses import replace

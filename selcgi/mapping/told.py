@@ -3,7 +3,8 @@
 Decides what such a value may say: what the context of a rule may, less user and role, and of the domains only those
 that the administrator of this machine has named, since whoever may write the directory chooses the rest. A value that
 is wrong is refused, never passed over: the next source could give more. Whether it comes from the web server is
-system/identity.py's to say. Must not read anything. Called by mapping/chain.py.
+system/identity.py's to say. Must not read anything. Made by serve/sources.py, asked by
+mapping/chain.py.
 """
 
 from collections.abc import Iterable

@@ -100,6 +100,15 @@ def test_a_tree_that_is_not_there_is_a_fault(tree: Path) -> None:
     assert done.exit_code == 1
 
 
+def test_a_rule_behind_another_file_is_dead_and_one_long_file_is_compared(tree: Path) -> None:
+    (tree.parent / "first.map").write_text("a user_webapp_t:s0:c1\n")
+    done = run(tree, "a deny\n", "--map", str(tree.parent / "first.map"))
+    assert [one["where"] for one in rows(done) if one["check"] == "dead-rule"] == [["first.map:1"]]
+    lines = [f"user{number} user_webapp_t:s0:c{number % 9}" for number in range(700_000)]
+    done = run(tree, "\n".join([*lines, "user7 deny\n"]))
+    assert [one["where"] for one in rows(done) if one["check"] == "dead-rule"] == [["site.map:700001"]]
+
+
 def test_without_file_contexts_contexts_alone_are_judged(tree: Path) -> None:
     done = run(tree, site.rules(), contexts=False)
     assert rows(done) == []
