@@ -11,6 +11,7 @@ import struct
 
 from selcgi.errors import StartRefused
 
+LOST = 0  # type of no record: some did not fit into the buffer
 _PROTOCOL = 9  # NETLINK_AUDIT: linux/netlink.h
 _READLOG = 1  # AUDIT_NLGRP_READLOG: the bit of group 1 (linux/audit.h)
 _HEADER = struct.Struct("=IHHII")  # struct nlmsghdr; its length is not used: it was seen not to count the header
@@ -36,7 +37,7 @@ class Link:
         return self._socket.fileno()
 
     def read(self) -> tuple[int, str] | None:
-        """Type and text of the next record of the kernel; None when there is none now. Type 0: some were lost."""
+        """Type and text of the next record of the kernel; None when there is none now. LOST: some were lost."""
         while True:
             try:
                 data, (sender, _) = self._socket.recvfrom(_DATAGRAM_BYTES)
@@ -45,7 +46,7 @@ class Link:
             except OSError as error:
                 if error.errno != errno.ENOBUFS:  # what did not fit was thrown away: netlink(7)
                     raise StartRefused(f"the kernel's audit ended: {os.strerror(error.errno or 0)}") from error
-                return 0, ""
+                return LOST, ""
             if sender == 0 and len(data) >= _HEADER.size:
                 return _HEADER.unpack_from(data)[1], data[_HEADER.size :].decode("utf-8", "replace")
 

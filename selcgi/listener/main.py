@@ -11,10 +11,11 @@ import signal
 import socket
 import sys
 import time
+from contextlib import suppress
 
 from selcgi.errors import BadRecord, SelcgiError, StartRefused
 from selcgi.listener.concern import Concern
-from selcgi.listener.link import Link
+from selcgi.listener.link import LOST, Link
 from selcgi.listener.portion import Portion
 from selcgi.system.audit import ENFORCING, HELLO, POLICY_LOAD, Denial, encode, parse
 
@@ -23,6 +24,7 @@ _FIRST_FD = 3  # SD_LISTEN_FDS_START
 _PEERS = 256  # workers of all selcgis here; more are turned away
 _SO_PEERSEC = 31  # asm-generic/socket.h
 _CONTEXT_BYTES = 1024  # the most that Python's getsockopt takes
+_SILENT_SECONDS = 60.0  # between two complaints
 _AT_ONCE = 256  # records between two looks at the peers
 
 
@@ -60,6 +62,7 @@ class Listener:
         self._poll.register(link, select.POLLIN)
         self._poll.register(door, select.POLLIN)
         self.unreadable = 0
+        self._losses, self._silent_until = 0, 0.0
 
     def run(self) -> None:
         while True:
@@ -103,6 +106,8 @@ class Listener:
             if record is None:
                 return
             kind, text = record
+            if kind == LOST:
+                self._lament()
             if kind in (POLICY_LOAD, ENFORCING):
                 self._concern.forget()
             try:
@@ -112,6 +117,16 @@ class Listener:
                 continue
             if denial is not None:
                 self._pass_on(denial)
+
+    def _lament(self) -> None:
+        """A flood did not fit into the kernel's buffer: nobody knows whose refusals are missing in the logs."""
+        self._losses += 1
+        now = time.monotonic()
+        if now >= self._silent_until:
+            self._silent_until = now + _SILENT_SECONDS
+            text = f"selcgi-avc: the kernel's audit came too fast, and records were lost: {self._losses} times by now"
+            with suppress(OSError):  # its stderr may be gone
+                print(text, file=sys.stderr, flush=True)
 
     def _pass_on(self, denial: Denial) -> None:
         told = [p for p in self._peers.values() if self._concern.is_of(p.context, denial.source, denial.target)]

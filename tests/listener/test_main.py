@@ -11,7 +11,7 @@ import pytest
 from selcgi.errors import StartRefused
 from selcgi.listener import main
 from selcgi.listener.concern import Concern
-from selcgi.listener.link import Link
+from selcgi.listener.link import LOST, Link
 from selcgi.system.audit import AVC, HELLO, POLICY_LOAD
 from tests.system.test_audit import READ
 
@@ -112,6 +112,16 @@ def test_a_peer_that_does_not_read_holds_up_nobody_and_learns_what_it_lost(site:
         assert got < 3000
         site.say((AVC, READ))
         assert json.loads(slow.recv(4096))["skipped"] == 3000 - got
+
+
+def test_what_the_kernel_could_not_keep_is_said_once_in_a_while(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    with site.greeted() as peer:
+        site.say((LOST, ""), (LOST, ""), (AVC, READ))
+        assert json.loads(peer.recv(4096))["source"] == TOLD
+        assert capsys.readouterr().err.count("records were lost") == 1
+        site.listener._silent_until = 0.0
+        site.say((LOST, ""))
+        assert capsys.readouterr().err.endswith("records were lost: 3 times by now\n")
 
 
 def test_a_peer_that_left_or_speaks_is_dismissed(site: Site) -> None:
