@@ -21,7 +21,11 @@ from selcgi.system.semanage import list_ports, other_module
 
 @click.group()
 def policy() -> None:
-    """SELinux policy modules of applications."""
+    """SELinux policy modules of applications.
+
+    \b
+    selcgi policy new shop --script /srv/shop/cgi/ --writes /srv/shop/orders --connects 389
+    """
 
 
 def _switches(command: Any) -> Any:
