@@ -43,14 +43,17 @@ class Known:
 NOTHING = Known()  # of a request without a user, or where nothing is asked
 
 
+def is_asked_for(user: str) -> bool:
+    """Whether the system may be asked for the groups of such a name: a directory may have stranger ones than files."""
+    return bool(user) and user.isprintable() and len(user.encode()) <= _LONGEST
+
+
 def is_account_name(user: str) -> bool:
-    """Whether the system may be asked for such a name at all. No account has another one.
+    """Whether the login mapping may be asked for such a name. It has no other one.
 
     ":" separates fields and "%" marks a group in the files that are searched; libselinux makes a path of the name.
     """
-    if user == _DEFAULT or len(user.encode("utf-8", "surrogatepass")) > _LONGEST:
-        return False
-    return user[:1] not in ("", ".", "-") and user.isprintable() and set("/:%").isdisjoint(user)
+    return is_asked_for(user) and user != _DEFAULT and user[0] not in ".-" and set("/:%").isdisjoint(user)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from types import ModuleType
 
 from selcgi.errors import LookupFailed, SelcgiError
-from selcgi.mapping.known import NOTHING, Known, is_account_name
+from selcgi.mapping.known import Known, is_account_name, is_asked_for
 from selcgi.system.binding import find_binding
 from selcgi.system.nss import group_gid, memberships
 
@@ -38,12 +38,16 @@ class Question:
 
 
 def look_up(question: Question) -> Known:
-    """All of it, or why there is no answer. Raises nothing."""
-    if not is_account_name(question.user):
-        return NOTHING
+    """All of it, or why there is no answer. Raises nothing.
+
+    Who chooses his own name chooses none that is in no group because nobody was asked: a rule may deny a group.
+    """
+    user, groups = question.user, question.groups
+    if not is_asked_for(user):
+        return Known(undecided=frozenset(groups), failed=f"the system can't be asked who {user[:80]!a} is")
     try:
-        inside, missing = memberships(question.user, question.groups) if question.groups else (frozenset(), frozenset())
-        seuser, level = login_of(find_binding(), question.user) if question.login else ("", "")
+        inside, missing = memberships(user, groups) if groups else (frozenset(), frozenset())
+        seuser, level = login_of(find_binding(), user) if question.login and is_account_name(user) else ("", "")
     except SelcgiError as error:
         return Known(undecided=frozenset(question.groups), failed=error.reason)
     return Known(inside, missing, seuser, level)

@@ -80,9 +80,32 @@ def test_a_service_that_does_not_answer_is_no_answer(
     assert with_services(tmp_path, "files", user, "root")[2] == ""
 
 
-@pytest.mark.parametrize("user", ["../etc", "%wheel", "a:b", "__default__", "-x"])
-def test_a_name_that_no_account_has_asks_nothing(user: str) -> None:
+STRANGE = ["../etc", "%wheel", "a%b", "a/b", "-x", ".x"]
+
+
+@pytest.mark.parametrize("user", [*STRANGE, "a:b", "__default__"])
+def test_a_name_that_the_login_mapping_never_has_is_not_looked_for_there(user: str) -> None:
     assert look_up(Question(user, ("root",), True)) == NOTHING
+
+
+@pytest.mark.parametrize("user", STRANGE)
+def test_groups_of_a_strange_name_are_asked_for_all_the_same(tmp_path: Path, user: str) -> None:
+    """Who calls himself so in a directory is not out of a group that a rule denies."""
+    group = tmp_path / "group"
+    group.write_text(Path("/etc/group").read_text() + f"blocked:x:64124:{user}\n")
+    script = f'mount --bind {group} /etc/group && exec "$@"'
+    line = ["unshare", "-m", "sh", "-c", script, "sh", sys.executable, "-c", ASK, user, "blocked"]
+    environ = {**os.environ, "PYTHONPATH": str(TREE)}
+    done = subprocess.run(line, capture_output=True, text=True, env=environ, timeout=60, check=True)
+    assert json.loads(done.stdout)[0] == ["blocked"]
+    assert with_services(tmp_path, "hesiod", user, "blocked")[1] == ["blocked"]
+
+
+@pytest.mark.parametrize("user", ["", "a\0b", "a\nb", "x" * 257, "\ud800"])
+def test_of_a_name_that_nobody_can_be_asked_for_nothing_is_known(user: str) -> None:
+    known = look_up(Question(user, ("root",)))
+    assert (sorted(known.groups), sorted(known.undecided)) == ([], ["root"])
+    assert known.failed
 
 
 def test_questions_and_answers_on_their_way() -> None:
