@@ -2,7 +2,6 @@
 
 import json
 import shlex
-import subprocess
 import sys
 from itertools import chain, islice
 from pathlib import Path
@@ -18,6 +17,7 @@ from selcgi.mapping.categories import text_of, unrank
 from selcgi.settings import USER_BAND
 from selcgi.system.labelling import open_labelling
 from selcgi.system.registry import Registry, recorded_band
+from selcgi.system.semanage import add_or_change
 from selcgi.system.userfiles import Odd, lasting, odd_levels, relabelled, set_level
 
 _SHOWN = 100  # findings
@@ -119,23 +119,9 @@ def label(user: str, folder: Path, categories: Path, user_categories: Band | Non
     click.echo(f"{plain(user)}: {level}, {changed} labels changed beneath {folder}")
     command = lasting(folder, level)
     if permanent:
-        _run_either(command)
+        click.echo(f"the policy knows: {shlex.join(add_or_change(command))}")
     else:
         click.echo(f"a relabel takes them away, unless the policy knows: {shlex.join(command)}")
-
-
-def _run_either(command: tuple[str, ...]) -> None:
-    """-a adds a path, and -m changes one that is known."""
-    for how in ("-a", "-m"):
-        words = [how if word == "-a" else word for word in command]
-        try:
-            done = subprocess.run(words, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
-        except OSError as error:
-            raise RegistryFailed(f"semanage can't be run: {error.strerror}", shlex.join(command)) from None
-        if done.returncode == 0:
-            click.echo(f"the policy knows: {shlex.join(words)}")
-            return
-    raise RegistryFailed(f"semanage fails: {done.stderr.strip()[-300:]}", shlex.join(command))
 
 
 @categories.command()

@@ -1,14 +1,18 @@
-"""What semanage(8) knows: the ports of the policy, those that an administrator has added included.
+"""What semanage(8) knows, and is told: the ports of the policy, those that an administrator has added included; labels.
 
-Decides nothing. It takes root and the package policycoreutils-python-utils; without an answer it says None, and the
-caller says what that means. Called by cli/policy.py.
+Decides nothing. It takes root and the package policycoreutils-python-utils; where a question has no answer it says
+None, and the caller says what that means. Called by cli/policy.py and cli/categories.py.
 """
 
+import shlex
 import subprocess
 from pathlib import Path
 
+from selcgi.errors import RegistryFailed
+
 _SEMANAGE = "/usr/sbin/semanage"
 _SECONDS = 60
+_BUILD_SECONDS = 600  # a change builds the whole policy anew
 _ADMINISTRATORS = "400"  # the priority of semodule -i
 
 
@@ -22,6 +26,28 @@ def list_ports() -> list[str] | None:
     except (OSError, subprocess.TimeoutExpired, UnicodeDecodeError):
         return None
     return done.stdout.splitlines() if done.returncode == 0 else None
+
+
+def add_or_change(command: tuple[str, ...]) -> tuple[str, ...]:
+    """Run `command`, whose -a adds what is not known yet, or else with -m, which changes what is. RegistryFailed.
+
+    What was run in the end.
+    """
+    said = ""
+    for how in ("-a", "-m"):
+        words = tuple(how if word == "-a" else word for word in command)
+        try:
+            done = subprocess.run(
+                words, stdin=subprocess.DEVNULL, capture_output=True, timeout=_BUILD_SECONDS, check=False
+            )
+        except OSError as error:
+            raise RegistryFailed(f"semanage can't be run: {error.strerror}", shlex.join(command)) from None
+        except subprocess.TimeoutExpired:
+            raise RegistryFailed(f"semanage did not end in {_BUILD_SECONDS} s", shlex.join(command)) from None
+        if done.returncode == 0:
+            return words
+        said = done.stderr.decode(errors="replace").strip()[-300:]
+    raise RegistryFailed(f"semanage fails: {said!a}", shlex.join(command))
 
 
 def other_module(name: str) -> str:
