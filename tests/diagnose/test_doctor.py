@@ -1,7 +1,9 @@
 """Each check of `selcgi doctor` finds its fault, planted alone in a clean scene, and names one thing to do."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -161,6 +163,13 @@ def test_what_else_is_wrong_is_found(name: str, planted: Scene, words: str) -> N
 def test_every_check_has_a_fault_that_it_finds() -> None:
     tested = {*LACKING, *(one[0] for one in GRANTED), *(one[0] for one in OTHERS), "categories", "new-files"}
     assert {one.name for one in CHECKS} - tested == {"launcher-range"}  # which test_ranges_... is about
+
+
+def test_every_check_is_on_the_page_that_people_read() -> None:
+    page = (Path(__file__).resolve().parents[2] / "contrib" / "DIAGNOSIS.md").read_text()
+    table = page.partition("| it says |")[2].partition("\n\n")[0]
+    named = {name for row in table.splitlines()[2:] for name in re.findall(r"[a-z-]+[a-z]", row.split("|")[1])}
+    assert named == {"kernel", *(one.name for one in CHECKS)}
 
 
 def test_categories_of_a_domain_that_ignores_them() -> None:
