@@ -75,7 +75,7 @@ def _show(told: Told) -> None:
 
 def _show_answer(answer: Answer) -> None:
     mark = click.style("yes", fg="green") if answer.yes else click.style("no ", fg="red", bold=True)
-    click.echo(f"{mark}  {answer.purpose:<52} {plain(answer.question)}")
+    click.echo(f"{mark}  {plain(answer.purpose):<52} {plain(answer.question)}")
     for name, text in (("symptom", answer.why), ("do", answer.fix)):
         if text:
             click.echo(f"     {name:<9}{plain(text)}")

@@ -20,6 +20,7 @@ from selcgi.cli.policy import policy
 from selcgi.cli.run import run
 from selcgi.cli.serve import serve
 from selcgi.cli.status import status
+from selcgi.cli.terminal import plain
 from selcgi.errors import SelcgiError
 
 COULD_NOT_RUN = 3
@@ -66,5 +67,6 @@ def main() -> None:
     try:
         cli()
     except SelcgiError as error:
-        click.echo(f"{click.style('selcgi:', fg='red', bold=True)} {error.__class__.__name__}: {error}", err=True)
+        head = click.style("selcgi:", fg="red", bold=True)
+        click.echo(f"{head} {error.__class__.__name__}: {plain(str(error))}", err=True)
         sys.exit(COULD_NOT_RUN)
