@@ -18,6 +18,7 @@ from selcgi.listener.concern import Concern
 from selcgi.listener.link import LOST, Link
 from selcgi.listener.portion import Portion
 from selcgi.system.audit import ENFORCING, HELLO, POLICY_LOAD, Denial, encode, parse
+from selcgi.system.audit import LOST as UNTOLD
 
 PEER_TYPE = "selcgi_t"  # the policy lets nobody else connect; this says so once more
 _FIRST_FD = 3  # SD_LISTEN_FDS_START
@@ -25,6 +26,7 @@ _PEERS = 256  # workers of all selcgis here; more are turned away
 _SO_PEERSEC = 31  # asm-generic/socket.h
 _CONTEXT_BYTES = 1024  # the most that Python's getsockopt takes
 _SILENT_SECONDS = 60.0  # between two complaints
+_FLAGS = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
 _AT_ONCE = 256  # records between two looks at the peers
 
 
@@ -37,15 +39,16 @@ class Peer:
         self._lost = 0
 
     def tell(self, denial: Denial, skipped: int) -> bool:
-        """False when it is gone. What does not fit into its socket's buffer is counted, and told with the next."""
+        """False when it is gone. What does not fit into its socket's buffer is counted, and told before the next."""
         try:
-            self.socket.send(encode(denial, skipped + self._lost), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+            if self._lost:
+                self.socket.send(b"%s%d" % (UNTOLD, self._lost), _FLAGS)
+                self._lost = 0
+            self.socket.send(encode(denial, skipped), _FLAGS)
         except BlockingIOError:
             self._lost += skipped + 1
         except OSError:
             return False
-        else:
-            self._lost = 0
         return True
 
 
@@ -88,7 +91,7 @@ class Listener:
             sock.close()
             return
         try:
-            sock.send(HELLO, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+            sock.send(HELLO, _FLAGS)
         except OSError:  # it has left
             sock.close()
             return

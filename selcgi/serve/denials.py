@@ -25,7 +25,7 @@ from selcgi.serve.case import Case
 from selcgi.serve.denialpage import DenialPage, LastDenial, Told
 from selcgi.serve.log import utc
 from selcgi.serve.poller import Poller
-from selcgi.system.audit import HELLO, PACKET_BYTES, Denial, decode
+from selcgi.system.audit import HELLO, LOST, PACKET_BYTES, Denial, decode
 from selcgi.system.lineage import lineage
 from selcgi.system.refusals import explain
 from selcgi.system.selinux import Labels
@@ -36,6 +36,7 @@ LISTENER_TYPE = "selcgi_avc_t"
 _LATE_SECONDS = 1.0  # after that line, to say in `selcgi status` whose a refusal was
 _HELD_MOST = 4096  # lines that wait; the oldest is written at once when there are more
 _ENDED_MOST = 1024
+_DIGITS = 18  # of a number in a packet
 _AT_ONCE = 32  # packets a turn of the loop
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0  # seconds before the listener is looked for again
 
@@ -195,6 +196,10 @@ class Denials:
                 return
             if packet == HELLO:
                 self._greeted()
+                continue
+            if packet.startswith(LOST):  # of whose requests is not known
+                with suppress(ValueError):
+                    self._page.counts[Told.SKIPPED] += int(packet[len(LOST) :][:_DIGITS])
                 continue
             with suppress(BadRecord):
                 self._take(*decode(packet))

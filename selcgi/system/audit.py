@@ -16,6 +16,7 @@ from selcgi.errors import BadRecord
 
 AVC, SELINUX_ERR, POLICY_LOAD, ENFORCING = 1400, 1401, 1403, 1404  # include/uapi/linux/audit.h
 PACKET_BYTES = 4096  # of a Denial on its way from the listener to a worker
+LOST = b"lost "  # begins a packet that says how many refusals did not fit into the worker's socket, whosever they were
 HELLO = b"hello"  # the listener's first packet: from now on it hears
 
 _TEXT = 512  # characters of a string, the end counts: it is the file's name

@@ -258,9 +258,11 @@ def test_garbage_of_the_listener_is_passed_over(scene: list[Scene], tmp_path: Pa
     async def work() -> None:
         one = play(scene, tmp_path)
         mine = one.begin(GONE)
-        one.peer.send(b"{}")
+        for packet in (b"{}", b"lost ", b"lost x", b"lost -9" + b"9" * 2000, b"lost 2953"):
+            one.peer.send(packet)
         one.tell(GONE)
-        assert len(await one.written(mine)) == 1
+        assert len(await one.written(mine)) == 1, "what was lost may have been of anybody's flood"
+        assert one.page.counts[Told.SKIPPED] == 2953
 
     asyncio.run(work())
 
