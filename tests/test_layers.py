@@ -18,12 +18,13 @@ MAY_IMPORT = {
     "wire": VALUES,
     "mapping": VALUES,
     "policy": VALUES,  # text of policy modules, as pure as wire and mapping
-    "system": VALUES | {"wire", "mapping"},
+    "system": VALUES | {"wire", "mapping", "policy"},
     "launch": VALUES | {"system"},
     "listener": {"errors", "system"},  # a process of its own, which can do next to nothing
+    "learn": VALUES | {"policy", "system", "listener"},  # starts programs, as an administrator would
     "diagnose": VALUES | {"wire", "mapping", "system"},
     "serve": VALUES | {"wire", "mapping", "system", "launch", "diagnose"},  # the checks before the first request
-    "cli": VALUES | {"wire", "mapping", "policy", "system", "launch", "diagnose", "serve"},
+    "cli": VALUES | {"wire", "mapping", "policy", "system", "launch", "learn", "diagnose", "serve"},
     "__main__": {"cli"},
     "__init__": set[str](),
 }

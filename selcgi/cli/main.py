@@ -15,6 +15,7 @@ from selcgi.cli.check_front import check_front
 from selcgi.cli.doctor import doctor
 from selcgi.cli.explain import explain
 from selcgi.cli.failures import failures, replay
+from selcgi.cli.learn import learn
 from selcgi.cli.mapping import mapping
 from selcgi.cli.policy import policy
 from selcgi.cli.run import run
@@ -55,6 +56,7 @@ cli.add_command(doctor)
 cli.add_command(explain)
 cli.add_command(categories)
 cli.add_command(policy)
+cli.add_command(learn)
 cli.add_command(status)
 cli.add_command(check_front)
 cli.add_command(audit_map)

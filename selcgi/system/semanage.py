@@ -1,15 +1,17 @@
-"""What semanage(8) knows, and is told: the ports of the policy, those that an administrator has added included; labels.
+"""The policy's store: the ports and labels that it names, and the modules in it, by semanage(8) and semodule(8).
 
-Decides nothing. It takes root and the package policycoreutils-python-utils; where a question has no answer it says
-None, and the caller says what that means. Called by cli/policy.py and cli/categories.py.
+Decides nothing. It takes root, and but for modules the package policycoreutils-python-utils; where a question has no
+answer it says None, and the caller says what that means. Called by cli/policy.py, cli/categories.py and
+learn/rehearsal.py.
 """
 
 import shlex
 import subprocess
 from pathlib import Path
 
-from selcgi.errors import RegistryFailed
+from selcgi.errors import PolicyRefused, RegistryFailed
 
+_SEMODULE = "/usr/sbin/semodule"
 _SEMANAGE = "/usr/sbin/semanage"
 _SECONDS = 60
 _BUILD_SECONDS = 600  # a change builds the whole policy anew
@@ -59,3 +61,41 @@ def other_module(name: str) -> str:
     except OSError:  # not root: what semodule would see can't be seen
         return ""
     return str(found[0]) if found else ""
+
+
+def load_module(path: Path) -> None:
+    """PolicyRefused with semodule's own words when it is not taken."""
+    _semodule("-i", str(path))
+
+
+def remove_module(name: str) -> None:
+    """One that is not there is no mistake."""
+    if any(line.split()[:1] == [name] for line in _semodule("-l").splitlines()):
+        _semodule("-r", name)
+
+
+def _semodule(*words: str) -> str:
+    """In a session of its own: Ctrl-C is for who waits, not for a store half written."""
+    line = [_SEMODULE, *words]
+    try:
+        done = subprocess.run(
+            line,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_BUILD_SECONDS,
+            check=False,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise PolicyRefused(
+            f"cannot run {_SEMODULE}: {error.strerror}", "install policycoreutils, run as root"
+        ) from None
+    except subprocess.TimeoutExpired:
+        raise PolicyRefused(f"semodule did not end in {_BUILD_SECONDS} s", f"semodule {' '.join(words)}") from None
+    if done.returncode != 0:
+        said = " ".join(done.stderr.split())[-500:]
+        raise PolicyRefused(
+            f"semodule {' '.join(words)} failed: {said}", "run it as root, in a domain that may manage policy"
+        )
+    return done.stdout

@@ -1,0 +1,100 @@
+"""`selcgi learn`: what an application lacks in its domain, as CIL, proven by a second run. Holds no logic."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from selcgi.cli.doctor import settings_of
+from selcgi.cli.options import FILE, GROUP_FILE, PARAM_DOMAIN, map_option, root_option
+from selcgi.cli.terminal import plain
+from selcgi.errors import StartRefused
+from selcgi.learn.rehearsal import Application, Lesson, rehearse
+from selcgi.mapping.table import Query
+from selcgi.policy.learned import block
+from selcgi.serve.lookups import known_now
+from selcgi.serve.sources import open_sources
+from selcgi.system.policy import open_policy
+from selcgi.system.twins import read_domain
+
+
+@click.command()
+@click.option("--user", default="", show_default="nobody known", help="As whom the application runs.")
+@click.option("--script-user", default="", metavar="USER", help="Unix user of scripts, as given to selcgi serve.")
+@click.option("--body", type=FILE, default=None, help="A file that each request brings along.")
+@click.option("--dangerous", is_flag=True, help="Include what undoes the confinement, or leads out of it.")
+@map_option
+@GROUP_FILE
+@PARAM_DOMAIN
+@root_option
+@click.argument("script")
+@click.argument("requests", metavar="[/PATH_INFO][?QUERY]..", nargs=-1)
+def learn(
+    user: str,
+    script_user: str,
+    body: Path | None,
+    dangerous: bool,
+    script: str,
+    requests: tuple[str, ...],
+    **values: Any,
+) -> None:
+    """Find out what SCRIPT lacks in the domain that the mapping gives USER, and prove it.
+
+    The requests run in a twin of the domain, a new type with the same rights, which alone is permissive: what it was
+    not allowed becomes the smallest block of CIL, on stdout. The same requests then run in a second twin, enforcing,
+    with that block. The domain itself is not touched, and the twins are removed at the end. What is dangerous to allow
+    is shown as a comment. Takes root, in your own domain, and some seconds for each load of the policy.
+
+    Exit: 0 nothing is missing with this block, 1 something still is, 2 usage, 3 could not run.
+
+    \b
+    /opt/selcgi/bin/python -m selcgi learn --user alice report.cgi '?sort=name' /2026 > shop_more.cil
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    settings = settings_of(**values)
+    whole = script if script.startswith("/") else str(settings.roots[0] / script)
+    chain = open_sources(settings)
+    verdict = chain.decide(Query(user or None, whole, "", (), known_now(chain.asked, user or None)))
+    words = [f"--root={root}" for root in settings.roots] + ([f"--user={user}"] if user else [])
+    words += [f"--script-user={script_user}"] if script_user else []
+    words += [f"--body={body}"] if body else []
+    app = Application(
+        program=_program(),
+        words=tuple(words),
+        requests=tuple(f"{whole}{one}" for one in requests or ("",)),
+        spec=verdict.spec,
+        options=f"uid={verdict.account}" if verdict.account else "",
+    )
+    domain = read_domain(verdict.spec.domain)
+    lesson = rehearse(app, domain, open_policy(), dangerous)
+    _show(lesson, domain.name, dangerous)
+    sys.exit(0 if lesson.proven else 1)
+
+
+def _program() -> str:
+    """The one that enters selcgi_t by its label: beside this Python, or where packages put it."""
+    places = (Path(sys.executable).parent / "selcgi", Path("/usr/bin/selcgi"), Path("/usr/sbin/selcgi"))
+    found = [str(path) for path in places if os.access(path, os.X_OK)]
+    if not found:
+        raise StartRefused("there is no program selcgi beside this Python or in /usr", "install selcgi first")
+    return found[0]
+
+
+def _show(lesson: Lesson, domain: str, dangerous: bool) -> None:
+    click.echo(block(domain, lesson.rules, dangerous), nl=False)
+    for text in lesson.explained:
+        click.echo(f"no rule helps: {plain(text)}", err=True)
+    for one, other in zip(lesson.before, lesson.after, strict=True):
+        click.echo(f"permissive: {plain(one)}   enforcing: {plain(other)}", err=True)
+    for text in lesson.left:
+        click.echo(f"{click.style('missing:', fg='red')} {plain(text)}", err=True)
+    if lesson.lost:
+        click.echo("the kernel had more to say than could be read: run it once more, with fewer requests", err=True)
+    withheld = sum(bool(rule.danger) for rule in lesson.rules) if not dangerous else 0
+    if withheld:
+        click.echo(f"left out as dangerous: {withheld} (see the comments; --dangerous includes them)", err=True)
+    state = "proven: with this block nothing is missing" if lesson.proven else "not proven"
+    click.echo(click.style(state, bold=True), err=True)

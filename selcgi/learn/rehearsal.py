@@ -1,0 +1,161 @@
+"""An application runs twice in twins of its domain: permissive, to see what it lacks, and enforcing, to prove it.
+
+Decides what is learned and whether that is proven. The domain itself is never touched: each twin is a type that did not
+exist before, in one module of a fixed name, which is removed at the end whatever happens. A new type each time, since
+the kernel reports a refusal of a permissive domain once only. Called by cli/learn.py.
+"""
+
+import os
+import secrets
+import select
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from selcgi.context import ContextSpec
+from selcgi.learn.records import Records
+from selcgi.policy.learned import Rule, Want, rules
+from selcgi.policy.twin import Domain, twin_text
+from selcgi.system.audit import Denial
+from selcgi.system.policy import Policy
+from selcgi.system.refusals import cause_of, wish
+from selcgi.system.semanage import load_module, remove_module
+
+MODULE = "selcgi_learn"
+_MAP_FOLDER = Path("/etc/selcgi")  # which selcgi_t may read
+_HEAD_BYTES = 4096
+
+Load = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """`words`: of `selcgi run` but for the mapping and the script. `options` are those of the mapping's rule."""
+
+    program: str
+    words: tuple[str, ...]
+    requests: tuple[str, ...]  # scripts with their PATH_INFO and query
+    spec: ContextSpec
+    options: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """`rules`: all that was lacking. `explained`: refusals that no rule cures. `left`: refusals of the second run."""
+
+    rules: tuple[Rule, ...]
+    explained: tuple[str, ...]
+    before: tuple[str, ...]  # the status of each request, permissive
+    after: tuple[str, ...]  # and enforcing, with what was learned
+    left: tuple[str, ...]
+    lost: bool
+
+    @property
+    def proven(self) -> bool:
+        return not self.left and not self.lost and self.before == self.after
+
+
+def rehearse(app: Application, domain: Domain, policy: Policy, dangerous: bool) -> Lesson:
+    """Both runs. PolicyRefused when a twin can't be loaded, StartRefused when the refusals can't be read."""
+    with closing(Records()) as records, _module() as load:
+        first, second = _new_type(), _new_type()
+        load(twin_text(domain, first, (), permissive=True))
+        records.of(first)
+        before = _run(app, first, "permissive-ok")
+        wants, explained = _sorted(records.of(first), first, policy)
+        found = rules(wants)
+        chosen = [rule for rule in found if dangerous or not rule.danger]
+        load(twin_text(domain, second, chosen, permissive=False))
+        records.of(second)
+        after = _run(app, second, "required")
+        left = _left(records.of(second), second, policy, [rule for rule in found if rule not in chosen])
+        return Lesson(tuple(found), tuple(explained), before, after, tuple(left), records.lost)
+
+
+def _new_type() -> str:
+    return f"learn_{secrets.token_hex(6)}_t"
+
+
+@contextmanager
+def _module() -> Iterator[Load]:
+    """Loads a text as the module; at the end, SIGINT or not, it is removed."""
+    folder = Path(tempfile.mkdtemp(prefix="selcgi-learn-"))
+
+    def load(text: str) -> None:
+        path = folder / f"{MODULE}.cil"
+        path.write_text(text)
+        load_module(path)
+
+    try:
+        yield load
+    finally:
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(signum, signal.SIG_IGN)
+        shutil.rmtree(folder, ignore_errors=True)
+        remove_module(MODULE)
+
+
+def _run(app: Application, twin: str, selinux: str) -> tuple[str, ...]:
+    """Each request by `selcgi run`, whose mapping gives the twin to everybody; the status of each."""
+    spec = ContextSpec(twin, app.spec.range, app.spec.user, app.spec.role)
+    with tempfile.NamedTemporaryFile("w", dir=_MAP_FOLDER, prefix=".learn-", suffix=".map") as mapping:
+        mapping.write(f"* {spec} {app.options}\n")
+        mapping.flush()
+        os.fchmod(mapping.fileno(), 0o644)
+        line = [app.program, "run", *app.words, f"--map={mapping.name}", f"--selinux={selinux}"]
+        return tuple(_status([*line, "--", request]) for request in app.requests)
+
+
+def _status(line: list[str]) -> str:
+    """The first line of the response; what selcgi said where there is none. By pipes, which selcgi_t may write to."""
+    with subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        try:
+            out, err = _heads(process)
+        except BaseException:
+            process.terminate()
+            raise
+    head = out.decode(errors="replace").partition("\n")[0].strip()
+    return head or f"exit {process.returncode}: {err.decode(errors='replace').strip().replace(chr(10), '; ')}"
+
+
+def _heads(process: subprocess.Popen[bytes]) -> list[bytes]:
+    """The beginning of its stdout and stderr; the rest is read and thrown away."""
+    pipes = [pipe for pipe in (process.stdout, process.stderr) if pipe is not None]
+    kept = dict.fromkeys(pipes, b"")
+    while pipes:
+        for pipe in select.select(pipes, [], [])[0]:
+            data = os.read(pipe.fileno(), 1 << 16)
+            kept[pipe] = (kept[pipe] + data)[:_HEAD_BYTES]
+            if not data:
+                pipes.remove(pipe)
+    return list(kept.values())
+
+
+def _sorted(denials: Sequence[Denial], twin: str, policy: Policy) -> tuple[list[Want], list[str]]:
+    """What rules would allow, and what no rule does: constraints, contexts that don't exist."""
+    wants, explained = [], {}
+    for denial in denials:
+        cause = cause_of(denial, policy)
+        if cause.kind == "rule" and not denial.error:
+            wants.append(_want(denial, twin))
+        else:
+            explained[f"it wanted to {wish(denial)}: refused, {cause.text}"] = cause.fix
+    return wants, [f"{text}; {fix}" if fix else text for text, fix in explained.items()]
+
+
+def _want(denial: Denial, twin: str) -> Want:
+    target = denial.target.split(":")[2]
+    return Want("self" if target == twin else target, denial.classname, denial.permissions, wish(denial))
+
+
+def _left(denials: Sequence[Denial], twin: str, policy: Policy, withheld: Sequence[Rule]) -> list[str]:
+    """Refusals that what was learned should have cured: not those of what was left out on purpose."""
+    wants, _ = _sorted(denials, twin, policy)
+    out = {(rule.target, rule.classname, name) for rule in withheld for name in rule.permissions}
+    missing = (one for one in wants if any((one.target, one.classname, name) not in out for name in one.permissions))
+    return list(dict.fromkeys(f"it still wanted to {one.example} ({' '.join(one.permissions)})" for one in missing))
