@@ -68,6 +68,12 @@ def planted(policy: Path, name: str, target: Path) -> Path:
     return target
 
 
+def loaded(modules: list[Path], store: Path, suite: str = "trixie") -> Path:
+    """The userland's own policy with these modules, as a file in `store`."""
+    _compile(_userland(suite) / "root", store, modules)
+    return store / _FOLDER / "policy" / "policy.33"
+
+
 def _compile(root: Path, store: Path, sources: list[Path]) -> None:
     """As `semodule -i`, in a copy of the store, with the userland's libraries instead of the host's."""
     shutil.copytree(root / "etc" / "selinux", store / "etc" / "selinux", symlinks=True)
