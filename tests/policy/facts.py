@@ -39,6 +39,10 @@ def facts(path: str) -> Iterator[str]:
             yield from of_rule(rule)
     for one in filter(ours, policy.types()):
         yield from (f"attribute {one} {name}" for name in one.attributes() if not str(name).startswith(_MADE))
+    for rule in policy.mlsrules():
+        pairs = [(source, target) for source in rule.source.expand() for target in rule.target.expand()]
+        yield from (f"range {s} {t} {rule.tclass} {rule.default}" for s, t in pairs if ours(s) or ours(t))
+    yield from (f"boolean {one} {one.state}" for one in policy.bools() if ours(one))
     for role in policy.roles():
         yield from (f"role {role} {one}" for one in role.types() if ours(one))
     for one in policy.constraints():
