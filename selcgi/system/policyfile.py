@@ -49,13 +49,16 @@ class Transition:
 @contextmanager
 def open_policy_file(path: Path) -> Iterator["PolicyFile"]:
     """The policy in `path`. PolicyUnreadable when it is none, is damaged, too new, or no Python here can read it."""
-    with _in_memory(path) as memory, start(path, _PROGRAM, [f"/proc/self/fd/{memory}"], [memory]) as reader:
+    with in_memory(path) as memory, start(path, _PROGRAM, [f"/proc/self/fd/{memory}"], [memory]) as reader:
         yield PolicyFile(reader)
 
 
 @contextmanager
-def _in_memory(path: Path) -> Iterator[int]:
-    """A copy that nobody changes meanwhile; /sys/fs/selinux/policy can't be open twice (selinuxfs.c, EBUSY)."""
+def in_memory(path: Path) -> Iterator[int]:
+    """The policy in a copy that nobody changes meanwhile, checked. PolicyUnreadable.
+
+    /sys/fs/selinux/policy can't be open twice (selinuxfs.c, EBUSY).
+    """
     data = _read(path)
     memory = os.memfd_create("policy")
     try:

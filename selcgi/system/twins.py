@@ -5,15 +5,14 @@ does not let selcgi_t. Called by learn/rehearsal.py.
 """
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 from selcgi.errors import PolicyUnreadable
 from selcgi.policy.twin import Domain
+from selcgi.system.policyfile import KERNEL, in_memory
 
-_KERNEL = Path("/sys/fs/selinux/policy")
 _READER = Path(__file__).with_name("rulereader.py")
 _PYTHON = "/usr/bin/python3"
 _SECONDS = 120
@@ -21,24 +20,20 @@ _SECONDS = 120
 
 def read_domain(name: str) -> Domain:
     """PolicyUnreadable when it can't be read, or has no such type."""
-    memory = os.memfd_create("policy")
     try:
-        os.write(memory, _KERNEL.read_bytes())
-        line = [_PYTHON, "-I", str(_READER), f"/proc/self/fd/{memory}", name]
-        done = subprocess.run(
-            line,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=_SECONDS,
-            pass_fds=[memory],
-            check=False,
-        )
+        with in_memory(KERNEL) as memory:
+            done = subprocess.run(
+                [_PYTHON, "-I", str(_READER), f"/proc/self/fd/{memory}", name],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=_SECONDS,
+                pass_fds=[memory],
+                check=False,
+            )
     except (OSError, subprocess.TimeoutExpired) as error:
         fix = f"run it as root, in your own domain: {sys.executable} -m selcgi learn ..."
         raise PolicyUnreadable(f"the loaded policy cannot be read: {error}", fix) from error
-    finally:
-        os.close(memory)
     if done.returncode != 0:
         last = [*done.stderr.splitlines(), ""][-2:][0]
         raise PolicyUnreadable(f"the loaded policy cannot be read: {last}", "install python3-setools")
