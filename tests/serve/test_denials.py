@@ -2,7 +2,9 @@
 
 import asyncio
 import os
+import signal
 import socket
+import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -135,16 +137,20 @@ def test_a_refusal_of_its_process_is_in_its_line_alone(scene: list[Scene], tmp_p
 
 
 def test_what_it_started_is_found_while_it_is_there(scene: list[Scene], tmp_path: Path) -> None:
-    async def work() -> None:
+    async def work(script: int, started: int) -> None:
         one = play(scene, tmp_path, workers=2)
-        mine = one.begin(os.getsid(0))  # the session that this process is of
+        mine = one.begin(script)
         one.begin(GONE)
-        one.denials._ends = frozenset()
-        one.tell(os.getpid())
+        one.tell(started)
         (sentence,) = await one.written(mine)
         assert "probably" not in sentence
 
-    asyncio.run(work())
+    line = ["sh", "-c", "sleep 60 & echo $!; wait"]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, start_new_session=True) as script:
+        assert script.stdout is not None
+        started = int(script.stdout.readline())
+        asyncio.run(work(script.pid, started))
+        os.kill(started, signal.SIGKILL)
 
 
 @pytest.mark.parametrize(("workers", "others", "sure"), [(1, 0, True), (1, 1, False), (2, 0, False)])
