@@ -13,6 +13,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _CATEGORIES = r"c\d{1,5}(?:\.c\d{1,5})?(?:,c\d{1,5}(?:\.c\d{1,5})?)*"
 _LEVEL = rf"s\d{{1,5}}(?::{_CATEGORIES})?"
 _RANGE = re.compile(rf"{_LEVEL}(?:-{_LEVEL})?")
+_WEBAPP, _ZYGOTE = "webapp_t", "zygote_t"
 LONGEST = 4096  # characters of a context; the kernel refuses more than a page (selinuxfs.c, SIMPLE_TRANSACTION_LIMIT)
 
 
@@ -87,6 +88,13 @@ class Context:
         if len(parts) == 4 and not is_range(parts[3]):
             raise ValueError(f"{parts[3]!r} is no range (s0, s0:c1,c3.c5, s0-s0:c0.c1023)")
         return cls(*parts)
+
+    def zygote(self, own: "Context") -> "Context":
+        """Of the warm interpreter whose children enter this context: at `own`'s range, selcgi's, in the domain that
+        belongs to this one by its name, shop.zygote_t to shop.webapp_t. ValueError when the name has no such ending."""
+        if not self.domain.endswith(_WEBAPP):
+            raise ValueError(f"the domain {self.domain} has no zygote's domain beside it: its name ends in no {_WEBAPP}")
+        return Context(self.user, self.role, self.domain.removesuffix(_WEBAPP) + _ZYGOTE, own.range)
 
     def __str__(self) -> str:
         return f"{self.user}:{self.role}:{self.domain}" + (f":{self.range}" if self.range else "")

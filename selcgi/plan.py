@@ -52,6 +52,14 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
+class Warm:
+    """The script runs in a fork of a warm interpreter. `application` is what serves PEP 3333 for it: NAME of the script
+    itself, or MODULE:NAME; empty for a CGI script, which runs as `__main__`."""
+
+    application: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Script:
     """A script that passed every check of system/scripts.py. `stamp` is (st_dev, st_ino, st_ctime_ns) at that time."""
 
@@ -78,6 +86,7 @@ class Plan:
     limits: Limits
     account: Account | None = None
     empty_body: bool = False  # stdin is /dev/null, no pipe is made
+    warm: Warm | None = None  # None: a fresh program
 
 
 @dataclass(frozen=True, slots=True)

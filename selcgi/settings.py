@@ -97,6 +97,20 @@ class CategorySettings:
 
 
 @dataclass(frozen=True, slots=True)
+class WarmSettings:
+    """Warm interpreters: which scripts run in their forks, and how many and how long they are kept."""
+
+    scripts: tuple[str, ...] = ()  # --warm GLOB: CGI scripts; a rule's warm= says it for its own
+    preloads: tuple[str, ...] = ()  # modules that every zygote imports
+    fallback: bool = False  # a fresh program where no zygote can be had; else 503
+    zygotes: int = 32  # of one worker; for one more, that which was not used for longest is ended
+    requests: int = 10_000  # of one zygote, until another takes its place; 0: any number
+    idle_seconds: float = 600.0  # without a request; then it is ended
+    start_seconds: float = 30.0  # for its preloads
+    growth_bytes: int = 64 * MIB  # of its memory since its start; then another takes its place
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """The whole of `selcgi serve`; `selcgi run` builds one too."""
 
@@ -110,6 +124,7 @@ class Settings:
     wire: WireLimits = field(default_factory=WireLimits)
     environ: EnvironRules = field(default_factory=EnvironRules)
     categories: CategorySettings = field(default_factory=CategorySettings)
+    warm: WarmSettings = field(default_factory=WarmSettings)
     write_seconds: float = 60.0  # the web server takes no byte of a response for so long
     connection_idle_seconds: float = 60.0  # a connection without a complete request; then it is closed
     late_body_seconds: float = 5.0  # after the answer, for the rest of a body that nobody wants

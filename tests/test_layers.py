@@ -19,7 +19,8 @@ MAY_IMPORT = {
     "mapping": VALUES,
     "policy": VALUES,  # text of policy modules, as pure as wire and mapping
     "system": VALUES | {"wire", "mapping", "policy"},
-    "launch": VALUES | {"system"},
+    "zygote": {"errors", "plan", "context", "system"},  # a process of its own, which loads as little as can be
+    "launch": VALUES | {"system", "zygote"},
     "listener": {"errors", "system"},  # a process of its own, which can do next to nothing
     "learn": VALUES | {"policy", "system", "listener"},  # starts programs, as an administrator would
     "diagnose": VALUES | {"wire", "mapping", "system"},
