@@ -93,7 +93,7 @@ class Context:
         """Of the warm interpreter whose children enter this context: at `own`'s range, selcgi's, in the domain that
         belongs to this one by its name, shop.zygote_t to shop.webapp_t. ValueError when the name has no such ending."""
         if not self.domain.endswith(_WEBAPP):
-            raise ValueError(f"the domain {self.domain} has no zygote's domain beside it: its name ends in no {_WEBAPP}")
+            raise ValueError(f"the domain {self.domain} has no zygote beside it: its name ends in no {_WEBAPP}")
         return Context(self.user, self.role, self.domain.removesuffix(_WEBAPP) + _ZYGOTE, own.range)
 
     def __str__(self) -> str:
