@@ -106,10 +106,10 @@ def explain(
 
 
 def _show(verdict: Verdict) -> None:
-    options = " ".join(f"{name}={value:g}" for name, value in verdict.overrides)
-    extra = " sendfile=yes" if verdict.sendfile else ""
-    account = f" uid={verdict.account}" if verdict.account else ""
-    click.echo(f"{click.style('context', fg='green')}: {verdict.spec} {options}{extra}{account}".rstrip())
+    words = [str(verdict.spec), *(f"{name}={value:g}" for name, value in verdict.overrides)]
+    for name, text in (("sendfile", verdict.sendfile and "yes"), ("uid", verdict.account), ("warm", verdict.warm)):
+        words += [f"{name}={text}"] if text else []
+    click.echo(f"{click.style('context', fg='green')}: {' '.join(words)}")
 
 
 @mapping.command("import")

@@ -84,6 +84,13 @@ SECTIONS = (
             ("files=N", "Open files of each process."),
             ("file-size=SIZE", "Longest file that a process may write."),
             ("uid=NAME", "Run as this Unix user, never root; selcgi must be able to become it."),
+            (
+                "warm=yes|no|wsgi[:[MODULE:]NAME]",
+                "Run in a fork of a warm Python interpreter: yes as a CGI script, wsgi as the WSGI application NAME of "
+                "the script, or of a MODULE that is imported from its folder; NAME is application unless said. What "
+                "such a file does when it is loaded is trusted, as a --preload is. no: a fresh program, in spite of "
+                "--warm. The domain's name must end in webapp_t.",
+            ),
             ("sendfile=yes", "Let X-Accel-Redirect and its kin through: by them the web server reads files for it."),
         ),
         "TIME is 30, 30s, 1.5m or 2h, up to 24h. SIZE is 4096, 64K, 512M or 2G.",

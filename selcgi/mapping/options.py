@@ -5,6 +5,7 @@ the kernel is asked when the table is put to use. Called by rules.py; a mistake 
 """
 
 import difflib
+import keyword
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -27,11 +28,13 @@ _BYTES_OF = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a rule sets. `limits` are fields of plan.Limits with their values; what is not named keeps its default."""
+    """What a rule sets. `limits` are fields of plan.Limits with their values; what is not named keeps its default.
+    `warm` is yes, no, wsgi:NAME or wsgi:MODULE:NAME, and empty where the rule does not say."""
 
     sendfile: bool = False
     account: str = ""
     limits: tuple[tuple[str, float], ...] = ()
+    warm: str = ""
 
 
 NO_OPTIONS = Options()
@@ -110,7 +113,7 @@ _LIMITS: dict[str, tuple[str, Callable[[str], float]]] = {
     "cpus": ("cpus", _processors),
 }
 _NARROWING = ("script", "host")
-_KEYS = (*_NARROWING, *_LIMITS, "sendfile", "uid")
+_KEYS = (*_NARROWING, *_LIMITS, "sendfile", "uid", "warm")
 
 
 def read_options(words: Sequence[str]) -> tuple[Narrowing, Options]:
@@ -126,7 +129,7 @@ def _narrowing(words: Sequence[str]) -> Narrowing:
     hosts: tuple[Glob, ...] = ()
     for key, value in _pairs(words):
         if key == "script":
-            scripts = (_script_glob(value),)
+            scripts = (read_script_glob(value),)
         else:
             hosts = (_host_glob(value),)
     return Narrowing(scripts, hosts) if words else NO_NARROWING
@@ -137,7 +140,7 @@ def _settings(words: tuple[str, ...]) -> Options:
     if not words:
         return NO_OPTIONS
     limits = []
-    sendfile, account = False, ""
+    sendfile, account, warm = False, "", ""
     for key, value in _pairs(words):
         if key in _NARROWING:
             raise Mistake(f"{key} narrows the match and comes after a limit", f"put {key}= right after the context")
@@ -145,9 +148,11 @@ def _settings(words: tuple[str, ...]) -> Options:
             sendfile = _yes(value)
         elif key == "uid":
             account = _account(value)
+        elif key == "warm":
+            warm = _warm(value)
         else:
             limits.append((_LIMITS[key][0], _limit(key, value)))
-    return Options(sendfile, account, tuple(limits))
+    return Options(sendfile, account, tuple(limits), warm)
 
 
 def _pairs(words: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -175,7 +180,7 @@ def _pair(word: str) -> tuple[str, str]:
     return key, unquote(value)
 
 
-def _script_glob(text: str) -> Glob:
+def read_script_glob(text: str) -> Glob:
     """A glob that no path can match is a mistake, since a `deny` that never matches lets everyone through."""
     if text[0] not in "/*?[" or re.search(r"//|/\.\.?(/|$)|/$", text):
         raise Mistake(
@@ -203,6 +208,25 @@ def _yes(text: str) -> bool:
     if text not in ("yes", "no"):
         raise Mistake(f"sendfile={show(text)} is neither yes nor no", "write sendfile=yes or leave it out")
     return text == "yes"
+
+
+def _warm(text: str) -> str:
+    """With the name of the WSGI application written out: `wsgi` alone stands for mod_wsgi's, `application`."""
+    kind, colon, target = text.partition(":")
+    if kind != "wsgi":
+        if text not in ("yes", "no"):
+            raise Mistake(f"warm={show(text)} is no kind of warm start", "write yes, no, wsgi or wsgi:MODULE:NAME")
+        return text
+    module, _, name = target.rpartition(":") if colon else ("", "", "application")
+    if not is_module(name) or "." in name or (":" in target and not is_module(module)):
+        fix = "write wsgi:NAME for a name in the script, or wsgi:MODULE:NAME; a MODULE may have dots"
+        raise Mistake(f"warm={show(text)} names no WSGI application", fix)
+    return f"wsgi:{target or name}"
+
+
+def is_module(name: str) -> bool:
+    """True for what Python can import by that name (The Python Language Reference, section 7.11): `a`, `a.b`."""
+    return all(part.isidentifier() and not keyword.iskeyword(part) for part in name.split("."))
 
 
 def _account(name: str) -> str:

@@ -197,9 +197,21 @@ def read_rule(
     narrowing, options = (NO_NARROWING, NO_OPTIONS) if len(words) == 2 else read_options(words[2:])
     if spec is None and options is not NO_OPTIONS:
         raise Mistake("deny has limits", "only script= and host= go with deny")
+    if spec is not None and options.warm not in ("", "no"):
+        _check_zygote(spec)
     if who is NO_USER and spec is not None and wants(spec, USER):
         raise Mistake(f"{ANONYMOUS} has {USER}, and nobody known has categories of his own", "write s0, or s0:c1")
     return Rule(file, number, who, narrowing.scripts, narrowing.hosts, spec, options, parts)
+
+
+def _check_zygote(spec: ContextSpec) -> None:
+    whole = spec.without_kernel()
+    try:
+        whole.zygote(own=whole)
+    except ValueError as error:
+        raise Mistake(
+            f"warm= needs a domain with a zygote: {error}", "name it X_webapp_t, or leave warm= out"
+        ) from None
 
 
 def _check_characters(line: str) -> None:

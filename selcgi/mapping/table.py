@@ -38,13 +38,15 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the matching rule grants. `where` is its file:line; `account` is empty for the default one."""
+    """What the matching rule grants. `where` is its file:line; `account` is empty for the default one, `warm` is as
+    in Options."""
 
     where: str
     spec: ContextSpec
     sendfile: bool
     account: str
     overrides: tuple[tuple[str, float], ...] = ()
+    warm: str = ""
 
     def limits(self, defaults: Limits) -> Limits:
         """`defaults` with what the rule sets, be it more or less."""
@@ -180,7 +182,7 @@ def verdict_of(rule: Rule) -> Verdict:
     if rule.spec is None:
         raise Denied(f"rule {rule.where} says deny", rule=rule.where)
     options = rule.options
-    return Verdict(rule.where, rule.spec, options.sendfile, options.account, options.limits)
+    return Verdict(rule.where, rule.spec, options.sendfile, options.account, options.limits, options.warm)
 
 
 def _why(obstacle: Obstacle, rule: Rule, query: Query) -> str:

@@ -45,6 +45,7 @@ from selcgi.serve.redirect import Trail
 from selcgi.serve.relay import Relay
 from selcgi.serve.site import Site, context_text
 from selcgi.serve.tally import Tally
+from selcgi.serve.warmth import warmth
 from selcgi.system.accounts import account
 from selcgi.system.identity import prove, prove_told
 from selcgi.system.leases import Leases
@@ -259,6 +260,7 @@ def make_plan(site: Site, decision: Decision) -> Plan:
         limits=decision.limits,
         account=who,
         empty_body=not request.content_length,
+        warm=warmth(verdict, os.fsdecode(script.path), site.settings.warm),
     )
 
 

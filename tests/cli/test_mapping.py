@@ -69,6 +69,16 @@ def test_explain_a_file_with_a_mistake(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_explain_shows_what_the_rule_sets(tmp_path: Path) -> None:
+    path = tmp_path / "site.map"
+    path.write_text("alice user_webapp_t:s0:c1 timeout=90 warm=wsgi uid=shop sendfile=yes\nbob user_webapp_t\n")
+    shown = [selcgi_map("explain", path, "--user", user).stdout.splitlines()[-1] for user in ("alice", "bob")]
+    assert shown == [
+        "context: user_webapp_t:s0:c1 total_seconds=90 sendfile=yes uid=shop warm=wsgi:application",
+        "context: user_webapp_t:*",
+    ]
+
+
 def test_import_writes_a_map_without_mistakes_and_says_what_it_did(old: Path, tmp_path: Path) -> None:
     done = selcgi_map("import", old)
     assert done.returncode == 0

@@ -12,7 +12,7 @@ from selcgi.plan import Limits
 SITE = """\
 # a comment, so that the first rule is on line 2
 alice   user_webapp_t:s0:c1  script=/srv/cgi/reports/* timeout=120s memory=512M
-alice   staff_webapp_t:s0:c1 host=intranet.example.org sendfile=yes uid=reports
+alice   staff_webapp_t:s0:c1 host=intranet.example.org sendfile=yes uid=reports warm=wsgi
 g*      user_webapp_t:s0:c2
 alice   deny
 __anonymous__  anon_webapp_t:s0 host=www.example.org
@@ -43,10 +43,10 @@ def test_named_rule_before_a_glob_wins() -> None:
 
 def test_verdict_carries_what_the_rule_sets() -> None:
     verdict = table().decide(query("alice", host="intranet.example.org"))
-    assert (verdict.sendfile, verdict.account) == (True, "reports")
+    assert (verdict.sendfile, verdict.account, verdict.warm) == (True, "reports", "wsgi:application")
     assert verdict.limits(Limits()) == Limits()
     verdict = table().decide(query("alice", "/srv/cgi/reports/x"))
-    assert (verdict.sendfile, verdict.account) == (False, "")
+    assert (verdict.sendfile, verdict.account, verdict.warm) == (False, "", "")
     assert verdict.limits(Limits(cpu_seconds=3)) == Limits(total_seconds=120, memory_bytes=512 << 20, cpu_seconds=3)
 
 
