@@ -9,8 +9,9 @@ from typing import Any
 
 import click
 
-from selcgi.cli.options import FILE, REGISTRY, band
+from selcgi.cli.options import FILE, REGISTRY
 from selcgi.cli.terminal import plain, table
+from selcgi.cli.values import band
 from selcgi.context import Band
 from selcgi.errors import RegistryFailed
 from selcgi.mapping.categories import text_of, unrank

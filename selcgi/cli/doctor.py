@@ -10,8 +10,9 @@ from typing import Any, NoReturn
 
 import click
 
-from selcgi.cli.options import FILE, GROUP_FILE, PARAM_DOMAIN, listen, map_option, root_option
+from selcgi.cli.options import FILE, GROUP_FILE, PARAM_DOMAIN, map_option, root_option
 from selcgi.cli.terminal import plain
+from selcgi.cli.values import listen
 from selcgi.diagnose.doctor import examine
 from selcgi.diagnose.fault import Fault
 from selcgi.diagnose.scene import Scene

@@ -1,4 +1,4 @@
-"""Command line values: seconds, sizes, listeners, and the options that several commands share.
+"""The options that several commands share.
 
 Decides how an option is written and named in --help; every one also reads SELCGI_<COMMAND>_<OPTION>, except those that
 could switch protection off from an environment file. Must not look at the system. Used by the commands of cli/.
@@ -6,66 +6,20 @@ could switch protection off from an environment file. Must not look at the syste
 
 import functools
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
-from selcgi.context import Band
+from selcgi.cli.values import Command, band, seconds_option, size_option
+from selcgi.cli.warm import WARM, warm_from
 from selcgi.plan import Limits
-from selcgi.settings import DENIALS, CategorySettings, EnvironRules, ListenerSettings, MapLogin, MapParam, Settings
-from selcgi.system.sockets import parse_listener
+from selcgi.settings import DENIALS, CategorySettings, EnvironRules, MapLogin, MapParam, Settings
 
-Command = TypeVar("Command", bound=Callable[..., Any])
 MAP_FILE = Path("/etc/selcgi/site.map")
 ROOT = Path("/srv/cgi")
-_DAY = 86400
-_SECONDS = {"s": 1, "m": 60, "h": 3600}
-_BYTES = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 FILE = click.Path(path_type=Path, readable=False)  # whether it may be used, whoever opens it says
 DEFAULTS = Settings()
-
-
-def seconds(value: str | float) -> float:
-    """A positive time: 30, 30s, 1.5m, 2h."""
-    text = str(value)
-    unit = _SECONDS.get(text[-1:])
-    try:
-        number = float(text[:-1] if unit else text) * (unit or 1)
-    except ValueError:
-        number = -1
-    if not 0 < number <= _DAY:
-        raise click.BadParameter(f"{text!r} is no time of up to 24 hours (30, 30s, 5m, 2h)")
-    return number
-
-
-def size(value: str | int) -> int:
-    """A number of bytes: 4096, 64K, 512M, 2G."""
-    text = str(value)
-    factor = _BYTES.get(text[-1:].upper())
-    digits = text[:-1] if factor else text
-    if not digits.isascii() or not digits.isdigit():
-        raise click.BadParameter(f"{text!r} is no size (4096, 64K, 512M, 2G)")
-    return int(digits) * (factor or 1)
-
-
-def band(value: str | Band) -> Band:
-    """c512.c1023."""
-    try:
-        return value if isinstance(value, Band) else Band.parse(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
-
-
-def listen(value: str | ListenerSettings) -> ListenerSettings:
-    """ADDRESS[,KEY=VALUE...], see system/sockets.py."""
-    if isinstance(value, ListenerSettings):
-        return value
-    try:
-        return parse_listener(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
 
 
 class _Source(click.Path):
@@ -158,28 +112,6 @@ _SITE = (
 )
 
 
-def _show(value: float) -> str:
-    """A size as it is written: 65536 -> 64K."""
-    for unit, factor in reversed(_BYTES.items()):
-        if value and value % factor == 0:
-            return f"{value // factor:g}{unit}"
-    return f"{value:g}"
-
-
-def seconds_option(name: str, default: float, text: str) -> Callable[[Command], Command]:
-    return click.option(name, type=seconds, default=default, show_default=f"{default:g}s", help=text)
-
-
-def count_option(name: str, default: int, text: str, show: str = "") -> Callable[[Command], Command]:
-    return click.option(
-        name, type=click.IntRange(0 if show else 1), default=default, show_default=show or True, help=text
-    )
-
-
-def _size_option(name: str, default: int, text: str) -> Callable[[Command], Command]:
-    return click.option(name, type=size, default=default, show_default=_show(default), help=text)
-
-
 _DENIALS = click.option("--denials", type=FILE, default=DENIALS, show_default=True, metavar="PATH|none",
                         help="Socket of selcgi-avc, which tells what the kernel refused a script.")  # fmt: skip
 _LIMITS = (
@@ -187,9 +119,9 @@ _LIMITS = (
     seconds_option("--first-byte-timeout", DEFAULTS.limits.first_byte_seconds, "Until the head is there."),
     seconds_option("--idle-timeout", DEFAULTS.limits.idle_seconds, "Longest silence."),
     seconds_option("--kill-grace", DEFAULTS.kill_grace_seconds, "Between SIGTERM and SIGKILL."),
-    _size_option("--max-body", DEFAULTS.limits.body_bytes, "Longest request body."),
+    size_option("--max-body", DEFAULTS.limits.body_bytes, "Longest request body."),
     click.option("--spool", type=FILE, default=DEFAULTS.spool, show_default=True, help="Where long bodies wait."),
-    _size_option("--spool-total", DEFAULTS.spool_bytes, "All waiting bodies of a worker."),
+    size_option("--spool-total", DEFAULTS.spool_bytes, "All waiting bodies of a worker."),
 )
 REGISTRY = click.option(
     "--categories", type=FILE, default=DEFAULTS.categories.registry, show_default=True, help="Registry for c{user}."
@@ -238,7 +170,7 @@ _ENVIRON = (
 
 def site_options(command: Command) -> Command:
     """The options of every command that starts scripts."""
-    decorators = (*_SITE, *_LIMITS, *_CATEGORIES, *_ENVIRON, _DENIALS)
+    decorators = (*_SITE, *_LIMITS, *_CATEGORIES, *_ENVIRON, *WARM, _DENIALS)
     return functools.reduce(lambda inner, option: option(inner), reversed(decorators), command)
 
 
@@ -263,6 +195,7 @@ def settings_from(values: dict[str, Any], **more: Any) -> Settings:
             by_command=values["assign_categories"] == "by-command",
         ),
         environ=EnvironRules(fixed=_fixed(values["env"]), passed=tuple(values["pass_param"])),
+        warm=warm_from(values),
         kill_grace_seconds=values["kill_grace"],
         spool=values["spool"],
         spool_bytes=values["spool_total"],

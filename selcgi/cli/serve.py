@@ -5,7 +5,8 @@ from typing import Any
 
 import click
 
-from selcgi.cli.options import DEFAULTS, FILE, count_option, listen, seconds_option, settings_from, site_options
+from selcgi.cli.options import DEFAULTS, FILE, settings_from, site_options
+from selcgi.cli.values import count_option, listen, seconds_option
 from selcgi.serve import log
 from selcgi.serve.supervisor import supervise
 from selcgi.settings import ListenerSettings

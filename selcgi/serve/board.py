@@ -18,6 +18,7 @@ from selcgi.errors import Overloaded
 from selcgi.serve.denialpage import DenialPage
 from selcgi.serve.probe import ProbePage
 from selcgi.serve.tally import Tally
+from selcgi.serve.zygotepage import ZygotePage
 
 IDENTITIES = 4096  # of a page, a power of two
 _WINDOW = 32  # places that an identity may be at: that many wait for their turn at one hash before 503
@@ -48,19 +49,23 @@ class Identity:
 
 
 class Page:
-    """One worker's: its counts, how many requests of each identity it runs now, its tally, and what was refused."""
+    """One worker's: its counts, how many requests of each identity it runs now, its tally, what was refused, and its
+    warm interpreters."""
 
-    BYTES = 8 * len(Count) + 8 * IDENTITIES + 4 * IDENTITIES + Tally.BYTES + DenialPage.BYTES
+    BYTES = 8 * len(Count) + 8 * IDENTITIES + 4 * IDENTITIES + Tally.BYTES + DenialPage.BYTES + ZygotePage.BYTES
 
     def __init__(self, memory: memoryview) -> None:
         keys = 8 * len(Count)
         running = keys + 8 * IDENTITIES
         tally = running + 4 * IDENTITIES
+        denials = tally + Tally.BYTES
+        zygotes = denials + DenialPage.BYTES
         self.counts = memory[:keys].cast("Q")
         self._keys = memory[keys:running].cast("Q")
         self._running = memory[running:tally].cast("I")
-        self.tally = Tally(memory[tally : tally + Tally.BYTES])
-        self.denials = DenialPage(memory[tally + Tally.BYTES :])
+        self.tally = Tally(memory[tally:denials])
+        self.denials = DenialPage(memory[denials:zygotes])
+        self.zygotes = ZygotePage(memory[zygotes:])
 
     def sign(self, generation: int) -> None:
         """By the worker whose page it is from now on."""
@@ -93,6 +98,7 @@ class Page:
         """Its worker is dead: nothing of it runs any more. Its totals stay, in the supervisor's own page."""
         supervisor.retired.absorb(self.tally)
         supervisor.denials.absorb(self.denials)
+        supervisor.zygotes.absorb(self.zygotes)
         for column in (self.counts, self._keys, self._running):
             for place, value in enumerate(column):
                 if value:
@@ -119,12 +125,14 @@ class SupervisorPage:
     """The supervisor's own: the totals of workers that are gone, and what became of the last reload."""
 
     _RELOAD = struct.Struct("<d?240s")
-    BYTES = Tally.BYTES + DenialPage.BYTES + _RELOAD.size
+    BYTES = Tally.BYTES + DenialPage.BYTES + ZygotePage.BYTES + _RELOAD.size
 
     def __init__(self, memory: memoryview) -> None:
-        denials, end = Tally.BYTES, Tally.BYTES + DenialPage.BYTES
+        denials, zygotes = Tally.BYTES, Tally.BYTES + DenialPage.BYTES
+        end = zygotes + ZygotePage.BYTES
         self.retired = Tally(memory[:denials])
-        self.denials = DenialPage(memory[denials:end])
+        self.denials = DenialPage(memory[denials:zygotes])
+        self.zygotes = ZygotePage(memory[zygotes:end])
         self._reload = memory[end:]
 
     def reloaded(self, when: float, good: bool, text: str) -> None:

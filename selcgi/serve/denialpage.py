@@ -9,6 +9,8 @@ from collections import Counter
 from dataclasses import dataclass
 from enum import IntEnum
 
+from selcgi.serve.cells import cut, text_of
+
 ROWS = 8
 _ROW = struct.Struct("<d12s64s600s")
 
@@ -50,11 +52,11 @@ class DenialPage:
         """In place of the oldest."""
         at = self.counts[Told.NEXT] % ROWS * _ROW.size
         self.counts[Told.NEXT] += 1
-        _ROW.pack_into(self._rows, at, last.when, last.id.encode(), _cut(last.user, 64), _cut(last.text, 600))
+        _ROW.pack_into(self._rows, at, last.when, last.id.encode(), cut(last.user, 64), cut(last.text, 600))
 
     def last(self) -> list[LastDenial]:
         rows = (_ROW.unpack_from(self._rows, row * _ROW.size) for row in range(ROWS))
-        return [LastDenial(when, *map(_text, texts)) for when, *texts in rows if when]
+        return [LastDenial(when, *map(text_of, texts)) for when, *texts in rows if when]
 
     def totals(self) -> Counter[str]:
         return Counter(
@@ -68,12 +70,3 @@ class DenialPage:
         for one in Told:
             other.counts[one] = 0
         other._rows[:] = bytes(len(other._rows))
-
-
-def _cut(text: str, most: int) -> bytes:
-    raw = text.encode("utf-8", "replace")
-    return raw if len(raw) <= most else raw[: most - 3].decode(errors="ignore").encode() + b"..."
-
-
-def _text(raw: bytes) -> str:
-    return raw.rstrip(b"\0").decode("utf-8", "replace")

@@ -10,6 +10,7 @@ import struct
 from dataclasses import dataclass
 
 from selcgi.serve.accesslog import Entry
+from selcgi.serve.cells import cut, text_of
 
 LIMITS = ("worker", "queue", "user-queue", "queue-time", "spool", "body", "total", "first-byte", "idle", "write",
           "categories", "memory", "processes", "cpu", "file-size", "other")  # fmt: skip
@@ -77,7 +78,7 @@ class Tally:
         self.add_user(entry.user, 1, int(entry.status >= 400))
 
     def add_user(self, user: str, served: int, failed: int) -> None:
-        name = _cut(user)
+        name = cut(user, _NAME_BYTES)
         if name not in self._places and len(self._places) >= _USERS - 1:
             name = _OTHERS
         at = self._places.setdefault(name, len(self._places)) * _USER.size
@@ -87,14 +88,14 @@ class Tally:
     def jobs(self) -> list[Job]:
         rows = (_JOB.unpack_from(self._jobs, at) for at in range(0, len(self._jobs), _JOB.size) if self._jobs[at])
         return [
-            Job("waits" if state == 1 else "runs", _text(one), began, *map(_text, texts))
+            Job("waits" if state == 1 else "runs", text_of(one), began, *map(text_of, texts))
             for state, one, began, *texts in rows
         ]
 
     def users(self) -> dict[str, tuple[int, int]]:
         """Name -> answers, failed ones. The empty name is nobody known."""
         rows = [_USER.unpack_from(self._users, at) for at in range(0, len(self._users), _USER.size)]
-        return {_text(name): (served, failed) for name, served, failed in rows if served}
+        return {text_of(name): (served, failed) for name, served, failed in rows if served}
 
     def absorb(self, other: "Tally") -> None:
         """Take over the totals of a worker that is dead, and clear its rows."""
@@ -110,12 +111,3 @@ class Tally:
     def clear(self) -> None:
         self._users[:] = bytes(len(self._users))
         self._jobs[:] = bytes(len(self._jobs))
-
-
-def _cut(user: str) -> bytes:
-    raw = user.encode()
-    return raw if len(raw) <= _NAME_BYTES else raw[: _NAME_BYTES - 3].decode(errors="ignore").encode() + b"..."
-
-
-def _text(raw: bytes) -> str:
-    return raw.rstrip(b"\0").decode("utf-8", "replace")
