@@ -121,6 +121,15 @@ class ContextLost(LaunchFailed):
     """The process did not come up in the planned context; it was killed before a byte was forwarded."""
 
 
+class ZygoteFailed(LaunchFailed):
+    """No warm interpreter can be had for the script now, of which nothing has run; the client may try again."""
+
+    status = 503
+
+    def __init__(self, reason: str, fix: str = "") -> None:
+        super().__init__("zygote", reason, fix)
+
+
 class RegistryFailed(SelcgiError):
     """The registry of categories can't be trusted, read or written, or has no more to give."""
 

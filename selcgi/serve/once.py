@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from selcgi.errors import ProtocolError
-from selcgi.launch.cold import Launcher
+from selcgi.launch.cold import open_launcher
 from selcgi.serve.accesslog import Entry
 from selcgi.serve.admission import Admission
 from selcgi.serve.board import Board
@@ -49,7 +49,7 @@ def run_once(settings: Settings, pairs: Pairs, body: IO[bytes] | None, sinks: Si
         leaves = tree.leaves(0) if tree is not None else None
         board = Board(1)
         admission = Admission(board, 0, settings)
-        launcher, leases = Launcher(site.labels, leaves), site.categories.open_leases()
+        launcher, leases = open_launcher(settings, site.labels, leaves), site.categories.open_leases()
         lookups, denials = Lookups(from_here), Denials(settings.denials, site.labels, board.pages[0].denials)
         means = Means(launcher, admission, board.pages[0].tally, board.probe, lookups, denials, leases=leases)
         whole = run_loop(lambda: _serve(site, means, pairs, body, sinks))
@@ -75,4 +75,4 @@ async def _serve(site: Site, means: Means, pairs: Pairs, body: IO[bytes] | None,
     finally:
         await worker.stop()
         await means.denials.settled()
-        means.denials.close()
+        worker.close()

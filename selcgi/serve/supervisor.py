@@ -15,7 +15,7 @@ from contextlib import ExitStack
 
 from selcgi import VERSION
 from selcgi.errors import SelcgiError, StartRefused, refused_by_kernel
-from selcgi.launch.cold import Launcher
+from selcgi.launch.cold import open_launcher
 from selcgi.serve import log
 from selcgi.serve.accesslog import Entry
 from selcgi.serve.admission import Admission
@@ -160,7 +160,8 @@ class Supervisor:
         page.sign(self._generation)
         admission = Admission(self._board, number, self._settings)
         denials = Denials(self._settings.denials, self._labels, page.denials, number, self._count)
-        launcher, lookups, keeper = Launcher(self._labels, leaves), self._beside.lookups(), self._beside.keeper()
+        launcher = open_launcher(self._settings, self._labels, leaves)
+        lookups, keeper = self._beside.lookups(), self._beside.keeper()
         means = Means(launcher, admission, page.tally, self._board.probe, lookups, denials, keeper, leases)
         run_worker(self._site, self._listeners, means, self._lifeline[0])
 

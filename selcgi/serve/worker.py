@@ -24,6 +24,7 @@ from selcgi.serve.poller import Poller
 from selcgi.serve.request import Means, serve_request
 from selcgi.serve.session import Session
 from selcgi.serve.site import Site
+from selcgi.serve.zygotelog import ZygoteLog
 from selcgi.settings import ListenerSettings, Settings
 from selcgi.system.identity import check_peer
 
@@ -53,6 +54,8 @@ class Worker:
         self.poller = Poller()
         self.loop.add_reader(self.poller.fileno(), self.poller.dispatch)
         means.denials.begin(self.loop, self.poller)
+        if means.launcher.zygotes is not None:
+            means.launcher.zygotes.begin(self.poller, ZygoteLog())
         self._listeners = listeners
         self._lifeline = lifeline
         self._space = SpoolSpace(site.settings.spool_bytes)
@@ -77,7 +80,13 @@ class Worker:
         sweeper = self.loop.create_task(self._sweep())
         await self._idle.wait()
         sweeper.cancel()
+        self.close()
+
+    def close(self) -> None:
+        """Once no request is left."""
         self._means.denials.close()
+        if self._means.launcher.zygotes is not None:
+            self._means.launcher.zygotes.close()
 
     def drain(self) -> None:
         """Retire, and be done within drain_seconds: what has not ended by then is cut off."""
@@ -236,6 +245,8 @@ class Worker:
             now = self.loop.time()
             for session in list(self._sessions):
                 session.sweep(now)
+            if self._means.launcher.zygotes is not None:
+                self._means.launcher.zygotes.sweep()
 
 
 def run_loop(make: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
