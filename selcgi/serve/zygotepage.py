@@ -51,7 +51,7 @@ class ZygotePage:
         counts = 8 * len(Warmed)
         self.counts = memory[:counts].cast("Q")
         self._rows = memory[counts:]
-        self._free = list(range(ROWS))
+        self._free = list(reversed(range(ROWS)))
         self._ended = 0
 
     def add(self, row: Row) -> int:
