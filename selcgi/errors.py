@@ -130,6 +130,12 @@ class ZygoteFailed(LaunchFailed):
         super().__init__("zygote", reason, fix)
 
 
+class LoadFailed(SelcgiError):
+    """What a zygote was to load can't be loaded, or would be shared by requests in a way that it can't bear."""
+
+    step = "zygote"
+
+
 class RegistryFailed(SelcgiError):
     """The registry of categories can't be trusted, read or written, or has no more to give."""
 

@@ -14,11 +14,11 @@ import sys
 import time
 from contextlib import suppress
 from types import CodeType, ModuleType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from selcgi.errors import SelcgiError, StartRefused
 from selcgi.system.binding import find_binding
-from selcgi.zygote import application, ending, fresh, interpreter, preload, script, stamps
+from selcgi.zygote import application, ending, fresh, interpreter, preload, script
 from selcgi.zygote.birth import Belongings, become, clone_for
 from selcgi.zygote.frames import (
     FAILED,
@@ -31,6 +31,7 @@ from selcgi.zygote.frames import (
     decode_setup,
     encode_report,
 )
+from selcgi.zygote.stamps import Stamps
 
 _LOOK_SECONDS = 1.0  # between two looks at the files that were loaded
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -44,15 +45,16 @@ class World:
         self.setup = setup
         self.binding: ModuleType | None = find_binding() if setup.confined else None
         interpreter.become(setup.interpreter, setup.flags)
-        preload.load(setup.preloads)
+        before = preload.state()
+        preload.load(setup.preloads, before)
         self.code: CodeType | None = None
-        self.served: Any = None
+        self.served: application.Application | None = None
         if setup.application:
             self.served = application.load(setup.application, setup.script, descriptor)
+            preload.check(f"the WSGI application of {setup.script}", before)
         else:
             self.code = script.precompile(setup.script, descriptor)
-        preload.check()
-        self.stamps = stamps.taken()
+        self.stamps = Stamps()
 
     def run(self, job: Job, descriptor: int) -> int:
         """In the child, in its context. The exit status."""
@@ -60,7 +62,7 @@ class World:
         os.environ.clear()
         os.environb.update(job.environ)
         fresh.refresh()
-        if self.setup.application:
+        if self.served is not None:
             os.close(descriptor)
             return application.run(self.served, os.environ)
         return script.run(self.code, self.setup.script, descriptor)

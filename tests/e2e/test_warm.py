@@ -116,7 +116,7 @@ def test_no_zygote_is_503_with_the_reason_in_the_log(place: Place, serve: Serve,
         for entry in selcgi.entries():
             assert entry["step"] == "zygote"
             assert "no_such_module" in entry["reason"], entry
-        assert zygotes(selcgi) == []
+        wait_until("it is gone", lambda: not zygotes(selcgi))
 
 
 def test_a_fallback_is_a_cold_start(place: Place, serve: Serve, cgroup: Path) -> None:
@@ -133,3 +133,45 @@ def test_a_client_that_leaves_ends_it(warm: Selcgi, family: str) -> None:
         wait_started(tag)
         assert b"started" in sock.recv(65536)
     wait_dead(tag)
+
+
+WSGI = """
+import os, sys
+def application(environ, start_response):
+    if environ["PATH_INFO"] == "/raise":
+        raise RuntimeError("on purpose")
+    start_response("201 Created", [("Content-Type", "text/plain"), ("X-Who", environ["REMOTE_USER"])])
+    if environ["PATH_INFO"] == "/break":
+        return broken()
+    print("for the log")
+    return [environ["wsgi.input"].read()[::-1], b" %d" % os.getpid()]
+
+def broken():
+    yield b"half"
+    raise RuntimeError("in the middle")
+"""
+
+
+@pytest.fixture
+def wsgi(place: Place, serve: Serve, cgroup: Path) -> Iterator[tuple[Selcgi, str]]:
+    place.rules("* user_webapp_t:s0 warm=wsgi")
+    script = place.script("app.wsgi", WSGI)
+    with serve(f"--cgroup={cgroup}") as selcgi:
+        yield selcgi, script
+
+
+def test_a_wsgi_application_answers(wsgi: tuple[Selcgi, str]) -> None:
+    selcgi, script = wsgi
+    answers = ask_all(selcgi.socket, [Ask(script, "alice", body=b"abc") for _ in range(5)])
+    assert {one.status for one in answers} == {201}, selcgi.log()
+    assert {(one.headers["X-Who"], one.text.split()[0]) for one in answers} == {("alice", "cba")}
+    assert len({one.text.split()[1] for one in answers}) == 5
+    assert b"for the log" in answers[0].stderr
+
+
+def test_one_that_raises_is_500_and_one_that_breaks_off_is_not_whole(wsgi: tuple[Selcgi, str]) -> None:
+    selcgi, script = wsgi
+    assert ask(selcgi.socket, Ask(f"{script}/raise", "alice")).status == 500
+    assert "on purpose" in selcgi.log()
+    assert not ask(selcgi.socket, Ask(f"{script}/break", "alice")).complete, selcgi.log()
+    wait_until("its line", lambda: "SIGABRT" in selcgi.log())
