@@ -44,16 +44,18 @@ class WarmRunning:
         self._error: LaunchFailed | None = None
         self._over = False  # the channel has ended, and nobody has looked what that means
         self._confirmed = self._killed = self._empty = False
+        self.warm = True
         self._ask()
 
     def _ask(self) -> None:
         """Have a zygote make the process; a fresh program instead, where that is wanted and no zygote can be had."""
         try:
             self._lend()
-        except ZygoteFailed:
+        except ZygoteFailed as error:
             self._disconnect()
             if not self._zygotes.settings.fallback or self._plan.warm is None or self._plan.warm.application:
                 raise
+            self._zygotes.fell_back(self._plan, error)
             self._start_cold()
 
     def _lend(self) -> None:
@@ -75,8 +77,11 @@ class WarmRunning:
                 raise failed("zygote", error) from error
         self._leaves.scripts.expecting.add(self._learn)
         self._zygotes.lent(zygote)
+        if self._tries > 1:
+            self._zygotes.retried()
 
     def _start_cold(self) -> None:
+        self.warm = False
         pid = spawn(self._plan, self._streams.theirs, self._labels, self._leaf, lambda _: self._leaf.kill())
         self._born(pid)
         self._confirmed = True

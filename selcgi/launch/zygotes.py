@@ -30,10 +30,19 @@ _FIRST_LINE = re.compile(rb"#![ \t]*([^ \t\n\0]+)[ \t]*([^\n\0]*)")
 
 
 class Observer(Protocol):
-    """Who tells the administrator. `changed`: its state, or what it has served; `said`: a line of its output."""
+    """Who tells the administrator."""
 
-    def changed(self, zygote: Zygote) -> None: ...
-    def said(self, zygote: Zygote, line: str) -> None: ...
+    def changed(self, zygote: Zygote) -> None:
+        """It is there, or its state or what it has served is another."""
+
+    def said(self, zygote: Zygote, line: str) -> None:
+        """A line of its output."""
+
+    def retried(self) -> None:
+        """A request gets a second zygote: the first one has ended before it took it."""
+
+    def fell_back(self, script: str, error: ZygoteFailed) -> None:
+        """A request gets a fresh program, since no zygote can be had."""
 
 
 class Zygotes:
@@ -76,6 +85,16 @@ class Zygotes:
         if 0 < self.settings.requests <= zygote.served:
             self._retire(zygote, f"it has served {zygote.served} requests")
 
+    def retried(self) -> None:
+        """A request comes a second time."""
+        if self._observer is not None:
+            self._observer.retried()
+
+    def fell_back(self, plan: Plan, error: ZygoteFailed) -> None:
+        """A request does without."""
+        if self._observer is not None:
+            self._observer.fell_back(os.fsdecode(plan.script.path), error)
+
     def sweep(self) -> None:
         """Now and then: what is idle for too long, does not get ready, or has ended."""
         now = time.monotonic()
@@ -84,12 +103,14 @@ class Zygotes:
             if zygote.state == "starting" and now - zygote.since > self.settings.start_seconds:
                 zygote.kill(f"it was not ready within {self.settings.start_seconds:g} s")
                 zygote.failed = True
+                self._tell(zygote)
                 self._leave(zygote)
             elif now - zygote.used > self.settings.idle_seconds:
                 self._retire(zygote, "it was idle")
         for zygote in list(self._leaving):
             if zygote.state == "retiring" and now - zygote.used > _END_SECONDS:
                 zygote.kill(zygote.why)
+                self._tell(zygote)
             if zygote.state == "ended":
                 self._bury(zygote)
 
@@ -106,7 +127,7 @@ class Zygotes:
             entered = None if own is None or context is None else context.zygote(own)
         except ValueError as error:
             fix = "name a domain of the template in contrib/selinux, or leave warm= out"
-            raise LaunchFailed("zygote", str(error), fix) from None
+            raise ZygoteFailed(str(error), fix) from None
         return Application(plan.script.path, entered, plan.account, warm.application)
 
     def _outdated(self, zygote: Zygote, plan: Plan) -> str:
@@ -140,6 +161,8 @@ class Zygotes:
             zygote.set_up(self._setup(plan), plan.script)
             zygote.watch(self._watcher, partial(self._look, zygote), partial(self._read_log, zygote))
         except BaseException as error:
+            zygote.kill(str(error))
+            self._tell(zygote)
             zygote.close()
             if isinstance(error, LaunchFailed):
                 self._remember(application, error)

@@ -20,8 +20,9 @@ from selcgi.errors import Overloaded, SelcgiError, refused_by_kernel, unexpected
 from selcgi.serve import log
 from selcgi.serve.body import Body, SpoolSpace
 from selcgi.serve.exchange import Exchange
+from selcgi.serve.means import Means
 from selcgi.serve.poller import Poller
-from selcgi.serve.request import Means, serve_request
+from selcgi.serve.request import serve_request
 from selcgi.serve.session import Session
 from selcgi.serve.site import Site
 from selcgi.serve.zygotelog import ZygoteLog
@@ -55,7 +56,7 @@ class Worker:
         self.loop.add_reader(self.poller.fileno(), self.poller.dispatch)
         means.denials.begin(self.loop, self.poller)
         if means.launcher.zygotes is not None:
-            means.launcher.zygotes.begin(self.poller, ZygoteLog())
+            means.launcher.zygotes.begin(self.poller, ZygoteLog(means.zygotes))
         self._listeners = listeners
         self._lifeline = lifeline
         self._space = SpoolSpace(site.settings.spool_bytes)

@@ -52,7 +52,7 @@ def test_a_request_is_a_process_of_its_own(place: Place, warm: Selcgi) -> None:
     assert [words[2:] for words in seen] == [["alice", f"n={n}", f"b{n}"] for n in range(12)], warm.log()
     assert len({words[0] for words in seen}) == 12
     assert {int(words[1]) for words in seen} == set(warm.workers()), "its parent is the worker, which waits for it"
-    assert warm.entry()["exit"] == "0"
+    assert (warm.entry()["exit"], warm.entry()["launch"]) == ("0", "warm")
     assert len(zygotes(warm)) == 1, "one interpreter for all of them"
 
 
@@ -125,6 +125,9 @@ def test_a_fallback_is_a_cold_start(place: Place, serve: Serve, cgroup: Path) ->
     with serve(f"--cgroup={cgroup}", "--preload=no_such_module", "--warm-fallback") as selcgi:
         answers = [ask(selcgi.socket, Ask(script, "alice", body=b"whole")) for _ in range(3)]
         assert [one.text.split()[2:] for one in answers] == [["alice", "whole"]] * 3, selcgi.log()
+        wait_until("three lines", lambda: len(selcgi.entries()) == 3)
+        assert [entry["launch"] for entry in selcgi.entries()] == ["cold"] * 3
+        assert selcgi.log().count("is started without a warm interpreter") == 1
 
 
 def test_a_client_that_leaves_ends_it(warm: Selcgi, family: str) -> None:
