@@ -8,18 +8,19 @@ import json
 import logging
 import re
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
 from selcgi.errors import LaunchFailed, SelcgiError
 from selcgi.plan import Exit
+from selcgi.serve import log
 from selcgi.serve.log import utc
 
-LOG = logging.getLogger("selcgi")
 Value = str | int | float | tuple[str, ...] | None
-_PLAIN = re.compile(r"[A-Za-z0-9_./:@%+,*~()-]+")
+_is_plain = re.compile(r"[A-Za-z0-9_./:@%+,*~()-]*").fullmatch
 
 
-@dataclass(slots=True)
+@dataclass(init=False)
 class Entry:
     """The fields of the line, in its order; an empty one prints as "-". Seconds are wall clock, cpu_s CPU time."""
 
@@ -46,11 +47,14 @@ class Entry:
     reason: str = ""
     fix: str = ""
     denied: tuple[str, ...] = ()  # what the kernel refused its script, a sentence each: serve/denials.py
-    launch: str = ""  # of a script that shall run warm: "warm" in a fork of a zygote, "cold" a fresh program instead
     limit: str = ""  # the one that was hit; this and the next are not in the line
     waited: float = 0.0  # seconds, for its turn
     alone: bool = False  # no other request has its context while it runs
     case: object | None = None  # what serve/denials.py knows of it, as long as it waits for more
+
+    def __init__(self, **given: object) -> None:
+        """Most fields of most requests are never set: those are the class's own."""
+        self.__dict__.update(given)
 
     def blame(self, error: SelcgiError) -> None:
         """The first error of a request is its cause; what follows from it is not."""
@@ -73,25 +77,47 @@ class Entry:
         level = logging.INFO if not self.reason and not self.denied else logging.WARNING
         if self.reason and self.status == LaunchFailed.status:
             level = logging.ERROR
-        if LOG.isEnabledFor(level):
-            LOG.log(level, "%s", self, extra={"fields": self.fields()})
+        log.write_line(level, self)
 
     def fields(self) -> dict[str, Value]:
         return {name: getattr(self, name) for name in _NAMES if name not in _WHEN_SET or getattr(self, name)}
 
     def __str__(self) -> str:
-        pairs = ((name, getattr(self, name)) for name in _NAMES)
-        return " ".join(f"{name}={_text(value)}" for name, value in pairs if value or name not in _WHEN_SET)
+        return self._usual() or " ".join(
+            f"{name}={_text(value)}" for name, value in self._pairs() if value or name not in _WHEN_SET
+        )
+
+    def _pairs(self) -> Iterator[tuple[str, Value]]:
+        return ((name, getattr(self, name)) for name in _NAMES)
+
+    def _usual(self) -> str:
+        """The same line in one piece, where nothing in it needs quotes and nothing went wrong; "" for any other."""
+        told = self.listener + self.user + self.auth + self.rule + self.context + self.script + self.method + self.exit
+        if self.reason or self.denied or self.killed_by or self.step or self.redirect or not _is_plain(told):
+            return ""
+        return (
+            f"time={self.time or '-'} id={self.id or '-'} listener={self.listener or '-'} user={self.user or '-'} "
+            f"auth={self.auth or '-'} rule={self.rule or '-'} context={self.context or '-'} "
+            f"script={self.script or '-'} method={self.method or '-'} status={self.status} "
+            f"seconds={_number(self.seconds)} cpu_s={'-' if self.cpu_s is None else _number(self.cpu_s)} "
+            f"maxrss={'-' if self.maxrss is None else self.maxrss} bytes_in={self.bytes_in} "
+            f"bytes_out={self.bytes_out} exit={self.exit or '-'} killed_by=- step=-"
+            + (f" selinux={self.selinux}" if self.selinux else "")
+        )
 
 
 def _text(value: Value) -> str:
     if value is None or value == "":
         return "-"
     if isinstance(value, float):
-        return f"{value:.6f}".rstrip("0").rstrip(".")
+        return _number(value)
     text = str(value) if not isinstance(value, tuple) else "; ".join(value)
-    return text if _PLAIN.fullmatch(text) else json.dumps(text)
+    return text if _is_plain(text) else json.dumps(text)
+
+
+def _number(value: float) -> str:
+    return f"{value:.6f}".rstrip("0").rstrip(".")
 
 
 _NAMES = tuple(field.name for field in fields(Entry) if field.name not in ("limit", "waited", "alone", "case"))
-_WHEN_SET = {"redirect", "selinux", "reason", "fix", "denied", "launch"}
+_WHEN_SET = {"redirect", "selinux", "reason", "fix", "denied"}

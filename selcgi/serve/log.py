@@ -12,8 +12,10 @@ import os
 import select
 import stat
 import time
+from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from selcgi.errors import StartRefused
 from selcgi.settings import Settings
@@ -23,6 +25,14 @@ LOG = logging.getLogger("selcgi")
 _STDERR = 2
 _PATIENCE_MS = 200  # with a pipe that is full
 _PRIORITY = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3}  # syslog(3)
+
+
+class Line(Protocol):
+    """What one line says: as text, and as fields. `selinux` is one of them."""
+
+    @property
+    def selinux(self) -> str: ...
+    def fields(self) -> dict[str, Any]: ...
 
 
 class Lines(logging.Formatter):
@@ -35,16 +45,27 @@ class Lines(logging.Formatter):
         self._journal = journal
 
     def format(self, record: logging.LogRecord) -> str:
-        text = self._json(record) if self._as_json else self._text(record)
-        return f"<{_PRIORITY.get(record.levelno, 6)}>{text}" if self._journal else text
+        fields: dict[str, Any] = getattr(record, "fields", {})
+        message = self._message(record)
+        if self._as_json:
+            return self._whole(
+                record.levelno, self._json(record.levelno, record.created, fields or {"message": message})
+            )
+        note = f" selinux={self.note}" if self.note and "selinux" not in fields else ""
+        return self._whole(record.levelno, f"{record.levelname} {message}{note}")
 
-    def _text(self, record: logging.LogRecord) -> str:
-        note = f" selinux={self.note}" if self.note and "selinux" not in getattr(record, "fields", {}) else ""
-        return f"{record.levelname} {self._message(record)}{note}"
+    def format_line(self, level: int, line: Line) -> str:
+        """As format() of a record with it."""
+        if self._as_json:
+            return self._whole(level, self._json(level, time.time(), line.fields()))
+        note = f" selinux={self.note}" if self.note and not line.selinux else ""
+        return self._whole(level, f"{logging.getLevelName(level)} {line}{note}")
 
-    def _json(self, record: logging.LogRecord) -> str:
-        fields: dict[str, Any] = getattr(record, "fields", None) or {"message": self._message(record)}
-        shared = {"time": utc(record.created), "level": record.levelname.lower()}
+    def _whole(self, level: int, text: str) -> str:
+        return f"<{_PRIORITY.get(level, 6)}>{text}" if self._journal else text
+
+    def _json(self, level: int, when: float, fields: dict[str, Any]) -> str:
+        shared = {"time": utc(when), "level": logging.getLevelName(level).lower()}
         return json.dumps(shared | fields | ({"selinux": self.note} if self.note else {}))
 
     def _message(self, record: logging.LogRecord) -> str:
@@ -67,11 +88,20 @@ class LineHandler(logging.Handler):
         self._room = _poll(descriptor)
 
     def emit(self, record: logging.LogRecord) -> None:
+        self._emit(lambda: self.format(record))
+
+    def write_line(self, level: int, line: Line) -> None:
+        """As emit() of a record with it. On the main thread alone."""
+        if isinstance(self.formatter, Lines):
+            formatter = self.formatter
+            self._emit(lambda: formatter.format_line(level, line))
+
+    def _emit(self, text: Callable[[], str]) -> None:
         try:
             if self.lost:
                 self._write(self.format(_loss(self.lost)))
                 self.lost = 0
-            self._write(self.format(record))
+            self._write(text())
         except Exception:  # the disk, the reader, or a bug in a record: no request may fail of it
             self.lost += 1
 
@@ -133,6 +163,19 @@ def set_up(settings: Settings) -> None:
     root.setLevel(settings.log_level.upper())
 
 
+def write_line(level: int, line: Line) -> None:
+    """A line of which there is one for each request: past the machinery of logging, which takes longer than the line.
+    Handlers that are not of this module get their record."""
+    if not LOG.isEnabledFor(level):
+        return
+    for handler in LOG.handlers or logging.getLogger().handlers:
+        if isinstance(handler, LineHandler):
+            handler.write_line(level, line)
+        else:
+            extra = {"fields": line.fields()}
+            handler.handle(LOG.makeRecord(LOG.name, level, __file__, 0, "%s", (line,), None, extra=extra))
+
+
 def mark(note: str) -> None:
     """From now on every line of this process, and of those that it forks, says what selcgi goes without."""
     for handler in logging.getLogger().handlers:
@@ -152,7 +195,12 @@ def reopen() -> None:
 
 def utc(seconds: float) -> str:
     """ISO 8601 with milliseconds."""
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{int(seconds * 1000) % 1000:03d}Z"
+    return f"{_second(int(seconds))}.{int(seconds * 1000) % 1000:03d}Z"
+
+
+@lru_cache(maxsize=4)
+def _second(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
 
 
 def _open(path: Path) -> int:
