@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from selcgi import VERSION
 from selcgi.errors import BadRequest
@@ -73,15 +74,15 @@ class Request:
     told: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # see read_request; not in params
 
 
-def read_request(pairs: Iterable[tuple[bytes, bytes]], choosing: Iterable[str] = ()) -> Request:
+def read_request(pairs: Collection[tuple[bytes, bytes]], choosing: Iterable[str] = ()) -> Request:
     """The request in the name-value pairs of FCGI_PARAMS. BadRequest when they are malformed or contradictory.
 
     `choosing` names params that may choose a context: those that are not empty become `told`.
     """
     told_names = tuple(map(str.encode, choosing))
-    params = _merge(pairs, _SINGLE.union(told_names) if told_names else _SINGLE)
+    params = _each_once(pairs) or _merge(pairs, _SINGLE.union(told_names) if told_names else _SINGLE)
     proof = params.pop(b"SELCGI_PROOF", b"")
-    told = tuple((name.decode(), params.pop(name, b"").decode("utf-8", "backslashreplace")) for name in told_names)
+    told = [(name.decode(), params.pop(name, b"").decode("utf-8", "backslashreplace")) for name in told_names]
     get = params.get
     return Request(
         method=_method(get(b"REQUEST_METHOD", b"")),
@@ -93,8 +94,19 @@ def read_request(pairs: Iterable[tuple[bytes, bytes]], choosing: Iterable[str] =
         script_paths=script_paths(params),
         proof=proof,
         params=params,
-        told=tuple(pair for pair in told if pair[1]),
+        told=tuple([pair for pair in told if pair[1]]) if told else (),
     )
+
+
+def _each_once(pairs: Collection[tuple[bytes, bytes]]) -> dict[bytes, bytes] | None:
+    """As _merge(), where no name comes twice and no value has a NUL, which is nearly always; else None."""
+    params = dict(pairs)
+    if len(params) < len(pairs) or b"\0" in b"".join(params.values()):
+        return None
+    for name in params.keys() - _KNOWN:
+        if not _is_name(name):
+            del params[name]
+    return params
 
 
 def _merge(pairs: Iterable[tuple[bytes, bytes]], single: Collection[bytes]) -> dict[bytes, bytes]:
@@ -122,6 +134,8 @@ def _again(name: bytes, first: bytes, second: bytes, single: Collection[bytes]) 
     return second
 
 
+# The same few values come again and again, and what they mean hangs on nothing else.
+@lru_cache(maxsize=32)
 def _method(value: bytes) -> str:
     if not _is_method(value):
         raise BadRequest(
@@ -131,6 +145,7 @@ def _method(value: bytes) -> str:
     return value.decode()
 
 
+@lru_cache(maxsize=256)
 def _user(value: bytes) -> str | None:
     """REMOTE_USER; None for an empty one, which is how nginx and Caddy say that there is nobody."""
     if not value:
@@ -144,6 +159,7 @@ def _user(value: bytes) -> str | None:
     return user
 
 
+@lru_cache(maxsize=32)
 def _auth_type(value: bytes) -> str:
     if value and not _is_auth_type(value):
         raise BadRequest("AUTH_TYPE is no token", "the web server should send Basic, Digest and the like")
@@ -165,6 +181,7 @@ def _site_name(params: Mapping[bytes, bytes]) -> bytes:
     return name if name not in (b"", b"_") else params.get(b"HTTP_HOST", b"")
 
 
+@lru_cache(maxsize=32)
 def _host(value: bytes) -> str:
     """A final dot goes too: for DNS and for the web server's virtual hosts the name is the same without it."""
     return _without_port(value).decode("ascii", "backslashreplace").lower().removesuffix(".")
@@ -193,13 +210,17 @@ def environ(request: Request, script: bytes, path_info: bytes, rules: EnvironRul
             made[key] = value
     _add_request(made, request)
     _add_script(made, params, script, path_info)
-    made[b"PATH"] = os.fsencode(rules.path)
-    made[b"HOME"] = os.fsencode(home)
-    for fixed, text in rules.fixed:
-        made[os.fsencode(fixed)] = os.fsencode(text)
+    made.update(_fixed(rules, home))
     if len(b"".join(made.values())) + len(b"".join(made)) >= VARIABLE_BYTES:
         _refuse_long(made)
     return made
+
+
+@lru_cache(maxsize=16)
+def _fixed(rules: EnvironRules, home: str) -> dict[bytes, bytes]:
+    """What is the same for all requests, and takes the place of anything else."""
+    fixed = {os.fsencode(name): os.fsencode(text) for name, text in rules.fixed}
+    return {b"PATH": os.fsencode(rules.path), b"HOME": os.fsencode(home)} | fixed
 
 
 def _refuse_long(made: Mapping[bytes, bytes]) -> None:

@@ -16,6 +16,7 @@ PATH_BYTES = 8192  # of a script's path, which the kernel bounds (PATH_MAX), wit
 _proxied = re.compile(rb"proxy:(?:fcgi|balancer)://[^/]*").match
 # Words of a URL in front of others, none of them empty or dots: those the web server has resolved.
 _front = re.compile(rb"(?:/(?!\.\.?/|\.\.?\Z)[^/]+)*").fullmatch
+_is_unambiguous = re.compile(rb"/[^/?%%][^?%%]{1,%d}" % (PATH_BYTES - 2)).fullmatch
 _origin = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://[^/?]*").match
 
 
@@ -25,6 +26,8 @@ _LOST = "Apache: ProxyPass instead of SetHandler, as contrib/apache has it"
 def script_paths(params: Mapping[bytes, bytes]) -> tuple[bytes, ...]:
     """Where the script may be. BadRequest when the params name none."""
     extra = params.get(b"PATH_INFO", b"")
+    if not extra and (only := _only_spelling(params)):
+        return (only,)
     found: dict[bytes, None] = {}
     for spelling in _spellings(params):
         path = b"/" + spelling.lstrip(b"/")
@@ -40,6 +43,14 @@ def script_paths(params: Mapping[bytes, bytes]) -> tuple[bytes, ...]:
         fix = "nginx: fastcgi_param SCRIPT_FILENAME $document_root$fastcgi_script_name;"
         raise BadRequest("the web server named no script", fix)
     return tuple(found)
+
+
+def _only_spelling(params: Mapping[bytes, bytes]) -> bytes:
+    """What _spellings() has where there is nothing that could be read in two ways, as nearly always; else empty."""
+    named = params.get(b"SCRIPT_FILENAME", b"")
+    if not _is_unambiguous(named) or params.get(b"SCRIPT_NAME", b"").endswith(b"?" + params.get(b"QUERY_STRING", b"")):
+        return b""
+    return named
 
 
 def _spellings(params: Mapping[bytes, bytes]) -> Iterator[bytes]:
@@ -122,6 +133,9 @@ def split_url(params: Mapping[bytes, bytes], script: bytes, path_info: bytes) ->
 
 def _front_of(name: bytes, tail: bytes, params: Mapping[bytes, bytes]) -> bytes:
     """What the client's URL has before `name`, and the web server has taken off; else empty."""
+    sent = params.get(b"REQUEST_URI", b"").partition(b"?")[0]
+    if sent == name + tail and b"%" not in sent:
+        return b""
     url = _url_path(params)
     front = url.removesuffix(name + tail) if name and url.endswith(name + tail) else b""
     return front if _front(front) else b""

@@ -7,8 +7,8 @@ serve/client.py.
 
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 from flup.server import fcgi_base
 
@@ -17,6 +17,7 @@ from selcgi.errors import BadRequest, ProtocolError
 _HEADER = struct.Struct(fcgi_base.FCGI_Header)  # version, type, request id, content length, padding length (3.3)
 _HEADER_BYTES = fcgi_base.FCGI_HEADER_LEN
 _VERSION = fcgi_base.FCGI_VERSION_1
+_LONG = 128  # a length from here on takes four bytes (section 3.4)
 LONGEST = 65528  # bytes of content in a record we send: the most that is a multiple of eight
 
 RESPONDER: int = fcgi_base.FCGI_RESPONDER  # the one role that selcgi plays (section 6.2)
@@ -51,8 +52,7 @@ class EndStatus(IntEnum):
     UNKNOWN_ROLE = fcgi_base.FCGI_UNKNOWN_ROLE
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One whole record without its padding. `kind` may be a number that Kind does not have."""
 
     kind: int
@@ -76,15 +76,16 @@ class RecordReader:
         """The records that `data` completes. ProtocolError for any version but 1; then the reader is of no more use."""
         records: list[Record] = []
         at = self._complete_kept(data, records) if self._kept else 0
-        while len(data) - at >= _HEADER_BYTES:
+        end = len(data)
+        while end - at >= _HEADER_BYTES:
             kind, number, length, whole = _read_header(data, at)
-            if len(data) - at < whole:
+            if end - at < whole:
                 self._needed = whole
                 break
             start = at + _HEADER_BYTES
             records.append(Record(kind, number, data[start : start + length]))
             at += whole
-        if at < len(data):
+        if at < end:
             self._kept += memoryview(data)[at:]
         return records
 
@@ -144,7 +145,13 @@ def decode_pairs(data: bytes, most: int) -> tuple[Pair, ...]:
     at, end = 0, len(data)
     while at < end:
         try:
-            at, pair = fcgi_base.decode_pair(data, at)
+            name, value = data[at], data[at + 1]
+            if name < _LONG and value < _LONG:  # the usual pair, without a call for each
+                middle = at + 2 + name
+                pair = data[at + 2 : middle], data[middle : middle + value]
+                at = middle + value
+            else:
+                at, pair = fcgi_base.decode_pair(data, at)
         except (IndexError, struct.error):
             at = end + 1
         if at > end:

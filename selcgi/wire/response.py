@@ -7,6 +7,7 @@ head that two programs read differently is an attack. Must not do I/O. Used by s
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from http import HTTPStatus
 from typing import NoReturn
 
@@ -25,6 +26,7 @@ _NOT_SENT = _HOP_BY_HOP | {b"status"}  # Status is written anew
 # With these a script has nginx (and its mod_zip), Apache, lighttpd or perlbal read what its own domain may not.
 _SENDFILE = (b"x-accel-", b"x-sendfile", b"x-lighttpd-send-", b"x-reproxy-", b"x-archive-files")
 _MOST = 100  # headers
+_REMEMBERED_BYTES = 200  # of a head, at most
 _ONE_RECORD = 65528  # bytes of the written head: the content of one record, see wire/records.py
 # A path and a query of this server (RFC 3986 section 3.3). "//host" is another server's, and "#" is for browsers.
 _LOCAL = re.compile(rb"/(?!/)(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*")
@@ -74,13 +76,20 @@ class HeadReader:
         if end is None:
             return None
         self.rest = bytes(self._kept[end.end() :])
-        return parse_head(bytes(self._kept[: end.start()]))
+        return _parse(bytes(self._kept[: end.start()]))
 
     def finish(self) -> NoReturn:
         """The output has ended before the head did. BadResponse, always."""
         if not self._kept:
             raise BadResponse("the script wrote nothing", "see its stderr in the log, and its exit code")
         raise BadResponse(f"the output ended within the head, after {_quoted(bytes(self._kept))}", _FIX)
+
+
+def _parse(block: bytes) -> ResponseHead:
+    """As parse_head(). Scripts print few heads, again and again; none with a cookie is remembered."""
+    if len(block) > _REMEMBERED_BYTES or b"cookie" in block.lower():
+        return parse_head(block)
+    return _remembered(block)
 
 
 def parse_head(block: bytes) -> ResponseHead:
@@ -97,6 +106,9 @@ def parse_head(block: bytes) -> ResponseHead:
     if len(headers) > _MOST:
         raise BadResponse(f"more than {_MOST} headers")
     return _head(said[0] if said else None, headers)
+
+
+_remembered = lru_cache(maxsize=64)(parse_head)
 
 
 def _head(status: tuple[int, str] | None, headers: list[tuple[bytes, bytes]]) -> ResponseHead:

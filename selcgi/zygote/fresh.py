@@ -1,4 +1,0 @@
-"""What a zygote's child must not share with its siblings."""
-
-
-def refresh() -> None: ...
