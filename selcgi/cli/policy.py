@@ -51,11 +51,12 @@ def _switches(command: Any) -> Any:
     help="A TCP port that it may connect to, by its number or the policy's type.",
 )
 @_switches
+@click.option("--warm", is_flag=True, help="Its Python scripts may run in forks of a warm interpreter, as warm= says.")
 @click.option("--output", type=FILE, default=None, show_default="NAME.cil", help="Where to write the module.")
 @click.option("--force", is_flag=True, help="Overwrite the file.")
 @click.argument("name")
 def new(name: str, scripts: tuple[str, ...], writes: tuple[str, ...], reads: tuple[str, ...],
-        connects: tuple[str, ...], output: Path | None, force: bool, **switches: bool) -> None:  # fmt: skip
+        connects: tuple[str, ...], warm: bool, output: Path | None, force: bool, **switches: bool) -> None:  # fmt: skip
     """Write the SELinux module of the application NAME, and say how to load it.
 
     Its domain is NAME.webapp_t. Each --option for a place or port may be given more than once. Nothing is changed but
@@ -74,6 +75,7 @@ def new(name: str, scripts: tuple[str, ...], writes: tuple[str, ...], reads: tup
         ports=_ports(connects),
         types=tuple(words.checked_type(one) for one in connects if not one.isdigit()),
         switches=tuple(one for one, given in switches.items() if given),
+        warm=warm,
     )
     _refuse_twice(labelled(app))
     path = output or Path(f"{name}.cil")
@@ -156,6 +158,6 @@ def _tell(app: Application, path: Path) -> None:
         click.echo(f"    restorecon -RF {' '.join(map(shlex.quote, paths))}")
     click.echo("    selcgi doctor")
     click.echo(f"{click.style('in the mapping,', bold=True)} above other rules that match the same users:")
-    click.echo(f"    USER  {app.domain}:s0")
+    click.echo(f"    USER  {app.domain}:s0{' warm=yes' if app.warm else ''}")
     if found := roots(app):
         click.echo(f"{click.style('for selcgi', bold=True)}: {' '.join(f'--root={shlex.quote(one)}' for one in found)}")

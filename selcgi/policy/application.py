@@ -43,6 +43,7 @@ class Application:
     ports: tuple[Port, ...] = ()
     types: tuple[str, ...] = ()  # of ports
     switches: tuple[str, ...] = ()
+    warm: bool = False  # with a domain for warm interpreters
 
     @property
     def domain(self) -> str:
@@ -62,7 +63,8 @@ def _head(app: Application) -> Iterator[str]:
 
 def _block(app: Application) -> Iterator[str]:
     own = [port for port in app.ports if not port.type]
-    lines = ["(blockinherit selcgi_app)", *(f"(call selcgi_webapp_{name} (webapp_t))" for name in app.switches)]
+    lines = [f"(blockinherit selcgi_{name})" for name in ("app", *(["warm"] if app.warm else []))]
+    lines += [f"(call selcgi_webapp_{name} (webapp_t))" for name in app.switches]
     types = dict.fromkeys([*(port.type for port in app.ports if port.type), *app.types])
     lines += [f"(call selcgi_webapp_connects (webapp_t {one}))" for one in types]
     if own:

@@ -1,8 +1,8 @@
 """A twin of a domain: another type with the same attributes, roles and rules, as a module of its own.
 
 Decides what a twin is: everything that the loaded policy says of the domain itself is said of the twin, in both
-directions, and what it says of the domain's attributes holds by those. Only the twin can be permissive. Pure: facts in,
-CIL out. Used by learn/rehearsal.py.
+directions, and what it says of the domain's attributes holds by those. Only that no warm interpreter moves into a twin,
+which is run fresh. Only the twin can be permissive. Pure: facts in, CIL out. Used by learn/rehearsal.py.
 """
 
 from collections.abc import Iterator, Sequence
@@ -33,6 +33,8 @@ def _lines(domain: Domain, twin: str, learned: Sequence[Rule], permissive: bool)
     yield from (f"(typeattributeset {name} {twin})" for name in domain.attributes)
     for kind, source, target, classname, what in domain.rules:
         one, two = (twin if name == domain.name else name for name in (source, target))
+        if two == twin and "dyntransition" in what:
+            continue
         tail = f"({classname} ({' '.join(what)}))" if kind != "typetransition" else f"{classname} {what}"
         yield f"({kind} {one} {two} {tail})"
     yield from (rule.text(twin) for rule in learned)

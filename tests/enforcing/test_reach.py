@@ -19,6 +19,7 @@ pytestmark = pytest.mark.enforcing
 
 MODULE = "(block warm (blockinherit selcgi_app) (blockinherit selcgi_warm))\n(block plain (blockinherit selcgi_app))\n"
 OURS = {"warm.webapp_t", "warm.zygote_t", "warm.script_t", "warm.content_t", "warm.rw_t", "plain.webapp_t"}
+SHIPPED = ("user", "staff", "anon")
 ZYGOTE, WEBAPP, PLAIN = "warm.zygote_t", "warm.webapp_t", "plain.webapp_t"
 MOVES = {"transition", "dyntransition"}
 CHANGES = {"write", "append", "create", "unlink", "rename", "link", "setattr", "relabelfrom", "relabelto"}
@@ -66,7 +67,16 @@ def test_a_zygote_moves_into_its_application_and_nowhere_else(policy: KernelPoli
     assert reached(policy, types, ZYGOTE, "process", MOVES) == {WEBAPP}
     own = may(policy, ZYGOTE, ZYGOTE, "process")
     assert "setcurrent" in own
-    assert not own & {"setexec", "ptrace", "execmem", "setfscreate", "setsockcreate"}
+    assert not own & {"setexec", "ptrace", "execmem", "setfscreate", "setsockcreate", "setkeycreate"}
+
+
+def test_those_of_the_shipped_domains_move_by_a_boolean(policy: KernelPolicy, types: list[str]) -> None:
+    for name in SHIPPED:
+        assert reached(policy, types, f"{name}_zygote_t", "process", MOVES) == set(), "it is off"
+    with switched_on("selcgi_webapp_warm"):
+        for name in SHIPPED:
+            assert reached(policy, types, f"{name}_zygote_t", "process", MOVES) == {f"{name}_webapp_t"}
+            assert reached(policy, types, f"{name}_webapp_t", "process", MOVES) == set()
 
 
 def test_it_can_take_any_category_along(policy: KernelPolicy) -> None:
@@ -100,7 +110,9 @@ def test_a_zygote_reads_code_and_has_no_network(policy: KernelPolicy, types: lis
     for classname in ("tcp_socket", "udp_socket", "rawip_socket", "packet_socket", "netlink_route_socket"):
         assert may(policy, ZYGOTE, ZYGOTE, classname) == set(), classname
     assert reached(policy, types, ZYGOTE, "tcp_socket", {"name_connect", "name_bind"}) == set()
-    assert reached(policy, types, ZYGOTE, "file", CHANGES) == {ZYGOTE}  # /proc/self
+    assert reached(policy, types, ZYGOTE, "file", CHANGES) == {ZYGOTE, "cgroup_t"}  # /proc/self, and:
+    assert may(policy, ZYGOTE, "cgroup_t", "file") & {"write", "open", "append"} == {"write"}, "to be born there alone"
+    assert may(policy, ZYGOTE, "cgroup_t", "dir") & {"write", "add_name", "open", "read"} == set()
     assert reached(policy, types, ZYGOTE, "dir", CHANGES | {"add_name"}) <= {ZYGOTE}
 
 

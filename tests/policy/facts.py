@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
-_OURS = ("selcgi", "user_webapp", "staff_webapp", "anon_webapp")
+_OURS = ("selcgi", *(f"{name}_{kind}" for name in ("user", "staff", "anon") for kind in ("webapp", "zygote")))
 _KINDS = {"allow", "dontaudit", "auditallow", "type_transition"}
 _MADE = "base_typeattr_"  # attributes that the compiler made of expressions
 

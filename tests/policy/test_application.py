@@ -72,6 +72,12 @@ def test_the_least_is_the_template() -> None:
     assert module_text(Application("shop")).endswith("\n\n(block shop\n    (blockinherit selcgi_app))\n")
 
 
+def test_a_warm_one_has_a_second_template() -> None:
+    text = module_text(Application("shop", switches=("mail",), warm=True))
+    head, last = "(block shop\n    (blockinherit selcgi_app)\n", "    (call selcgi_webapp_mail (webapp_t)))\n"
+    assert text.endswith(f"\n\n{head}    (blockinherit selcgi_warm)\n{last}")
+
+
 def test_what_is_labelled_and_where_selcgi_begins() -> None:
     assert roots(WHOLE) == ["/srv/more", "/srv/shop/cgi"]
     assert labelled(WHOLE) == [

@@ -61,6 +61,7 @@ DOMAIN = Domain(
     rules=(
         ("allow", "d", "d", "fd", ["use"]),
         ("allow", "selcgi_t", "d", "process", ["signal", "transition"]),
+        ("allow", "d_zygote_t", "d", "process", ["dyntransition"]),
         ("dontaudit", "d", "x_t", "dir", ["search"]),
         ("typetransition", "d", "tmp_t", "file", "d_rw_t"),
     ),
