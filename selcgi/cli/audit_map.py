@@ -33,12 +33,13 @@ _AROUND = (Column.SELCGI, Column.SERVERS, Column.POLICY, Column.ITSELF)
 def audit_map(sources: tuple[MapSource, ...], policy: Path, param_domains: tuple[str, ...], as_json: bool) -> None:
     """Prove that the contexts of a mapping cannot reach one another, selcgi, its web server or the policy.
 
-    Asks a whole policy, constraints included: what each context may do to every other and to the files that it writes,
-    to selcgi, its warm interpreters and its files (selcgi), to web servers and unconfined domains (servers), to the
-    policy and its files (policy), and to the kernel (itself); directly, by paths of domain transitions, and by programs
-    that others would run. What the shipped policy means to allow is listed in selcgi/diagnose/meant.py with its
-    reasons; all else is a finding. Booleans count as the policy has them. It needs no SELinux on this machine, but the
-    distribution's python3-setools and python3-selinux.
+    Asks a whole policy, constraints included: what each context may do to every other and to the files that it
+    writes, to selcgi, its warm interpreters and its files (selcgi), to web servers and unconfined domains (servers),
+    to the policy and its files (policy), and to the kernel (itself); directly, by paths of domain transitions, and by
+    programs that others would run. And the same of the warm interpreter of each context, where the policy has one.
+    What the shipped policy means to allow is listed in selcgi/diagnose/meant.py with its reasons; all else is a
+    finding. Booleans count as the policy has them. It needs no SELinux on this machine, but the distribution's
+    python3-setools and python3-selinux.
 
     Exit: 0 no finding, 1 findings, 2 usage, 3 could not run.
 
@@ -71,7 +72,7 @@ def _show(report: Report) -> None:
     if report.contexts:
         _matrix(report)
     for finding, count in report.findings[:_SHOWN]:
-        _explain(finding, count, {str(one.context): one.where for one in report.contexts})
+        _explain(finding, count, {str(one.context): one.where for one in (*report.contexts, *report.zygotes)})
     if len(report.findings) > _SHOWN:
         click.echo(f"and {len(report.findings) - _SHOWN} more findings: --json has all\n")
     contexts, findings = len(report.contexts), len(report.findings)
@@ -146,6 +147,7 @@ def _as_json(policy: Path, report: Report) -> dict[str, Any]:
     return {
         "policy": str(policy),
         "contexts": [{"context": str(one.context), "where": one.where} for one in report.contexts],
+        "zygotes": [{"context": str(one.context), "where": one.where} for one in report.zygotes],
         "findings": [
             {
                 "kind": one.kind,

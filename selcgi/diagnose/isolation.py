@@ -2,12 +2,14 @@
 
 Decides what is asked: all that rules and constraints let one context do to another and to the files that the other
 writes, in one step; paths of domain transitions; and programs that one context may put where a stronger domain is
-entered. What meant.py does not list is a finding. Pairs of contexts whose ranges stand alike are asked about once.
+entered. The warm interpreter of a context is asked about as it is. What meant.py does not list is a finding. Pairs of
+contexts whose ranges stand alike are asked about once.
 Must not print, or open files. Called by cli/audit_map.py.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -15,7 +17,9 @@ from selcgi.context import Context, ContextSpec
 from selcgi.diagnose.levels import Relation, low, relation
 from selcgi.diagnose.meant import (
     ABOUT_ITSELF,
+    APPLICATION,
     DOMAINS,
+    NO_PROGRAMS,
     POLICY_TYPES,
     POWERS,
     SELCGI_PREFIX,
@@ -69,9 +73,11 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """`findings`: of those alike one, with their number. `cells`: context and column -> how many, 0 if all is meant."""
+    """`findings`: of those alike one, with their number. `cells`: context and column -> how many, 0 if all is meant.
+    `zygotes`: the warm interpreters of the contexts, as far as the policy has them."""
 
     contexts: tuple[Mapped, ...]
+    zygotes: tuple[Mapped, ...]
     findings: tuple[tuple[Finding, int], ...]
     cells: dict[tuple[Context, str], int]
 
@@ -102,12 +108,13 @@ def audit(policy: PolicyFile, contexts: tuple[Mapped, ...], progress: Progress) 
     if policy.canonical(str(LAUNCHER)) is None:
         raise PolicyUnreadable(f"the policy has no {LAUNCHER}", "load contrib/selinux/selcgi.cil (semodule -i)")
     inquiry = _Inquiry(policy, contexts)
-    for number, source in enumerate(inquiry.usable):
-        progress(number, len(inquiry.usable))
+    sources = (*inquiry.usable, *inquiry.zygotes)
+    for number, source in enumerate(sources):
+        progress(number, len(sources))
         inquiry.ask(source)
     inquiry.follow()
     findings = tuple((one, inquiry.counts[one.alike]) for one in inquiry.findings.values())
-    return Report(contexts, findings, inquiry.cells)
+    return Report(contexts, tuple(inquiry.zygotes.values()), findings, inquiry.cells)
 
 
 @dataclass
@@ -117,6 +124,7 @@ class _Inquiry:
     policy: PolicyFile
     contexts: tuple[Mapped, ...]
     usable: dict[Context, Mapped] = field(default_factory=dict)
+    zygotes: dict[Context, Mapped] = field(default_factory=dict)
     findings: dict[tuple[str, ...], Finding] = field(default_factory=dict)
     counts: Counter[tuple[str, ...]] = field(default_factory=Counter)
     cells: dict[tuple[Context, str], int] = field(default_factory=dict)
@@ -129,6 +137,7 @@ class _Inquiry:
                 self._find(Finding("context", Column.ITSELF, one.context, one.context, "is unknown to the policy"))
             else:
                 self.usable[one.context] = one
+                self._add_zygote(one)
         unconfined = [kind for name in UNCONFINED for kind in self.policy.types(name)]
         parts = (*self.policy.named(SELCGI_PREFIX), *self.policy.types(ZYGOTES))
         self._strong = {
@@ -142,6 +151,12 @@ class _Inquiry:
             Column.POLICY: self._labels(POLICY_TYPES),
         }
 
+    def _add_zygote(self, one: Mapped) -> None:
+        with suppress(ValueError):  # a domain whose name has no zygote
+            zygote = one.context.zygote(LAUNCHER)
+            if self.policy.canonical(str(zygote)) is not None:
+                self.zygotes.setdefault(zygote, Mapped(zygote, one.where))
+
     def ask(self, source: Context) -> None:
         """What is possible in one step."""
         if self.policy.vector(str(source), str(source), "process").permissive:
@@ -149,16 +164,17 @@ class _Inquiry:
         self._reach(Column.ITSELF, source, source, Column.ITSELF)
         for other in self.usable:
             if other != source:
-                if self.usable[other].alone or not self._is_his(source, other):
+                if source in self.zygotes or self.usable[other].alone or not self._is_his(source, other):
                     self._reach(Column.OTHERS, source, other, self._cell(other))
                 self._files(source, other)
         for column, targets in self._around.items():
             for target in targets:
-                self._reach(column, source, target, column)
+                if target != source:
+                    self._reach(column, source, target, column)
 
     def _files(self, source: Context, other: Context) -> None:
         """Those that `other` makes: they have its low level."""
-        if self._is_his(source, other):
+        if source not in self.zygotes and self._is_his(source, other):
             return
         for kind in self._writes(other.domain):
             file = Context(other.user, "object_r", kind, low(other.range))
@@ -171,8 +187,9 @@ class _Inquiry:
 
     def follow(self) -> None:
         """What needs several steps: transitions, and programs for somebody else to run."""
-        domains = sorted({context.domain for context in self.usable})
-        targets = {**dict.fromkeys(domains, Column.OTHERS), **self._strong}
+        mapped = {context.domain for context in self.usable}
+        domains = sorted(mapped | {context.domain for context in self.zygotes})
+        targets = {**dict.fromkeys(sorted(mapped), Column.OTHERS), **self._strong}
         for path in self.policy.paths(domains, targets):
             if all(step.target not in targets for step in path[:-1]):  # else a shorter one is shown
                 self._enters(path, targets[path[-1].target])
@@ -186,10 +203,12 @@ class _Inquiry:
         rules = tuple(rule for step in path for rule in step.rules)
         for source in self._of(path[0].source):
             target = Context(source.user, source.role, path[-1].target)
+            if path[1:] == () and self._is_application(source, target):
+                continue  # asked about in one step
             self._find(Finding("path", column, source, target, f"is entered: {_shown(path)}", rules))
 
     def _programs(self, domain: str, target: str, column: Column, entries: tuple[str, ...]) -> None:
-        for kind in set(self._writes(domain)).intersection(entries):
+        for kind in set(self._writes(domain)).intersection(entries).difference(NO_PROGRAMS):
             rules = self.policy.rules(target, kind, "file", ["entrypoint"])
             for source in self._of(domain):
                 entered = Context(source.user, source.role, target)
@@ -208,10 +227,16 @@ class _Inquiry:
         key = (column, _without_range(source), _without_range(target), relation(source.range, target.range))
         if key not in self._answers:
             found = self.policy.between(str(source), str(target))
-            self._answers[key] = tuple(
-                _judge(column, target.domain, access) for access in found if _asked(column, access)
-            )
+            kind = APPLICATION if self._is_application(source, target) else target.domain
+            asked = (access for access in found if _asked(column, access))
+            self._answers[key] = tuple(_judge(column, kind, access, source in self.zygotes) for access in asked)
         return self._answers[key]
+
+    def _is_application(self, source: Context, target: Context) -> bool:
+        """Whether `source` is the warm interpreter of `target`'s domain."""
+        with suppress(ValueError):
+            return source in self.zygotes and target.zygote(LAUNCHER).domain == source.domain
+        return False
 
     def _told(self, source: Context, target: Context, access: Access) -> tuple[str, tuple[str, ...]]:
         rules = self.policy.rules(source.domain, target.domain, access.classname, access.permissions)
@@ -243,7 +268,7 @@ class _Inquiry:
         return found
 
     def _of(self, domain: str) -> Iterator[Context]:
-        return (context for context in self.usable if context.domain == domain)
+        return (context for context in (*self.usable, *self.zygotes) if context.domain == domain)
 
 
 def _asked(column: Column, access: Access) -> bool:
@@ -253,11 +278,11 @@ def _asked(column: Column, access: Access) -> bool:
     return access.classname not in ABOUT_ITSELF
 
 
-def _judge(column: Column, kind: str, access: Access) -> Access:
+def _judge(column: Column, kind: str, access: Access, warm: bool) -> Access:
+    asked = access.permissions
     if column is Column.ITSELF:
-        held = tuple(name for name in access.permissions if name in POWERS[access.classname])
-        return Access(access.classname, held)
-    return Access(access.classname, beyond(column, kind, access.classname, access.permissions))
+        asked = tuple(name for name in asked if name in POWERS[access.classname])
+    return Access(access.classname, beyond(column, kind, access.classname, asked, warm=warm))
 
 
 @lru_cache(maxsize=4096)

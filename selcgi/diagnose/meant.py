@@ -1,4 +1,4 @@
-"""What the shipped policy means to allow between a script and the rest, each with its reason. All else is a finding.
+"""What the shipped policy means to allow a script or its warm interpreter, each with its reason. All else is a finding.
 
 Decides nothing but that. An entry is as narrow as the rule it stands for: whoever adds a rule to contrib/selinux that
 reaches beyond a script's own context adds an entry here, or selcgi audit-map, and with it bin/test, says so.
@@ -21,7 +21,7 @@ class Column(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Meant:
-    """`kind` is the target's type, or "*"."""
+    """`kind` is the target's type, "*", or APPLICATION."""
 
     column: Column
     kind: str
@@ -53,6 +53,9 @@ _BELOW_TYPES = (
 _POLICY_FILES = (
     "selinux_config_t", "default_context_t", "file_context_t", "policy_config_t", "semanage_store_t", "policy_src_t"
 )  # fmt: skip
+
+_LENT = "what selcgi lends a warm interpreter for a request, and what it hears from it"
+APPLICATION = "(the domain of its own application)"
 
 MEANT = (
     _meant(Column.SELCGI, "selcgi_t", "fd", "use", "stdin, stdout and stderr were opened by selcgi"),
@@ -87,6 +90,17 @@ MEANT = (
     _meant(Column.POLICY, "sysctl_kernel_t", "file", _READ, "as with the folder"),
 )  # fmt: skip
 
+# Beside these, of a warm interpreter.
+MEANT_WARM = (
+    _meant(Column.OTHERS, APPLICATION, "process", "dyntransition",
+           "its child moves itself into the context of a request, of its own application alone, and can't come back"),
+    _meant(Column.ITSELF, "*", "process", "setcurrent", "the same; where it may move to is the other rule"),
+    _meant(Column.SELCGI, "selcgi_t", "unix_stream_socket", "read write getattr getopt setopt shutdown ioctl", _LENT),
+    _meant(Column.SELCGI, "selcgi_zygote_exec_t", "file", "entrypoint read open getattr execute map ioctl",
+           "the program by which it is entered, and no other domain"),
+    _meant(Column.SELCGI, "selcgi_script_exec_t", "dir", "ioctl", _LENT),
+)  # fmt: skip
+
 # What is asked of the policy for Column.ITSELF: class and permissions that make a label or a rule worthless.
 POWERS = {
     classname: frozenset(permissions.split())
@@ -105,6 +119,7 @@ POWERS = {
 # Classes that the kernel asks of a process about itself alone, though rules name a target.
 ABOUT_ITSELF = ("capability", "capability2", "cap_userns", "cap2_userns", "lockdown")
 POLICY_TYPES = ("security_t", *_POLICY_FILES, *_SHARED_TYPES, *_BELOW_TYPES)
+NO_PROGRAMS = ("cgroup_t",)  # the kernel makes these files, and none of them can be executed
 SELCGI_PREFIX = "selcgi_"  # of all its types, but for those of warm interpreters, which have an attribute
 DOMAINS = ("selcgi_t", "selcgi_avc_t")
 ZYGOTES = "selcgi_zygote"
@@ -112,10 +127,12 @@ WEB_SERVERS = ("httpd_t", "haproxy_t")
 UNCONFINED = ("unconfined_domain_type", "unconfined_domain")  # the attribute, by distribution
 
 
-def beyond(column: Column, kind: str, classname: str, permissions: tuple[str, ...]) -> tuple[str, ...]:
-    """Those of `permissions` that nobody meant to allow."""
+def beyond(
+    column: Column, kind: str, classname: str, permissions: tuple[str, ...], *, warm: bool = False
+) -> tuple[str, ...]:
+    """Those of `permissions` that nobody meant to allow a script, or, if `warm`, a warm interpreter."""
     fine: set[str] = set()
-    for one in MEANT:
+    for one in (*MEANT, *(MEANT_WARM if warm else ())):
         if one.column is column and one.classname == classname and one.kind in (kind, "*"):
             fine |= one.permissions
     return tuple(name for name in permissions if name not in fine)

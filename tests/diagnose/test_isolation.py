@@ -21,6 +21,10 @@ PLANTS = {
     "plant_signal": ("direct", "others", "anon_webapp_t", "staff_webapp_t", "process { signal }"),
     "plant_trace": ("direct", "servers", "staff_webapp_t", "httpd_t", "process { ptrace }"),
     "plant_warm": ("direct", "selcgi", "anon_webapp_t", "plant_zygote_t", "process { ptrace }"),
+    "plant_stray": ("direct", "others", "user_zygote_t", "staff_webapp_t", "process { dyntransition }"),
+    "plant_curious": ("direct", "others", "anon_zygote_t", "user_webapp_rw_t", "file { read }"),
+    "plant_labels": ("direct", "itself", "staff_zygote_t", "staff_zygote_t", "process { setexec }"),
+    "plant_chain": ("direct", "selcgi", "user_zygote_t", "staff_zygote_t", "process { dyntransition }"),
     "plant_transition": ("direct", "selcgi", "anon_webapp_t", "selcgi_t", "process { transition }"),
     "plant_dynamic": ("path", "servers", "staff_webapp_t", "unconfined_t", "staff_webapp_t -> unconfined_t"),
     "plant_steps": ("path", "servers", "user_webapp_t", "httpd_t",
@@ -65,6 +69,9 @@ def test_shipped_policy_keeps_the_contexts_of_the_demo_apart(shipped: PolicyFile
     assert report.cells[alice, "selcgi"] == report.cells[alice, str(bob)] == 0, "something is meant to be allowed"
     assert report.cells[alice, "policy"] == 0, "settings and programs of all may be read"
     assert (alice, "itself") not in report.cells
+    assert {str(one.context) for one in report.zygotes} == {
+        f"system_u:system_r:{name}_zygote_t:s0" for name in ("user", "staff", "anon")
+    }
 
 
 @pytest.mark.guest
@@ -75,7 +82,7 @@ def test_one_planted_rule_is_found(tmp_path: Path, name: str) -> None:
         report = report_of(opened, DEMO)
     found = found_in(report)
     assert any([*one[:4]] == exact and words in one[4] for one in found), found
-    if name != "plant_relabel":  # what it may write by then is run by rules that were there before
+    if name not in ("plant_relabel", "plant_library"):  # what they may write by then is run by rules that were there
         assert all(f"[ {name} ]:True" in " ".join(one.rules) for one, _ in report.findings)
 
 
@@ -83,6 +90,20 @@ def test_every_plant_has_a_test() -> None:
     """plant_launch is the doctor's."""
     planted = [line.split()[1] for line in policy.PLANTS.read_text().splitlines() if line.startswith("(boolean ")]
     assert set(planted) == {*PLANTS, "plant_refused", "plant_launch"}
+
+
+@pytest.mark.guest
+def test_with_warm_interpreters_on_they_move_into_their_own_domain_and_nothing_else(tmp_path: Path) -> None:
+    path = policy.planted(policy.compiled() / "policy", "selcgi_webapp_warm", tmp_path / "policy")
+    with open_policy_file(path) as opened:
+        report = report_of(opened, DEMO)
+    assert found_in(report) == []
+    for zygote in report.zygotes:
+        domain = zygote.context.domain.replace("zygote", "webapp")
+        own = [one.context for one in report.contexts if one.context.domain == domain]
+        assert own
+        assert all(report.cells[zygote.context, str(one)] == 0 for one in own), "the move is meant"
+        assert (zygote.context, "itself") in report.cells
 
 
 @pytest.mark.guest
