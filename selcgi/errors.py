@@ -121,6 +121,21 @@ class ContextLost(LaunchFailed):
     """The process did not come up in the planned context; it was killed before a byte was forwarded."""
 
 
+class ZygoteFailed(LaunchFailed):
+    """No warm interpreter can be had for the script now, of which nothing has run; the client may try again."""
+
+    status = 503
+
+    def __init__(self, reason: str, fix: str = "") -> None:
+        super().__init__("zygote", reason, fix)
+
+
+class LoadFailed(SelcgiError):
+    """What a zygote was to load can't be loaded, or would be shared by requests in a way that it can't bear."""
+
+    step = "zygote"
+
+
 class RegistryFailed(SelcgiError):
     """The registry of categories can't be trusted, read or written, or has no more to give."""
 

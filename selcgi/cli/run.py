@@ -21,7 +21,10 @@ from selcgi.settings import Settings
 
 _IS_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch  # RFC 9110 section 5.6.2
 _IS_VALUE = re.compile(r"[^\0-\x08\x0a-\x1f\x7f]*").fullmatch  # section 5.5
-_SHOWN = ("user", "rule", "context", "script", "status", "redirect", "exit", "seconds", "killed_by", "selinux", "step")
+_SHOWN = (
+    "user", "rule", "context", "script", "launch", "status", "redirect", "exit", "seconds", "killed_by", "selinux",
+    "step",
+)  # fmt: skip
 
 
 @click.command()

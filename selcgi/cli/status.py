@@ -18,6 +18,27 @@ _TOLD = {
     "stray": "of selcgi itself",
     "skipped": "more that were only counted",
 }
+_ZYGOTE = (
+    "script",
+    "application",
+    "domain",
+    "account",
+    "worker",
+    "pid",
+    "state",
+    "seconds",
+    "requests",
+    "memory",
+    "why",
+)
+_WARM = {
+    "warm_requests": "requests",
+    "zygote_starts": "starts",
+    "zygote_failures": "failures",
+    "warm_retries": "retries",
+    "warm_fallbacks": "fresh programs instead",
+}
+_MIB = 1 << 20
 _CLEAR = "\033[H\033[2J"
 
 
@@ -27,7 +48,10 @@ _CLEAR = "\033[H\033[2J"
 @click.option("--metrics", is_flag=True, help="Numbers, as Prometheus reads them.")
 @click.option("--watch", is_flag=True, help="Again every two seconds, until Ctrl-C.")
 def status(control: Path, as_json: bool, metrics: bool, watch: bool) -> None:
-    """Show workers, requests in progress, totals, limits hit, the last reload.
+    """Show workers, requests in progress, warm interpreters, totals, limits hit, the last reload.
+
+    Of a warm interpreter: what it runs, its seconds since its start (ended: its end), its requests, and the memory that
+    is its own alone; ? for that of another Unix user's. Of those that have ended, the last 8 of a worker stand there.
 
     \b
     selcgi status --watch
@@ -52,6 +76,8 @@ def show(found: dict[str, Any]) -> str:
         click.style(head, bold=True),
         table(found["workers"], ("pid", "generation", "seconds", "running", "waiting", "answers")),
         table(found["requests"], ("seconds", "state", "user", "context", "script", "worker", "id")),
+        _zygotes(found["zygotes"]),
+        _line("warm", {text: found["warm"][name] for name, text in _WARM.items() if found["warm"][name]}),
         _line("answers", found["answers"]),
         _line("limits hit", found["limits"]),
         table(
@@ -65,6 +91,18 @@ def show(found: dict[str, Any]) -> str:
 
 def _line(title: str, numbers: dict[str, int]) -> str:
     return f"{title}: {', '.join(f'{name} x {number}' for name, number in numbers.items())}" if numbers else ""
+
+
+def _zygotes(rows: list[dict[str, Any]]) -> str:
+    """Columns that are empty in all rows are left out."""
+    shown = [{**row, "seconds": f"{row['seconds']:.0f}", "memory": _memory(row)} for row in rows]
+    return table(shown, tuple(name for name in _ZYGOTE if any(row[name] for row in shown)))
+
+
+def _memory(row: dict[str, Any]) -> str:
+    if row["state"] == "ended":
+        return ""
+    return "?" if row["memory"] is None else f"{row['memory'] / _MIB:.1f}M"
 
 
 def _denials(found: dict[str, Any], *, off: bool) -> str:

@@ -11,15 +11,18 @@ import signal
 from dataclasses import replace
 from functools import partial
 
-from selcgi.errors import LaunchFailed
+from selcgi.errors import LaunchFailed, ZygoteFailed
 from selcgi.launch.guarded import Guards
 from selcgi.launch.leafed import LeafRunning
 from selcgi.launch.running import Running
 from selcgi.launch.spawn import spawn
 from selcgi.launch.steps import failed
 from selcgi.launch.streams import Streams, make_streams
+from selcgi.launch.warm import WarmRunning
+from selcgi.launch.zygotes import Zygotes
 from selcgi.plan import Plan
-from selcgi.system.leaves import Leaf, Leaves
+from selcgi.settings import Settings
+from selcgi.system.leaves import CGROUP_FIX, Leaf, Leaves
 from selcgi.system.processes import (
     forbid_core_dumps,
     keep_capabilities,
@@ -34,11 +37,12 @@ from selcgi.system.selinux import Labels
 class Launcher:
     """Starts scripts from the main thread of a process that has no other. `leaves` is None where none are delegated."""
 
-    def __init__(self, labels: Labels, leaves: Leaves | None) -> None:
+    def __init__(self, labels: Labels, leaves: Leaves | None, zygotes: Zygotes | None = None) -> None:
         """From here on this process leaves no core files, and its children get no capability and no descriptor but 0 to
         2. Where it has guards, all its children must be theirs to end."""
         self._labels = labels
         self._leaves = leaves
+        self.zygotes = zygotes
         self._guards = Guards()
         if leaves is None:
             set_child_subreaper()
@@ -53,6 +57,8 @@ class Launcher:
         LaunchFailed or ContextLost: nothing of it runs, nothing is open.
         """
         streams = make_streams(plan.empty_body)
+        if plan.warm is not None:
+            return self._launch_warm(plan, streams)
         try:
             if self._leaves is None:
                 return self._guards.start(plan, streams, self._labels)
@@ -62,6 +68,23 @@ class Launcher:
             raise
         finally:
             streams.close_theirs()
+
+    def _launch_warm(self, plan: Plan, streams: Streams) -> Running:
+        """The script's ends of the streams are the Running's until its process has them."""
+        try:
+            if self._leaves is None or self.zygotes is None:
+                raise ZygoteFailed("warm interpreters need a cgroup v2 of selcgi's own, and it has none", CGROUP_FIX)
+            leaf, rest = self._leaves.lease_for(plan.limits, apart=True)
+            plan = replace(plan, limits=rest) if leaf.confined else plan
+            try:
+                return WarmRunning(plan, streams, self.zygotes, leaf)
+            except BaseException:
+                self._leaves.give_back(leaf)
+                raise
+        except BaseException:
+            streams.close_theirs()
+            streams.close_ours()
+            raise
 
     def _launch_in_leaf(self, plan: Plan, streams: Streams, leaves: Leaves) -> Running:
         limits = plan.limits
@@ -78,6 +101,13 @@ class Launcher:
         except BaseException:
             leaves.give_back(leaf)
             raise
+
+
+def open_launcher(settings: Settings, labels: Labels, leaves: Leaves | None) -> Launcher:
+    """With zygotes, which need cgroups, where there are some."""
+    if leaves is None:
+        return Launcher(labels, None)
+    return Launcher(labels, leaves, Zygotes(labels, leaves, settings.warm, settings.environ))
 
 
 def _destroy(leaf: Leaf, pid: int) -> None:

@@ -71,6 +71,8 @@ class Guards:
 class GuardedRunning:
     """See launch/running.py for what each member promises. `wake` is readable when the socket or an orphan has news."""
 
+    warm = False
+
     def __init__(
         self, guard_pid: int, worker_end: socket.socket, news: select.epoll, streams: Streams, guards: Guards
     ) -> None:

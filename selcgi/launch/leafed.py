@@ -18,6 +18,8 @@ from selcgi.system.processes import reap, reap_strangers, signal_group
 class LeafRunning:
     """See launch/running.py for what each member promises."""
 
+    warm = False
+
     def __init__(self, pid: int, streams: Streams, leaves: Leaves, leaf: Leaf) -> None:
         """OSError when its end can't be watched for; then nothing is owned."""
         self.pid = self.root = pid

@@ -18,6 +18,7 @@ class Running(Protocol):
     stdin: int  # write end, non-blocking; -1 when the body is empty
     stdout: int  # read end, non-blocking
     stderr: int  # read end, non-blocking
+    warm: bool  # it is a fork of a warm interpreter
     wake: int  # readable whenever poll() has something new
 
     def poll(self) -> None:

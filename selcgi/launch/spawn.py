@@ -13,7 +13,7 @@ from typing import TypeGuard
 
 from selcgi.errors import USED_UP, LaunchFailed, launch_failed
 from selcgi.launch.child import Changes, fork_and_exec, to_rlimits
-from selcgi.plan import Limits, Plan, Script
+from selcgi.plan import Account, Limits, Plan, Script
 from selcgi.system.leaves import Leaf
 from selcgi.system.posixspawn import Image, spawn_process
 from selcgi.system.selinux import Labels
@@ -31,10 +31,10 @@ def spawn(
     LaunchFailed or ContextLost otherwise; a process that was started by then has been given to `destroy`.
     """
     check_unchanged(plan.script)
-    _check_limits(plan.limits)
+    check_limits(plan.limits)
     pid = 0
     try:
-        with leaf.inside() if _is_entered(leaf) else nullcontext(), labels.exec_context(plan.context):
+        with leaf.inside() if is_entered(leaf) else nullcontext(), labels.exec_context(plan.context):
             pid = _execute(plan, streams, labels, leaf)
         labels.confirm(pid, plan.context)
     except BaseException:
@@ -61,30 +61,31 @@ def _changed(script: Script, what: str) -> LaunchFailed:
     return LaunchFailed("check_script", reason, "ask again; install scripts by rename(2)")
 
 
-def _check_limits(limits: Limits) -> None:
+def check_limits(limits: Limits) -> None:
     """What no leaf holds by now, each process sets for itself; for one limit there is no such way."""
     if limits.cpus is not None:
         reason = "cpus= in the rule needs cgroup v2 with the cpu controller, and selcgi has been given none"
         raise LaunchFailed("set_limits", reason, "systemd: Delegate=yes in the unit; or write cpu= or nice=")
 
 
-def _is_entered(leaf: Leaf | None) -> TypeGuard[Leaf]:
+def is_entered(leaf: Leaf | None) -> TypeGuard[Leaf]:
     """Whether the worker moves there, so that its child is born inside. Ceilings would be its own, too."""
     return leaf is not None and leaf.directory < 0 and not leaf.confined
 
 
-def _forks(plan: Plan, leaf: Leaf | None) -> bool:
+def execute(image: Image, leaf: Leaf | None, account: Account | None, limits: Limits) -> int:
+    """Pid of the process. OSError from the exec itself, LaunchFailed from a step before."""
     moves = leaf is not None and leaf.directory < 0 and leaf.confined
-    return plan.account is not None or plan.limits.for_each_process or moves
+    if account is not None or limits.for_each_process or moves:
+        members = -1 if leaf is None or is_entered(leaf) else leaf.procs
+        return fork_and_exec(image, Changes(members, to_rlimits(limits), limits.nice, account))
+    return spawn_process(image, -1 if leaf is None else leaf.directory)
 
 
 def _execute(plan: Plan, streams: tuple[int, int, int], labels: Labels, leaf: Leaf | None) -> int:
     image = Image(_path(plan), plan.argv, plan.environ, streams, plan.script.directory)
     try:
-        if _forks(plan, leaf):
-            members = -1 if leaf is None or _is_entered(leaf) else leaf.procs
-            return fork_and_exec(image, Changes(members, to_rlimits(plan.limits), plan.limits.nice, plan.account))
-        return spawn_process(image, -1 if leaf is None else leaf.directory)
+        return execute(image, leaf, plan.account, plan.limits)
     except OSError as error:
         if error.errno in USED_UP:
             raise launch_failed("exec", f"cannot start {os.fsdecode(plan.script.path)}", error) from error

@@ -17,9 +17,11 @@ STEPS = (
     "check_script",  # as late as can be: a `#!` script is opened again, by its path
     "enter_leaf",  # the child is born inside, or in the child, where it forks; what is executed was never outside
     "set_exec_context",  # the last thing before the spawn, so that it covers no other one
+    "zygote",  # of a warm start: from here on a child of the zygote does the rest to itself
     "enter_directory",  # in the child, before the account is changed: selcgi has opened and checked it
     "set_limits",  # in the child, before the account is changed: a hard limit may only be lowered after it
     "set_account",  # in the child
+    "enter_context",  # in the zygote's child, in place of the exec
     "exec",
     "clear_exec_context",  # before anything else can be spawned
     "leave_leaf",  # before the leaf can be killed

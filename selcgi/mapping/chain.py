@@ -47,6 +47,9 @@ class Source(Protocol):
     def templates(self) -> Iterable[tuple[ContextSpec, str]]:
         """Each distinct context that it may give, with the place that says so."""
 
+    def warmed(self) -> Iterable[tuple[ContextSpec, str]]:
+        """A context of each domain for which it asks for warm interpreters, with the first place that does."""
+
 
 class Chain:
     """The whole mapping; never changes once built."""
@@ -81,6 +84,10 @@ class Chain:
     def templates(self) -> Iterator[tuple[ContextSpec, str]]:
         """The same as the sources have them."""
         return (pair for source in self._sources for pair in source.templates())
+
+    def warmed(self) -> Iterator[tuple[ContextSpec, str]]:
+        """Of all sources: a context of each domain for which a rule asks for warm interpreters, and where."""
+        return (pair for source in self._sources for pair in source.warmed())
 
     def unfilled(self) -> Iterator[tuple[ContextSpec, str]]:
         """Those of templates() with c{user} or c{request}; of a million others none is looked at."""

@@ -31,10 +31,15 @@ _CONTEXTS = 65536  # distinct ones that are remembered while a file is read
 _NUMBER = (1 << 32) - 1  # a slot is 32 bits of the hash above 32 bits of a line's number; 0 is a free one
 
 
+Domain = tuple[str | None, str | None, str]  # of a ContextSpec, with its user and role
+
+
 class Index:
     """The rules of one file, in order. Never changes once built."""
 
-    __slots__ = ("_data", "_earlier", "_fresh", "_parts", "_placed", "_shared", "_slots", "_starts", "count", "file")
+    __slots__ = (
+        "_data", "_earlier", "_fresh", "_parts", "_placed", "_shared", "_slots", "_starts", "_warm", "count", "file",
+    )  # fmt: skip
 
     def __init__(self, data: bytes, file: str, parts: int = 1) -> None:
         """`parts` is Rule.parts. MappingError for the first mistake in `data`, UTF-8, or for too many rules."""
@@ -51,6 +56,7 @@ class Index:
         self._fresh = array("I")  # lines with contexts that were new
         self._placed = array("I")  # those of them with a place, c{user} or c{request}
         self._shared: dict[int, Rule] = {}  # those not for one name, by their lines
+        self._warm: dict[Domain, Rule] = {}  # the first with warm= of each domain
         self._fill()
 
     def considered(self, user: str | None) -> Iterator[Rule]:
@@ -92,6 +98,10 @@ class Index:
         """Those of with_contexts() whose contexts have a place to be filled."""
         return map(self._rule, self._placed)
 
+    def with_warmth(self) -> Iterator[Rule]:
+        """The first rule of each domain that has warm= and not warm=no, in order."""
+        return iter(self._warm.values())
+
     def _fill(self) -> None:
         """In one pass, where the commonest line costs no Rule."""
         starts = self._starts
@@ -120,6 +130,8 @@ class Index:
                     contexts.clear()
 
     def _add(self, rule: Rule, depths: "array[int]") -> None:
+        if rule.warm and rule.spec is not None:
+            self._warm.setdefault((rule.spec.user, rule.spec.role, rule.spec.domain), rule)
         if rule.who.kind is Kind.NAME:
             self._insert(rule.who.text.encode(), rule.line, depths)
             return

@@ -5,6 +5,7 @@ Decides which context goes with an SELinux user, by a file with lines like those
 not ask the system: what it knows is in the Query. Made by serve/sources.py, asked by mapping/chain.py.
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from selcgi.context import ContextSpec, is_name, is_range
@@ -66,8 +67,10 @@ class LoginSource:
 
     def templates(self) -> tuple[tuple[ContextSpec, str], ...]:
         """With selcgi's own range where the login mapping has one: which it has is not known before a request."""
-        found = ((rule.spec, f"login:{rule.where}") for rule in self._rules.values() if rule.spec is not None)
-        return tuple((replace(spec, range=None) if spec.range == LOGIN_RANGE else spec, at) for spec, at in found)
+        return _granted(self._rules.values())
+
+    def warmed(self) -> tuple[tuple[ContextSpec, str], ...]:
+        return _granted(rule for rule in self._rules.values() if rule.warm)
 
     def _add(self, rule: Rule) -> None:
         name = rule.who.text
@@ -78,6 +81,11 @@ class LoginSource:
         if name in self._rules:
             raise Mistake(f"{name} stands there twice", "keep one of the two")
         self._rules[name] = rule
+
+
+def _granted(rules: Iterable[Rule]) -> tuple[tuple[ContextSpec, str], ...]:
+    found = ((rule.spec, f"login:{rule.where}") for rule in rules if rule.spec is not None)
+    return tuple((replace(spec, range=None) if spec.range == LOGIN_RANGE else spec, at) for spec, at in found)
 
 
 def _context(word: str) -> ContextSpec | None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from selcgi.context import ContextSpec
 from selcgi.mapping.words import Glob, Mistake, read_glob, show, unquote
 
 DAY_SECONDS = 24 * 60 * 60
@@ -222,6 +223,17 @@ def _warm(text: str) -> str:
         fix = "write wsgi:NAME for a name in the script, or wsgi:MODULE:NAME; a MODULE may have dots"
         raise Mistake(f"warm={show(text)} names no WSGI application", fix)
     return f"wsgi:{target or name}"
+
+
+def check_zygote(spec: ContextSpec) -> None:
+    """Mistake when warm= can't go with that context, whose domain has no zygote beside it by its name."""
+    whole = spec.without_kernel()
+    try:
+        whole.zygote(own=whole)
+    except ValueError as error:
+        raise Mistake(
+            f"warm= needs a domain with a zygote: {error}", "name it X_webapp_t, or leave warm= out"
+        ) from None
 
 
 def is_module(name: str) -> bool:

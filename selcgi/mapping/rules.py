@@ -20,7 +20,7 @@ from selcgi.context import ContextSpec, is_name, is_range
 from selcgi.errors import MappingError
 from selcgi.mapping.categories import USER, check_template, wants
 from selcgi.mapping.known import NOTHING, Known
-from selcgi.mapping.options import NO_NARROWING, NO_OPTIONS, Options, read_options
+from selcgi.mapping.options import NO_NARROWING, NO_OPTIONS, Options, check_zygote, read_options
 from selcgi.mapping.words import (
     ANONYMOUS,
     GLOB_CHARACTERS,
@@ -100,6 +100,11 @@ class Rule:
     def where(self) -> str:
         """File and line for the log, `site.map:12`."""
         return f"{'/'.join(self.file.split('/')[-self.parts :])}:{self.line}"
+
+    @property
+    def warm(self) -> bool:
+        """True when it asks for warm interpreters."""
+        return self.options.warm not in ("", "no")
 
     @property
     def unconditional(self) -> bool:
@@ -197,21 +202,12 @@ def read_rule(
     narrowing, options = (NO_NARROWING, NO_OPTIONS) if len(words) == 2 else read_options(words[2:])
     if spec is None and options is not NO_OPTIONS:
         raise Mistake("deny has limits", "only script= and host= go with deny")
-    if spec is not None and options.warm not in ("", "no"):
-        _check_zygote(spec)
+    rule = Rule(file, number, who, narrowing.scripts, narrowing.hosts, spec, options, parts)
+    if spec is not None and rule.warm:
+        check_zygote(spec)
     if who is NO_USER and spec is not None and wants(spec, USER):
         raise Mistake(f"{ANONYMOUS} has {USER}, and nobody known has categories of his own", "write s0, or s0:c1")
-    return Rule(file, number, who, narrowing.scripts, narrowing.hosts, spec, options, parts)
-
-
-def _check_zygote(spec: ContextSpec) -> None:
-    whole = spec.without_kernel()
-    try:
-        whole.zygote(own=whole)
-    except ValueError as error:
-        raise Mistake(
-            f"warm= needs a domain with a zygote: {error}", "name it X_webapp_t, or leave warm= out"
-        ) from None
+    return rule
 
 
 def _check_characters(line: str) -> None:

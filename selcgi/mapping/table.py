@@ -133,6 +133,11 @@ class Table:
         """Those of templates() with c{user} or c{request}, found without a look at the others."""
         return _distinct(rule for file in self._files for rule in file.with_places())
 
+    def warmed(self) -> Iterator[tuple[ContextSpec, str]]:
+        """A context of each domain for which a rule asks for warm interpreters, with the file:line of the first one."""
+        rules = (rule for file in self._files for rule in file.with_warmth())
+        return ((rule.spec, rule.where) for rule in rules if rule.spec is not None)
+
     def groups(self) -> frozenset[str]:
         """Those that rules are for."""
         return frozenset(name for file in self._files for name in file.groups())

@@ -56,6 +56,9 @@ class ParamSource:
     def templates(self) -> tuple[tuple[ContextSpec, str], ...]:
         return tuple((ContextSpec(domain), self.where) for domain in self._domains)
 
+    def warmed(self) -> tuple[tuple[ContextSpec, str], ...]:
+        return ()  # a param has no options
+
     def _read(self, value: str) -> ContextSpec | None:
         try:
             if len(value) > _CHARACTERS or not value.isascii() or "{" in value:

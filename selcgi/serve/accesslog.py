@@ -47,6 +47,7 @@ class Entry:
     reason: str = ""
     fix: str = ""
     denied: tuple[str, ...] = ()  # what the kernel refused its script, a sentence each: serve/denials.py
+    launch: str = ""  # of a script that shall run warm: "warm" in a fork of a zygote, "cold" a fresh program instead
     limit: str = ""  # the one that was hit; this and the next are not in the line
     waited: float = 0.0  # seconds, for its turn
     alone: bool = False  # no other request has its context while it runs
@@ -120,4 +121,4 @@ def _number(value: float) -> str:
 
 
 _NAMES = tuple(field.name for field in fields(Entry) if field.name not in ("limit", "waited", "alone", "case"))
-_WHEN_SET = {"redirect", "selinux", "reason", "fix", "denied"}
+_WHEN_SET = {"redirect", "selinux", "reason", "fix", "denied", "launch"}

@@ -21,6 +21,7 @@ from selcgi.serve import log
 from selcgi.serve.board import Board
 from selcgi.serve.status import metrics, status
 from selcgi.settings import ListenerSettings, Settings
+from selcgi.system.memory import private_bytes
 from selcgi.system.sockets import open_listener
 
 _SECONDS = 2.0  # for one question, and for each part of its answer
@@ -108,7 +109,7 @@ def _pages(board: Board, note: str) -> dict[str, tuple[str, Callable[[], str]]]:
     """What is answered to whom may ask everything. /probe is for `selcgi check-front`."""
     probe = board.probe
     return {
-        "GET /status": (_JSON, lambda: json.dumps(status(board, note))),
+        "GET /status": (_JSON, lambda: json.dumps(status(board, note, private_bytes))),
         "GET /metrics": ("text/plain; version=0.0.4", lambda: metrics(status(board, note))),
         "POST /probe": (_JSON, lambda: json.dumps({"token": probe.arm()})),
         "GET /probe": (_JSON, lambda: json.dumps({"lost_client": probe.lost_client.name})),

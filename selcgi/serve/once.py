@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from typing import IO
 
 from selcgi.errors import ProtocolError
-from selcgi.launch.cold import Launcher
+from selcgi.launch.cold import open_launcher
 from selcgi.serve.accesslog import Entry
 from selcgi.serve.admission import Admission
 from selcgi.serve.board import Board
 from selcgi.serve.client import Pairs, read_pieces, request
 from selcgi.serve.denials import Denials
 from selcgi.serve.lookups import Lookups, from_here
-from selcgi.serve.request import Means
+from selcgi.serve.means import Means
 from selcgi.serve.site import Site, open_site
 from selcgi.serve.worker import Worker, run_loop
 from selcgi.settings import UMASK, ListenerSettings, MapParam, Settings
@@ -49,9 +49,10 @@ def run_once(settings: Settings, pairs: Pairs, body: IO[bytes] | None, sinks: Si
         leaves = tree.leaves(0) if tree is not None else None
         board = Board(1)
         admission = Admission(board, 0, settings)
-        launcher, leases = Launcher(site.labels, leaves), site.categories.open_leases()
-        lookups, denials = Lookups(from_here), Denials(settings.denials, site.labels, board.pages[0].denials)
-        means = Means(launcher, admission, board.pages[0].tally, board.probe, lookups, denials, leases=leases)
+        launcher, leases = open_launcher(settings, site.labels, leaves), site.categories.open_leases()
+        page, lookups = board.pages[0], Lookups(from_here)
+        denials = Denials(settings.denials, site.labels, page.denials)
+        means = Means(launcher, admission, page.tally, board.probe, lookups, denials, page.zygotes, leases=leases)
         whole = run_loop(lambda: _serve(site, means, pairs, body, sinks))
     return entries, whole
 
@@ -75,4 +76,4 @@ async def _serve(site: Site, means: Means, pairs: Pairs, body: IO[bytes] | None,
     finally:
         await worker.stop()
         await means.denials.settled()
-        means.denials.close()
+        worker.close()

@@ -26,29 +26,23 @@ from selcgi.errors import (
     SelcgiError,
     unexpected,
 )
-from selcgi.launch.cold import Launcher
 from selcgi.mapping.known import Known
 from selcgi.mapping.table import Query, Verdict
 from selcgi.plan import Limits, Plan
 from selcgi.serve.accesslog import Entry
-from selcgi.serve.admission import Admission
 from selcgi.serve.aftermath import explain_end
 from selcgi.serve.answer import Answer
 from selcgi.serve.board import Identity
-from selcgi.serve.denials import Denials
 from selcgi.serve.exchange import Exchange
 from selcgi.serve.failures import Keeper
-from selcgi.serve.lookups import Lookups
-from selcgi.serve.probe import ProbePage
+from selcgi.serve.means import Means
 from selcgi.serve.probeanswer import answer_probe
 from selcgi.serve.redirect import Trail
 from selcgi.serve.relay import Relay
 from selcgi.serve.site import Site, context_text
-from selcgi.serve.tally import Tally
 from selcgi.serve.warmth import warmth
 from selcgi.system.accounts import account
 from selcgi.system.identity import prove, prove_told
-from selcgi.system.leases import Leases
 from selcgi.system.scripts import Located, open_script
 from selcgi.wire.environ import Request, environ, read_request
 from selcgi.wire.response import error_page
@@ -70,20 +64,6 @@ class Decision:
 
     def close(self) -> None:
         self.located.script.close()
-
-
-@dataclass(frozen=True, slots=True)
-class Means:
-    """What a worker has for its requests. `keeper` is None when no failures are recorded."""
-
-    launcher: Launcher
-    admission: Admission
-    tally: Tally
-    probe: ProbePage
-    lookups: Lookups
-    denials: Denials
-    keeper: Keeper | None = None
-    leases: Leases | None = None  # when a rule has c{request}
 
 
 async def serve_request(site: Site, means: Means, exchange: Exchange) -> None:
@@ -219,6 +199,8 @@ async def run(site: Site, means: Means, exchange: Exchange, decision: Decision) 
         if not isinstance(error, ClientGone):  # an aborted request is ended in order (FastCGI 1.0 section 5.4)
             exchange.break_off()
     finally:
+        if plan.warm is not None and running.pid:
+            exchange.entry.launch = "warm" if running.warm else "cold"
         exchange.processes_gone = running.gone
         running.close()
         answer.note(exchange.entry)

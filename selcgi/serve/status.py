@@ -5,7 +5,7 @@ Decides the names of both, which scripts of others rely on. Must not open or sen
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from selcgi import VERSION
@@ -13,12 +13,28 @@ from selcgi.serve.board import Board, Count, Page
 from selcgi.serve.denialpage import ROWS, Told
 from selcgi.serve.log import utc
 from selcgi.serve.tally import LIMITS
+from selcgi.serve.zygotepage import Row, Warmed, ZygotePage
 
+_WARM_COUNTS = {
+    "zygote_starts": Warmed.STARTS,
+    "zygote_failures": Warmed.FAILURES,
+    "warm_requests": Warmed.REQUESTS,
+    "warm_retries": Warmed.RETRIES,
+    "warm_fallbacks": Warmed.COLD,
+}
+_WARM_TEXTS = {
+    "zygote_starts": "Warm interpreters that were started.",
+    "zygote_failures": "Those that could not start, or ended though nobody ended them.",
+    "warm_requests": "Requests that ran in a fork of one.",
+    "warm_retries": "Requests whose first warm interpreter was gone.",
+    "warm_fallbacks": "Requests that got a fresh program in place of one.",
+}
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})  # Prometheus text format 0.0.4
 
 
-def status(board: Board, note: str) -> dict[str, Any]:
-    """Everything that `selcgi status` shows. `note` says what protection is off."""
+def status(board: Board, note: str, memory: Callable[[int], int | None] | None = None) -> dict[str, Any]:
+    """Everything that `selcgi status` shows. `note` says what protection is off; `memory` is asked for the bytes of a
+    process."""
     now = time.monotonic()
     pages = [page for page in board.pages if page.counts[Count.PID]]
     tallies = [board.supervisor.retired, *(page.tally for page in board.pages)]
@@ -33,6 +49,8 @@ def status(board: Board, note: str) -> dict[str, Any]:
         "answers": {str(code): number for code, number in _sum(enumerate(one.statuses) for one in tallies)},
         "limits": dict(_sum(zip(LIMITS, one.limits, strict=True) for one in tallies)),
         "denials": _denials(board),
+        "warm": _warm([board.supervisor.zygotes, *(page.zygotes for page in board.pages)]),
+        "zygotes": [_zygote(row, page, now, memory) for page in pages for row in page.zygotes.rows()],
         "users": _users(one.users() for one in tallies),
         "reload": {"time": when, "good": good, "error": text} if when else None,
     }
@@ -49,6 +67,8 @@ def metrics(found: dict[str, Any]) -> str:
         *_metric("selcgi_limits_total", "counter", "Requests that hit a limit.",
                  [({"limit": name}, number) for name, number in found["limits"].items()]),
     ]  # fmt: skip
+    if any(found["warm"].values()):
+        lines += _warm_metrics(found)
     if found["denials"]["listener"]:
         text = "Refusals of the kernel, by what became of them."
         counts = found["denials"]["counts"].items()
@@ -57,6 +77,36 @@ def metrics(found: dict[str, Any]) -> str:
         text = "Whether the last reload took the mapping over."
         lines += _metric("selcgi_reload_good", "gauge", text, [({}, int(found["reload"]["good"]))])
     return "\n".join(lines) + "\n"
+
+
+def _warm_metrics(found: dict[str, Any]) -> Iterator[str]:
+    states = Counter(row["state"] for row in found["zygotes"] if row["state"] != "ended")
+    rows = [({"state": state}, number) for state, number in sorted(states.items())]
+    yield from _metric("selcgi_zygotes", "gauge", "Warm interpreters, by what they do.", rows)
+    for name, text in _WARM_TEXTS.items():
+        yield from _metric(f"selcgi_{name}_total", "counter", text, [({}, found["warm"][name])])
+
+
+def _warm(pages: list[ZygotePage]) -> dict[str, int]:
+    return {name: sum(page.counts[one] for page in pages) for name, one in _WARM_COUNTS.items()}
+
+
+def _zygote(row: Row, page: Page, now: float, memory: Callable[[int], int | None] | None) -> dict[str, Any]:
+    """`seconds` since its start or its end, `memory` in bytes; None where that is not known."""
+    there = row.state != "ended"
+    return {
+        "script": row.script,
+        "application": row.application,
+        "domain": row.domain,
+        "account": row.account,
+        "worker": page.counts[Count.PID],
+        "pid": row.pid,
+        "state": row.state,
+        "seconds": round(now - row.since, 3),
+        "requests": row.requests,
+        "memory": memory(row.pid) if memory is not None and there and row.pid else None,
+        "why": row.why,
+    }
 
 
 def _denials(board: Board) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from contextlib import ExitStack
 
 from selcgi import VERSION
 from selcgi.errors import SelcgiError, StartRefused, refused_by_kernel
-from selcgi.launch.cold import Launcher
+from selcgi.launch.cold import open_launcher
 from selcgi.serve import log
 from selcgi.serve.accesslog import Entry
 from selcgi.serve.admission import Admission
@@ -24,8 +24,8 @@ from selcgi.serve.board import Board
 from selcgi.serve.children import Child, become
 from selcgi.serve.denials import Denials
 from selcgi.serve.files import fit_files
+from selcgi.serve.means import Means
 from selcgi.serve.preflight import Preflight
-from selcgi.serve.request import Means
 from selcgi.serve.site import Site, open_site
 from selcgi.serve.worker import REPLACED, Listener, run_worker
 from selcgi.settings import UMASK, Settings
@@ -160,8 +160,10 @@ class Supervisor:
         page.sign(self._generation)
         admission = Admission(self._board, number, self._settings)
         denials = Denials(self._settings.denials, self._labels, page.denials, number, self._count)
-        launcher, lookups, keeper = Launcher(self._labels, leaves), self._beside.lookups(), self._beside.keeper()
-        means = Means(launcher, admission, page.tally, self._board.probe, lookups, denials, keeper, leases)
+        launcher = open_launcher(self._settings, self._labels, leaves)
+        lookups, keeper = self._beside.lookups(), self._beside.keeper()
+        probe = self._board.probe
+        means = Means(launcher, admission, page.tally, probe, lookups, denials, page.zygotes, keeper, leases)
         run_worker(self._site, self._listeners, means, self._lifeline[0])
 
     def on_child(self, _: int) -> None:

@@ -20,10 +20,12 @@ from selcgi.errors import Overloaded, SelcgiError, refused_by_kernel, unexpected
 from selcgi.serve import log
 from selcgi.serve.body import Body, SpoolSpace
 from selcgi.serve.exchange import Exchange
+from selcgi.serve.means import Means
 from selcgi.serve.poller import Poller
-from selcgi.serve.request import Means, serve_request
+from selcgi.serve.request import serve_request
 from selcgi.serve.session import Session
 from selcgi.serve.site import Site
+from selcgi.serve.zygotelog import ZygoteLog
 from selcgi.settings import ListenerSettings, Settings
 from selcgi.system.identity import check_peer
 
@@ -53,6 +55,8 @@ class Worker:
         self.poller = Poller()
         self.loop.add_reader(self.poller.fileno(), self.poller.dispatch)
         means.denials.begin(self.loop, self.poller)
+        if means.launcher.zygotes is not None:
+            means.launcher.zygotes.begin(self.poller, ZygoteLog(means.zygotes))
         self._listeners = listeners
         self._lifeline = lifeline
         self._space = SpoolSpace(site.settings.spool_bytes)
@@ -77,7 +81,13 @@ class Worker:
         sweeper = self.loop.create_task(self._sweep())
         await self._idle.wait()
         sweeper.cancel()
+        self.close()
+
+    def close(self) -> None:
+        """Once no request is left."""
         self._means.denials.close()
+        if self._means.launcher.zygotes is not None:
+            self._means.launcher.zygotes.close()
 
     def drain(self) -> None:
         """Retire, and be done within drain_seconds: what has not ended by then is cut off."""
@@ -236,6 +246,8 @@ class Worker:
             now = self.loop.time()
             for session in list(self._sessions):
                 session.sweep(now)
+            if self._means.launcher.zygotes is not None:
+                self._means.launcher.zygotes.sweep()
 
 
 def run_loop(make: Callable[[], Coroutine[Any, Any, Result]]) -> Result:

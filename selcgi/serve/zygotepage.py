@@ -14,6 +14,7 @@ from selcgi.serve.cells import cut, text_of
 ROWS = 256  # of those that are there: --warm-zygotes is at most so many
 _ENDED = 8
 _ROW = struct.Struct("<BIdQ96s32s96s200s200s")
+_REQUESTS, _REQUESTS_AT = struct.Struct("<Q"), struct.calcsize("<BId")
 _STATES = ("", "starting", "ready", "retiring", "ended")  # of launch/zygote.py; a row without one is free
 
 
@@ -51,7 +52,7 @@ class ZygotePage:
         counts = 8 * len(Warmed)
         self.counts = memory[:counts].cast("Q")
         self._rows = memory[counts:]
-        self._free = list(range(ROWS))
+        self._free = list(reversed(range(ROWS)))
         self._ended = 0
 
     def add(self, row: Row) -> int:
@@ -67,6 +68,11 @@ class ZygotePage:
             texts = (cut(text, most) for text, most in zip(names, (96, 32, 96, 200, 200), strict=True))
             head = (_STATES.index(row.state), row.pid, row.since, row.requests)
             _ROW.pack_into(self._rows, place * _ROW.size, *head, *texts)
+
+    def served(self, place: int, requests: int) -> None:
+        """Of the one there: told for each request, so without the rest of its row."""
+        if place >= 0:
+            _REQUESTS.pack_into(self._rows, place * _ROW.size + _REQUESTS_AT, requests)
 
     def end(self, place: int, row: Row) -> None:
         """`row` is its last, and stands for a while; its place is free."""

@@ -11,6 +11,7 @@ populated() is also asked whenever the script itself has ended: without backgrou
 import contextlib
 import os
 import select
+from collections.abc import Callable
 from pathlib import Path
 
 from selcgi.errors import StartRefused, launch_failed
@@ -31,6 +32,7 @@ class Leaf:
         self.path = path
         self.name = f"/{path.parent.name}/{path.name}"  # what paths of its members end with in /proc/PID/cgroup
         self.confined = False  # by ceilings.py
+        self._birthplace = -1
         self.spent = False  # some kernels kill at once what is born where a kill ever was (seen with 7.2: kill_seq)
         self._pool = pool
         with contextlib.ExitStack() as on_failure:
@@ -67,13 +69,26 @@ class Leaf:
         """Move the caller here. OSError."""
         os.write(self.procs, b"0")
 
-    def watch(self, pidfd: int) -> None:
-        """`wake` is readable when the process of `pidfd` has ended, until the caller closes `pidfd`."""
-        self._epoll.register(pidfd, select.EPOLLIN)
+    def take(self, pid: int) -> None:
+        """Move a process here. OSError."""
+        os.write(self.procs, b"%d" % pid)
+
+    def watch(self, descriptor: int) -> None:
+        """`wake` is readable when `descriptor` is, which of a pidfd says that its process has ended, until it is
+        closed."""
+        self._epoll.register(descriptor, select.EPOLLIN)
+
+    def birthplace(self) -> int:
+        """Its directory, open by O_PATH, for a process that is to be born here by another one. OSError."""
+        if self.directory >= 0:
+            return self.directory
+        if self._birthplace < 0:
+            self._birthplace = os.open(self.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        return self._birthplace
 
     def kill(self) -> None:
         """SIGKILL to every member, those that are being forked included; needs no right to signal them."""
-        self.spent = self.directory >= 0
+        self.spent = self.directory >= 0 or self._birthplace >= 0
         os.write(self._kill, b"1")
 
     def populated(self) -> bool:
@@ -82,9 +97,24 @@ class Leaf:
 
     def close(self) -> None:
         self._epoll.close()
-        for descriptor in (self.directory, self.procs, self._kill, self._events):
+        for descriptor in (self.directory, self._birthplace, self.procs, self._kill, self._events):
             if descriptor >= 0:
                 os.close(descriptor)
+
+
+class Own(set[int]):
+    """Pids in the leaves that somebody will reap. Whoever waits for a child of ours that another process makes, and
+    does not know it yet, is in `expecting`: it is called before a pid is taken for nobody's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.expecting: set[Callable[[], None]] = set()
+
+    def __contains__(self, pid: object) -> bool:
+        if not super().__contains__(pid):
+            for learn in tuple(self.expecting):
+                learn()
+        return super().__contains__(pid)
 
 
 class Leaves:
@@ -99,7 +129,7 @@ class Leaves:
     def __init__(self, path: Path) -> None:
         """`path` is the worker's part of the tree, made if it is missing. StartRefused when it can't be used."""
         self._path = path
-        self.scripts: set[int] = set()  # pids in the leaves that their requests will reap
+        self.scripts = Own()
         self._made = 0
         self._at: Leaf | None = None  # where the worker is; None: at home
         self._ahead: Leaf | None = None  # the same, when no request has it
@@ -117,17 +147,21 @@ class Leaves:
 
     def lease(self) -> Leaf:
         """An empty leaf. LaunchFailed("lease_leaf")."""
+        leaf, self._ahead = self._ahead, None
+        return leaf or self.lease_apart()
+
+    def lease_apart(self) -> Leaf:
+        """An empty leaf that the worker is not in, for what another process is to be born there. LaunchFailed."""
         try:
             self._sort_ended()
-            leaf, self._ahead = self._ahead, None
-            return leaf or self._unused()
+            return self._unused()
         except OSError as error:
             raise launch_failed("lease_leaf", f"no leaf below {self._path}", error, CGROUP_FIX) from error
 
-    def lease_for(self, limits: Limits) -> tuple[Leaf, Limits]:
+    def lease_for(self, limits: Limits, *, apart: bool = False) -> tuple[Leaf, Limits]:
         """An empty leaf that holds what it can of the limits, and the rest of them. LaunchFailed."""
         if not limits.for_all_together or not self._ceilings.can_hold(limits):
-            return self.lease(), limits
+            return self.lease_apart() if apart else self.lease(), limits
         leaf = self._lease_confined()
         try:
             return leaf, self._ceilings.hold(leaf.path, limits)

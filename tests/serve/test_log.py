@@ -42,6 +42,11 @@ def test_every_line_of_a_json_log_is_json() -> None:
     assert (request["id"], request["status"], request["level"]) == ("abc", 200, "warning")
 
 
+def test_how_a_script_was_started_stands_last_and_only_of_one_that_shall_run_warm() -> None:
+    assert str(Entry(status=200, reason="x", denied=("y",), launch="cold")).endswith(" denied=y launch=cold")
+    assert "launch" not in str(Entry(status=200)) + str(Entry(status=200).fields())
+
+
 def test_a_traceback_stays_on_its_line() -> None:
     try:
         raise ValueError("bug")

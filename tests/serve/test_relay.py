@@ -26,6 +26,7 @@ class FakeRunning:
     def __init__(self) -> None:
         self.pid = self.root = 1
         self.cgroup = ""
+        self.warm = False
         self.stdin = -1
         self.stdout, self.writes = os.pipe()
         self.stderr, self.complains = os.pipe()

@@ -1,0 +1,216 @@
+"""A request in a fork of a warm interpreter: from a Plan to a Running whose process a zygote makes.
+
+Decides when the script may begin: once its process is known here and watched, it gets its job; and when it is believed:
+once the kernel shows it in its context, as after a fresh start. A zygote that is gone costs one more try. What comes
+after is a LeafRunning's. Must not block or log. Made by launch/cold.py.
+"""
+
+import socket
+
+from selcgi.errors import LaunchFailed, ZygoteFailed
+from selcgi.launch.child import to_rlimits
+from selcgi.launch.leafed import LeafRunning
+from selcgi.launch.spawn import check_limits, spawn
+from selcgi.launch.steps import failed
+from selcgi.launch.streams import Streams
+from selcgi.launch.zygotes import Zygotes
+from selcgi.plan import Exit, Plan
+from selcgi.system.leaves import Leaf
+from selcgi.system.processes import reap
+from selcgi.zygote.frames import BORN, Job, decode_report, encode_job
+
+_REPORT_BYTES = 32768
+_TRIES = 2
+
+
+class WarmRunning:
+    """See launch/running.py for what each member promises. It owns `streams.theirs` until the process has them."""
+
+    def __init__(self, plan: Plan, streams: Streams, zygotes: Zygotes, leaf: Leaf) -> None:
+        """LaunchFailed: nothing of it runs, and the leaf and the streams are still the caller's."""
+        check_limits(plan.limits)
+        self.pid = self.root = 0
+        self.cgroup = leaf.name
+        self.stdin, self.stdout, self.stderr = streams.stdin, streams.stdout, streams.stderr
+        self.wake = leaf.wake
+        self._plan, self._streams = plan, streams
+        self._zygotes, self._labels, self._leaves, self._leaf = zygotes, zygotes.labels, zygotes.leaves, leaf
+        self._channel: socket.socket | None = None
+        self._heard = b""
+        self._tries = 0
+        # Another user's zygote may put nothing into a cgroup of selcgi's: its child is moved there before it begins.
+        self._born_inside = plan.account is None
+        self._process: LeafRunning | None = None
+        self._error: LaunchFailed | None = None
+        self._over = False  # the channel has ended, and nobody has looked what that means
+        self._confirmed = self._killed = self._empty = False
+        self.warm = True
+        self._ask()
+
+    def _ask(self) -> None:
+        """Have a zygote make the process; a fresh program instead, where that is wanted and no zygote can be had."""
+        try:
+            self._lend()
+        except ZygoteFailed as error:
+            self._disconnect()
+            if not self._zygotes.settings.fallback or self._plan.warm is None or self._plan.warm.application:
+                raise
+            self._zygotes.fell_back(self._plan, error)
+            self._start_cold()
+
+    def _lend(self) -> None:
+        self._tries += 1
+        zygote = self._zygotes.get(self._plan)
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:
+            raise failed("zygote", error) from error
+        with theirs:
+            self._channel = ours
+            ours.setblocking(False)
+            script = self._plan.script
+            own = (*self._streams.theirs, script.directory, script.descriptor, theirs.fileno())
+            try:
+                zygote.lend((*own, self._leaf.birthplace()) if self._born_inside else own)
+                self._leaf.watch(ours.fileno())
+            except OSError as error:
+                raise failed("zygote", error) from error
+        self._leaves.scripts.expecting.add(self._learn)
+        self._zygotes.lent(zygote)
+        if self._tries > 1:
+            self._zygotes.retried()
+
+    def _start_cold(self) -> None:
+        self.warm = False
+        pid = spawn(self._plan, self._streams.theirs, self._labels, self._leaf, lambda _: self._leaf.kill())
+        self._born(pid)
+        self._confirmed = True
+
+    def _learn(self) -> None:
+        """Take in what the channel has, as far as it says which process is ours."""
+        while self._channel is not None and self._error is None:
+            try:
+                data = self._channel.recv(_REPORT_BYTES)
+            except BlockingIOError:
+                return
+            except ConnectionResetError:  # it did not read the whole job
+                data = b""
+            if not data:
+                self._disconnect()
+                self._over = True
+                return
+            try:
+                self._take(data)
+            except LaunchFailed as error:  # poll() tells it
+                self._error = error
+
+    def _take(self, data: bytes) -> None:
+        *lines, self._heard = (self._heard + data).split(b"\n")
+        if len(self._heard) > _REPORT_BYTES:
+            raise LaunchFailed("zygote", "the warm interpreter's child reports without end")
+        for line in lines:
+            name, *values = decode_report(line)
+            if name == BORN and self._process is None:
+                self._born(int(values[0]))
+                self._send_job()
+            elif name != BORN:
+                step, reason, fix = map(str, values)
+                raise LaunchFailed(step, reason, fix)
+
+    def _born(self, pid: int) -> None:
+        """It is watched from here on; if it can't be, it ends. It holds its streams by itself."""
+        try:
+            if not self._born_inside and self._channel is not None:
+                self._leaf.take(pid)
+            self._leaves.slow(self._leaf, self._plan.limits)
+            self._process = LeafRunning(pid, self._streams, self._leaves, self._leaf)
+        except (OSError, LaunchFailed) as error:
+            self._leaf.kill()
+            reap(pid, wait=True)
+            raise error if isinstance(error, LaunchFailed) else failed("wait", error) from error
+        self.pid = self.root = pid
+        self._leaves.scripts.expecting.discard(self._learn)
+        self._streams.close_theirs()
+
+    def _send_job(self) -> None:
+        """All of it at once: the socket's buffer is larger than what a web server may send as params."""
+        plan = self._plan
+        context = "" if self._labels.own is None else str(plan.context)
+        job = Job(plan.argv, plan.environ, context, to_rlimits(plan.limits), plan.limits.nice)
+        assert self._channel is not None
+        try:
+            data = encode_job(job)
+            if self._channel.send(data, socket.MSG_NOSIGNAL) == len(data):
+                return
+        except (BlockingIOError, ValueError):
+            pass
+        except OSError as error:
+            raise failed("zygote", error) from error
+        raise LaunchFailed("zygote", "the params are too long for a warm interpreter", "raise net.core.wmem_default")
+
+    def _ended(self) -> None:
+        """The end of the channel: the child is in its context, or there is none."""
+        if self._process is not None:
+            self._labels.confirm(self.pid, self._plan.context)
+            self._confirmed = True
+        elif self._tries < _TRIES and not self._killed:
+            self._ask()
+        else:
+            raise ZygoteFailed("two warm interpreters ended before they took the request", "see their lines in the log")
+
+    def _disconnect(self) -> None:
+        self._leaves.scripts.expecting.discard(self._learn)
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+
+    def poll(self) -> None:
+        self._learn()
+        if self._over:
+            self._over = False
+            self._ended()
+        if self._process is not None:
+            self._process.poll()
+        else:
+            self._empty = not self._leaf.populated()
+        error, self._error = self._error, None
+        if error is not None:
+            self._disconnect()
+            raise error
+
+    @property
+    def confirmed(self) -> bool:
+        return self._confirmed
+
+    @property
+    def exit(self) -> Exit | None:
+        return None if self._process is None else self._process.exit
+
+    @property
+    def met(self) -> str:
+        return "" if self._process is None else self._process.met
+
+    @property
+    def gone(self) -> bool:
+        return self._process.gone if self._process is not None else self._killed and self._empty
+
+    def terminate(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+
+    def kill(self) -> None:
+        """A zygote that has not taken the request yet finds no end of the channel, and no cgroup to be born in."""
+        self._killed = True
+        if self._process is None:
+            self._disconnect()
+            self._leaf.spent = True
+        self._leaf.kill()
+
+    def close(self) -> None:
+        self._disconnect()
+        if self._process is not None:
+            self._process.close()
+            return
+        self._streams.close_theirs()
+        self.kill()
+        self._leaves.give_back(self._leaf)

@@ -1,0 +1,201 @@
+"""One zygote as its worker sees it: a process in its own cgroup leaf, a control socket, and its lines for the log.
+
+Decides nothing about requests: it starts the process in its context, takes in its reports, hands requests on and ends
+it. Must not wait for it: what it is sent waits in the socket until it is ready. Used by launch/zygotes.py alone.
+"""
+
+import array
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext, suppress
+from typing import NamedTuple, Protocol
+
+from selcgi.context import Context
+from selcgi.errors import LaunchFailed, ZygoteFailed
+from selcgi.launch.spawn import execute, is_entered
+from selcgi.plan import Account, Limits, Script
+from selcgi.system.leaves import Leaf, Leaves
+from selcgi.system.posixspawn import Image
+from selcgi.system.processes import reap
+from selcgi.system.selinux import Labels
+from selcgi.zygote.frames import FAILED, MESSAGE_BYTES, READY, RETIRING, Setup, decode_report, encode_setup
+
+Stamp = tuple[int, int, int]
+_LINE_BYTES = 4096
+_LINES = 200  # of one zygote's, then no more are logged
+
+
+class Watcher(Protocol):
+    """The worker's poller."""
+
+    def add_reader(self, descriptor: int, call: Callable[[], object]) -> None: ...
+    def remove_reader(self, descriptor: int) -> None: ...
+
+
+class Application(NamedTuple):
+    """What a zygote is for: two requests have the same one when all of this is the same."""
+
+    script: bytes
+    context: Context | None  # the zygote's own; None with --selinux off
+    account: Account | None
+    served: str  # plan.Warm.application
+
+    def __str__(self) -> str:
+        return os.fsdecode(self.script)
+
+
+class Zygote:
+    """`state`: starting, ready, retiring, or ended; `why` then says what it ended of, and `fix` what to do."""
+
+    def __init__(self, application: Application, stamp: Stamp, serial: int, labels: Labels, leaves: Leaves) -> None:
+        """OSError without a free descriptor."""
+        self._labels = labels
+        self._leaves = leaves
+        self._watcher: Watcher | None = None
+        self.application = application
+        self.stamp = stamp  # of the script that it has read
+        self.serial = serial  # of the policy's load
+        self.state = "starting"
+        self.why = self.fix = ""
+        self.failed = False  # it could not even start
+        self.served = 0  # requests
+        self.since = self.used = time.monotonic()
+        self.pid = 0
+        self.lines_left = _LINES
+        self.control, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.control.setblocking(False)
+        self.log, self._log_end = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(self.log, False)
+        self.leaf: Leaf | None = None
+
+    def start(self, program: Script, argv: tuple[bytes, ...], environ: Mapping[bytes, bytes]) -> None:
+        """Execute `program`. LaunchFailed or ContextLost: close() gives back what there is of it."""
+        labels, context = self._labels, self.application.context
+        self.leaf = leaf = self._leaves.lease()
+        streams = (self._theirs.fileno(), self._log_end, self._log_end)
+        image = Image(program.path, argv, environ, streams, program.directory)
+        try:
+            with leaf.inside() if is_entered(leaf) else nullcontext(), labels.exec_context(context):
+                self.pid = execute(image, leaf, self.application.account, Limits())
+        except OSError as error:
+            reason, fix = labels.explain_exec(context, program, error)
+            raise LaunchFailed("zygote", reason, fix) from error
+        self._leaves.scripts.add(self.pid)
+        self._theirs.close()
+        os.close(self._log_end)
+        self._log_end = -1
+        labels.confirm(self.pid, context)
+
+    def watch(self, watcher: Watcher, reports: Callable[[], object], lines: Callable[[], object]) -> None:
+        """Have those called when there is something for look() or read_log(). OSError."""
+        self._watcher = watcher
+        watcher.add_reader(self.control.fileno(), reports)
+        watcher.add_reader(self.log, lines)
+
+    def set_up(self, setup: Setup, script: Script) -> None:
+        """What it is for. ZygoteFailed when it has ended already."""
+        self._send(encode_setup(setup), (script.descriptor,))
+
+    def lend(self, descriptors: tuple[int, ...]) -> None:
+        """One request. ZygoteFailed when it takes none."""
+        self._send(b"request", descriptors)
+        self.served += 1
+        self.used = time.monotonic()
+
+    def _send(self, data: bytes, descriptors: tuple[int, ...]) -> None:
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
+        try:
+            self.control.sendmsg([data], rights, socket.MSG_NOSIGNAL)
+        except BlockingIOError as error:
+            raise ZygoteFailed(f"the warm interpreter of {self.application} takes no more requests now") from error
+        except OSError as error:
+            reason = f"the warm interpreter of {self.application} is gone: {error.strerror}"
+            raise ZygoteFailed(reason) from error
+
+    def look(self) -> None:
+        """Take in its reports."""
+        while self.state != "ended":
+            try:
+                data = self.control.recv(MESSAGE_BYTES)
+            except BlockingIOError:
+                return
+            except ConnectionResetError:  # it has left requests unread; what it has reported comes next
+                continue
+            if not data:
+                self._ended(self.why or "it ended by itself, or was killed", "see its lines in the log")
+                return
+            self._heard(decode_report(data))
+
+    def _heard(self, report: list[str | int]) -> None:
+        if report[0] == READY and self.state == "starting":
+            self.state = "ready"
+        elif report[0] == RETIRING:
+            self.retire(str(report[1]))
+        elif report[0] == FAILED:
+            self._ended(str(report[1]), str(report[2]))
+            self.failed = True
+
+    def _ended(self, why: str, fix: str = "") -> None:
+        self.failed = self.failed or self.state == "starting"
+        self.state, self.why, self.fix = "ended", why, fix
+        if self._watcher is not None:
+            self._watcher.remove_reader(self.control.fileno())
+
+    def retire(self, why: str) -> None:
+        """It serves what it has been lent to, and ends."""
+        if self.state in ("starting", "ready"):
+            self.state, self.why = "retiring", why
+            with suppress(OSError):
+                self.control.shutdown(socket.SHUT_WR)
+
+    def kill(self, why: str) -> None:
+        """With all that a preload may have started."""
+        self._ended(why)
+        if self.leaf is not None:
+            self.leaf.kill()
+
+    def read_log(self) -> list[str]:
+        """The next of what it has written, whole lines or not."""
+        try:
+            data = os.read(self.log, _LINE_BYTES)
+        except BlockingIOError:
+            return []
+        if not data and self._watcher is not None:
+            self._watcher.remove_reader(self.log)
+        lines = [line for line in data.decode("utf-8", "replace").splitlines() if line.strip()][: self.lines_left]
+        self.lines_left -= len(lines)
+        return lines
+
+    def gone(self) -> bool:
+        """Reap it, once it has ended; then nothing of it is left and nothing is open."""
+        if self.pid:
+            with suppress(ChildProcessError):
+                if reap(self.pid) is None:
+                    return False
+            self._leaves.scripts.discard(self.pid)
+            self.pid = 0
+        if self.leaf is not None and self.leaf.populated():
+            self.leaf.kill()
+            return False
+        self.close()
+        return True
+
+    def close(self) -> None:
+        """Close what is open. What still runs is killed."""
+        self.control.close()
+        self._theirs.close()
+        for descriptor in (self.log, self._log_end):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self.log = self._log_end = -1
+        leaf, self.leaf = self.leaf, None
+        if leaf is not None:
+            if self.pid:
+                leaf.kill()
+                with suppress(ChildProcessError):
+                    reap(self.pid, wait=True)
+                self._leaves.scripts.discard(self.pid)
+            self._leaves.give_back(leaf)
+        self.pid = 0

@@ -1,0 +1,224 @@
+"""The zygotes of one worker: one for each application, started when it is first asked for.
+
+Decides which one serves a request, and when one must go: another version of its script, another policy, too many
+requests, too long without one, too many zygotes, an own wish. One that could not start is not tried again for a
+moment: its requests are told why. Must not know sockets of the web server. Used by launch/warm.py; the worker calls
+begin() and sweep().
+"""
+
+import os
+import re
+import time
+from contextlib import closing
+from functools import partial
+from typing import Protocol
+
+from selcgi.errors import LaunchFailed, ZygoteFailed
+from selcgi.launch.program import PACKAGE, open_program
+from selcgi.launch.steps import failed
+from selcgi.launch.zygote import Application, Watcher, Zygote
+from selcgi.plan import Plan, Warm
+from selcgi.settings import EnvironRules, WarmSettings
+from selcgi.system.leaves import Leaves
+from selcgi.system.selinux import Labels
+from selcgi.zygote.frames import Setup
+
+_AGAIN_SECONDS = 2.0  # until one that could not start is tried again
+_END_SECONDS = 30.0  # for one that retires, until it is killed
+_FAILURES = 256  # remembered
+_FIRST_LINE = re.compile(rb"#![ \t]*([^ \t\n\0]+)[ \t]*([^\n\0]*)")
+
+
+class Observer(Protocol):
+    """Who tells the administrator."""
+
+    def changed(self, zygote: Zygote) -> None:
+        """It is there, or its state or what it has served is another."""
+
+    def said(self, zygote: Zygote, line: str) -> None:
+        """A line of its output."""
+
+    def retried(self) -> None:
+        """A request gets a second zygote: the first one has ended before it took it."""
+
+    def fell_back(self, script: str, error: ZygoteFailed) -> None:
+        """A request gets a fresh program, since no zygote can be had."""
+
+
+class Zygotes:
+    """Made in the worker itself; until begin(), none is had."""
+
+    def __init__(self, labels: Labels, leaves: Leaves, settings: WarmSettings, environ: EnvironRules) -> None:
+        self.settings = settings
+        self.labels = labels
+        self.leaves = leaves
+        self._environ = {os.fsencode(name): os.fsencode(value) for name, value in environ.fixed}
+        self._environ.setdefault(b"PATH", os.fsencode(environ.path))
+        self._there: dict[Application, Zygote] = {}
+        self._leaving: list[Zygote] = []
+        self._failures: dict[Application, tuple[float, str, str]] = {}
+        self._watcher: Watcher | None = None
+        self._observer: Observer | None = None
+
+    def begin(self, watcher: Watcher, observer: Observer) -> None:
+        """From here on zygotes can be had."""
+        self._watcher, self._observer = watcher, observer
+
+    def get(self, plan: Plan) -> Zygote:
+        """The one for `plan`, which may still be starting. ZygoteFailed or LaunchFailed when there can be none."""
+        assert plan.warm is not None
+        application = self._application(plan, plan.warm)
+        zygote = self._there.get(application)
+        if zygote is not None:
+            self._look(zygote)
+            if why := self._outdated(zygote, plan):
+                self._retire(zygote, why)
+        if application not in self._there:
+            self._check_failure(application)
+            self._make_room()
+            self._start(application, plan)
+        return self._there[application]
+
+    def lent(self, zygote: Zygote) -> None:
+        """It has been handed a request."""
+        self._tell(zygote)
+        if 0 < self.settings.requests <= zygote.served:
+            self._retire(zygote, f"it has served {zygote.served} requests")
+
+    def retried(self) -> None:
+        """A request comes a second time."""
+        if self._observer is not None:
+            self._observer.retried()
+
+    def fell_back(self, plan: Plan, error: ZygoteFailed) -> None:
+        """A request does without."""
+        if self._observer is not None:
+            self._observer.fell_back(os.fsdecode(plan.script.path), error)
+
+    def sweep(self) -> None:
+        """Now and then: what is idle for too long, does not get ready, or has ended."""
+        now = time.monotonic()
+        for zygote in list(self._there.values()):
+            self._look(zygote)
+            if zygote.state == "starting" and now - zygote.since > self.settings.start_seconds:
+                zygote.kill(f"it was not ready within {self.settings.start_seconds:g} s")
+                zygote.failed = True
+                self._tell(zygote)
+                self._leave(zygote)
+            elif now - zygote.used > self.settings.idle_seconds:
+                self._retire(zygote, "it was idle")
+        for zygote in list(self._leaving):
+            if zygote.state == "retiring" and now - zygote.used > _END_SECONDS:
+                zygote.kill(zygote.why)
+                self._tell(zygote)
+            if zygote.state == "ended":
+                self._bury(zygote)
+
+    def close(self) -> None:
+        """End all of them, at once."""
+        for zygote in (*self._there.values(), *self._leaving):
+            zygote.close()
+        self._there.clear()
+        self._leaving.clear()
+
+    def _application(self, plan: Plan, warm: Warm) -> Application:
+        own, context = self.labels.own, plan.context
+        try:
+            entered = None if own is None or context is None else context.zygote(own)
+        except ValueError as error:
+            fix = "name a domain of the template in contrib/selinux, or leave warm= out"
+            raise ZygoteFailed(str(error), fix) from None
+        return Application(plan.script.path, entered, plan.account, warm.application)
+
+    def _outdated(self, zygote: Zygote, plan: Plan) -> str:
+        if zygote.stamp != plan.script.stamp:
+            return "its script has changed"
+        return "the policy was loaded anew" if zygote.serial != self._serial() else ""
+
+    def _serial(self) -> int:
+        policy = self.labels.policy
+        return 0 if policy is None else policy.serial()
+
+    def _check_failure(self, application: Application) -> None:
+        until, reason, fix = self._failures.get(application, (0.0, "", ""))
+        if time.monotonic() < until:
+            raise ZygoteFailed(reason, fix)
+
+    def _make_room(self) -> None:
+        if len(self._there) >= self.settings.zygotes:
+            self._retire(min(self._there.values(), key=lambda one: one.used), "another application needs its place")
+
+    def _start(self, application: Application, plan: Plan) -> None:
+        if self._watcher is None:
+            raise ZygoteFailed("no warm interpreters are served here")
+        try:
+            zygote = Zygote(application, plan.script.stamp, self._serial(), self.labels, self.leaves)
+        except OSError as error:
+            raise failed("zygote", error) from error
+        try:
+            with closing(open_program(self.labels)) as program:
+                zygote.start(program, (program.path, PACKAGE), self._environ)
+            zygote.set_up(self._setup(plan), plan.script)
+            zygote.watch(self._watcher, partial(self._look, zygote), partial(self._read_log, zygote))
+        except BaseException as error:
+            zygote.kill(str(error))
+            self._tell(zygote)
+            zygote.close()
+            if isinstance(error, LaunchFailed):
+                self._remember(application, error)
+            raise
+        self._there[application] = zygote
+        self._tell(zygote)
+
+    def _setup(self, plan: Plan) -> Setup:
+        assert plan.warm is not None
+        found = _FIRST_LINE.match(os.pread(plan.script.descriptor, 256, 0))
+        interpreter, flags = (os.fsdecode(found[1]), os.fsdecode(found[2]).strip()) if found else ("", "")
+        return Setup(
+            script=os.fsdecode(plan.script.path),
+            interpreter=interpreter,
+            flags=flags,
+            application=plan.warm.application,
+            preloads=self.settings.preloads,
+            growth_bytes=self.settings.growth_bytes,
+            confined=self.labels.own is not None,
+        )
+
+    def _look(self, zygote: Zygote) -> None:
+        before = zygote.state
+        zygote.look()
+        if zygote.state != before:
+            self._tell(zygote)
+        if zygote.state in ("retiring", "ended"):
+            self._leave(zygote)
+
+    def _retire(self, zygote: Zygote, why: str) -> None:
+        zygote.retire(why)
+        self._tell(zygote)
+        self._leave(zygote)
+
+    def _leave(self, zygote: Zygote) -> None:
+        """It serves no further request."""
+        if self._there.get(zygote.application) is zygote:
+            del self._there[zygote.application]
+            self._leaving.append(zygote)
+            if zygote.failed:
+                self._remember(zygote.application, ZygoteFailed(f"no warm interpreter: {zygote.why}", zygote.fix))
+
+    def _remember(self, application: Application, error: LaunchFailed) -> None:
+        if len(self._failures) >= _FAILURES:
+            self._failures.clear()
+        self._failures[application] = time.monotonic() + _AGAIN_SECONDS, error.reason, error.fix
+
+    def _bury(self, zygote: Zygote) -> None:
+        if zygote.gone():
+            self._leaving.remove(zygote)
+
+    def _read_log(self, zygote: Zygote) -> None:
+        for line in zygote.read_log():
+            if self._observer is not None:
+                self._observer.said(zygote, line)
+
+    def _tell(self, zygote: Zygote) -> None:
+        if self._observer is not None:
+            self._observer.changed(zygote)

@@ -1,0 +1,132 @@
+"""The birth of a request's process in a zygote: a clone that is the worker's own child, and what it does to itself.
+
+Decides the order, which is the security argument: born in its cgroup; everything that is not its own closed; session,
+streams, folder and limits as a fresh start has them; then its context, read back; only then is it the script's. Must
+not run a line of the script. Called by zygote/main.py.
+"""
+
+import ctypes
+import os
+import resource
+import socket
+from types import ModuleType
+from typing import NamedTuple
+
+from selcgi.errors import LaunchFailed
+from selcgi.system.current import enter_context
+from selcgi.system.processes import close_all_but
+from selcgi.zygote.frames import BORN, STUCK, Job, decode_job, encode_report, length_of_job
+
+_CLONE_PARENT, _CLEARTID, _SETTID = 0x8000, 0x00200000, 0x01000000  # include/uapi/linux/sched.h
+_CLONE_INTO_CGROUP = 0x200000000
+_SYS_CLONE3 = 435  # one number on every architecture (include/uapi/asm-generic/unistd.h)
+_PR_GET_TID_ADDRESS = 40  # prctl(2)
+_FIELDS = "flags pidfd child_tid parent_tid exit_signal stack stack_size tls set_tid set_tid_size cgroup"
+# PyDLL: the interpreter's lock is held throughout, as os.fork() holds it.
+_PYTHON = ctypes.PyDLL(None)
+_LIBC = ctypes.PyDLL(None, use_errno=True)
+
+
+class _CloneArguments(ctypes.Structure):
+    """struct clone_args of include/uapi/linux/sched.h, its second version."""
+
+    _fields_ = [(name, ctypes.c_uint64) for name in _FIELDS.split()]
+
+
+class Belongings(NamedTuple):
+    """Descriptors that a request's message brings, in this order. `cgroup` is the last: a child never has it, and -1
+    says that the worker puts the child where it belongs."""
+
+    stdin: int
+    stdout: int
+    stderr: int
+    directory: int
+    script: int
+    channel: int
+    cgroup: int = -1
+
+
+def clone_for(cgroup: int) -> int:
+    """As os.fork(), but the child is born in the directory `cgroup` (-1: where this process is), and is a child of
+    this process's parent, which waits for it: CLONE_PARENT of clone(2). OSError.
+
+    glibc has no such fork. What it would do for a process with one thread is done here: Python's own preparations by
+    its public functions, and the thread's id, of which glibc keeps a copy (set_tid_address(2)).
+    """
+    address = ctypes.c_uint64()
+    keeps_id = _LIBC.prctl(_PR_GET_TID_ADDRESS, ctypes.byref(address), 0, 0, 0) == 0
+    flags = _CLONE_PARENT | (_CLONE_INTO_CGROUP if cgroup >= 0 else 0) | ((_SETTID | _CLEARTID) if keeps_id else 0)
+    arguments = _CloneArguments(flags=flags, child_tid=address.value, cgroup=max(cgroup, 0))
+    _PYTHON.PyOS_BeforeFork()
+    pid = _LIBC.syscall(_SYS_CLONE3, ctypes.byref(arguments), ctypes.sizeof(arguments))
+    if pid == 0:
+        _PYTHON.PyOS_AfterFork_Child()
+        return 0
+    number = ctypes.get_errno()
+    _PYTHON.PyOS_AfterFork_Parent()
+    if pid < 0:
+        raise OSError(number, os.strerror(number))
+    return int(pid)
+
+
+def become(belongings: Belongings, binding: ModuleType | None) -> Job | None:
+    """In the child: everything that makes it the request's process. None when it must end: its worker has been told
+    why, or has given the request up. The channel is closed when this returns."""
+    channel = socket.socket(fileno=belongings.channel)
+    try:
+        channel.sendall(encode_report(BORN, os.getpid()))
+        close_all_but(belongings[:6])
+        os.setsid()
+        _take(belongings)
+        data = _read_job(channel)
+        return _move(decode_job(data), binding) if data else None
+    except LaunchFailed as error:
+        _report(channel, error.step, error.reason, error.fix)
+    except (OSError, ValueError) as error:
+        _report(channel, "zygote", f"a warm interpreter's child failed: {error}", "")
+    finally:
+        channel.close()
+    return None
+
+
+def _take(belongings: Belongings) -> None:
+    for target, source in enumerate(belongings[:3]):
+        os.dup2(source, target)
+        os.close(source)
+    os.fchdir(belongings.directory)
+    os.close(belongings.directory)
+
+
+def _read_job(channel: socket.socket) -> bytes:
+    """Empty when the worker has given the request up: what is not whole is not begun."""
+    data = b""
+    while (length := length_of_job(data)) is None or len(data) < 4 + length:
+        piece = channel.recv(65536)
+        if not piece:
+            return b""
+        data += piece
+    return data
+
+
+def _move(job: Job, binding: ModuleType | None) -> Job:
+    """The limits as launch/child.py sets them, then the context: in it, nothing of this could be changed any more."""
+    try:
+        for which, pair in job.rlimits:
+            resource.setrlimit(which, pair)
+        if job.nice is not None:
+            os.setpriority(os.PRIO_PROCESS, 0, max(job.nice, os.getpriority(os.PRIO_PROCESS, 0)))
+    except OSError as error:
+        raise LaunchFailed("set_limits", f"set_limits failed: {error.strerror}") from error
+    if job.context:
+        if binding is None:
+            raise LaunchFailed("enter_context", "the warm interpreter has no binding of libselinux")
+        enter_context(binding, job.context)
+    return job
+
+
+def _report(channel: socket.socket, step: str, reason: str, fix: str) -> None:
+    """A worker that is gone, or a context that may not write to it, needs none: the worker looks for itself."""
+    try:
+        channel.sendall(encode_report(STUCK, step, reason, fix))
+    except OSError:
+        return

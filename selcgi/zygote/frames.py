@@ -1,0 +1,106 @@
+"""What worker and zygote tell each other, as bytes: the setup of a zygote, a request's job, and the reports of both.
+
+Decides the form alone, and that nothing in it is without bound. Must not open, start or set anything. Used by
+zygote/ and launch/. Texts are JSON; bytes of argv and environment go through UTF-8 with surrogate escapes (PEP 383),
+which keeps each of them.
+"""
+
+import json
+import struct
+from collections.abc import Mapping
+from typing import NamedTuple
+
+# Reports of a zygote to its worker, over its control socket: a JSON list each, the name first.
+READY = "ready"  # it takes requests
+FAILED = "failed"  # reason, fix: it can't, and ends
+RETIRING = "retiring"  # why: it serves what is on its way, and should get no more
+# Reports of a child to its worker, over the channel of its request: likewise, and each ends with a newline. The end of
+# the file after the first says that the child is in its context; it is for the worker to look.
+BORN = "born"  # pid
+STUCK = "stuck"  # step, reason, fix: the script does not run
+
+MESSAGE_BYTES = 65536
+JOB_BYTES = 1 << 20  # more than the params of a request may be (settings.WireLimits)
+_LONGEST_TEXT = 4000  # characters
+_LENGTH = struct.Struct("!I")
+
+
+class Setup(NamedTuple):
+    """What a zygote is for. `interpreter` and `flags` are of the script's first line, both empty without one."""
+
+    script: str
+    interpreter: str
+    flags: str
+    application: str  # of plan.Warm
+    preloads: tuple[str, ...]
+    growth_bytes: int
+    confined: bool  # children enter a context; False with --selinux off
+
+
+class Job(NamedTuple):
+    """One request. `context` is empty with --selinux off; `rlimits` are of launch/child.py; seconds are not in it."""
+
+    argv: tuple[bytes, ...]
+    environ: Mapping[bytes, bytes]
+    context: str
+    rlimits: tuple[tuple[int, tuple[int, int]], ...]
+    nice: int | None
+
+
+def encode_setup(setup: Setup) -> bytes:
+    return json.dumps(setup).encode()
+
+
+def decode_setup(data: bytes) -> Setup:
+    script, interpreter, flags, application, preloads, growth, confined = json.loads(data)
+    return Setup(script, interpreter, flags, application, tuple(preloads), growth, confined)
+
+
+def encode_job(job: Job) -> bytes:
+    """With its length before it. ValueError when it is longer than JOB_BYTES."""
+    argv = [_text(word) for word in job.argv]
+    environ = {_text(name): _text(value) for name, value in job.environ.items()}
+    data = json.dumps((argv, environ, job.context, job.rlimits, job.nice)).encode()
+    if len(data) > JOB_BYTES:
+        raise ValueError(f"{len(data)} bytes")
+    return _LENGTH.pack(len(data)) + data
+
+
+def length_of_job(data: bytes) -> int | None:
+    """How many bytes follow the first four, None while there are fewer than four. ValueError when it is too long."""
+    if len(data) < _LENGTH.size:
+        return None
+    (length,) = _LENGTH.unpack_from(data)
+    if length > JOB_BYTES:
+        raise ValueError(f"{length} bytes")
+    return int(length)
+
+
+def decode_job(data: bytes) -> Job:
+    """Of all that encode_job() has made."""
+    argv, environ, context, rlimits, nice = json.loads(data[_LENGTH.size :])
+    limits = tuple((which, (soft, hard)) for which, (soft, hard) in rlimits)
+    words = {_bytes(name): _bytes(value) for name, value in environ.items()}
+    return Job(tuple(map(_bytes, argv)), words, context, limits, nice)
+
+
+def encode_report(*message: str | int) -> bytes:
+    """Texts are cut, so that it always fits."""
+    cut = [part[:_LONGEST_TEXT] if isinstance(part, str) else part for part in message]
+    return json.dumps(cut).encode() + b"\n"
+
+
+def decode_report(line: bytes) -> list[str | int]:
+    """ValueError when it is none."""
+    message = json.loads(line)
+    if not isinstance(message, list) or not message:
+        raise ValueError("no report")
+    return message
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")

@@ -1,0 +1,4 @@
+"""What a zygote's child must not share with its siblings."""
+
+
+def refresh() -> None: ...

@@ -1,0 +1,180 @@
+"""A zygote, bin/selcgi-zygote: a Python interpreter that is warm for one application, and lends itself out by fork.
+
+Decides when it is to be replaced: when a file that it has loaded is another by now, or when it has grown. It serves one
+worker, whose end is its own, and never runs a line of a request: main() goes on as the script in a child alone. It
+opens no socket: 0 is its worker's, 1 and 2 are the worker's log. Started by launch/zygotes.py.
+"""
+
+import array
+import gc
+import os
+import select
+import socket
+import sys
+import time
+from contextlib import suppress
+from types import CodeType, ModuleType
+from typing import NoReturn
+
+from selcgi.errors import SelcgiError, StartRefused
+from selcgi.system.binding import find_binding
+from selcgi.zygote import application, ending, fresh, interpreter, preload, script
+from selcgi.zygote.birth import Belongings, become, clone_for
+from selcgi.zygote.frames import (
+    FAILED,
+    MESSAGE_BYTES,
+    READY,
+    RETIRING,
+    STUCK,
+    Job,
+    Setup,
+    decode_setup,
+    encode_report,
+)
+from selcgi.zygote.stamps import Stamps
+
+_LOOK_SECONDS = 1.0  # between two looks at the files that were loaded
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+class World:
+    """What a child is forked with: everything loaded, nothing of a request."""
+
+    def __init__(self, setup: Setup, descriptor: int) -> None:
+        """SelcgiError says which module or file can't be loaded."""
+        self.setup = setup
+        self.binding: ModuleType | None = find_binding() if setup.confined else None
+        interpreter.become(setup.interpreter, setup.flags)
+        before = preload.state()
+        preload.load(setup.preloads, before)
+        self.code: CodeType | None = None
+        self.served: application.Application | None = None
+        if setup.application:
+            self.served = application.load(setup.application, setup.script, descriptor)
+            preload.check(f"the WSGI application of {setup.script}", before)
+        else:
+            self.code = script.precompile(setup.script, descriptor)
+        self.stamps = Stamps()
+
+    def run(self, job: Job, descriptor: int) -> int:
+        """In the child, in its context. The exit status."""
+        sys.argv[:] = [os.fsdecode(word) for word in job.argv]
+        os.environ.clear()
+        os.environb.update(job.environ)
+        fresh.refresh()
+        if self.served is not None:
+            os.close(descriptor)
+            return application.run(self.served, os.environ)
+        return script.run(self.code, self.setup.script, descriptor)
+
+
+class Zygote:
+    """The loop. `control` is of type SOCK_SEQPACKET: a message is a request, with its descriptors."""
+
+    def __init__(self, control: socket.socket, world: World) -> None:
+        self._control = control
+        self._world = world
+        self._retiring = False
+        self._looked = time.monotonic()
+        self._most_bytes = _resident() + world.setup.growth_bytes
+
+    def serve(self) -> tuple[Job, int] | None:
+        """None when the worker is gone or wants no more; in a child, its job and the script's descriptor."""
+        news = select.poll()
+        news.register(self._control, select.POLLIN)
+        while True:
+            ready = news.poll(None if self._retiring else _LOOK_SECONDS * 1000)
+            self._look()
+            if not ready:
+                continue
+            belongings = self._receive()
+            if belongings is None:
+                return None
+            if self._clone(belongings):
+                job = become(belongings, self._world.binding)
+                if job is None:
+                    os._exit(127)
+                return job, belongings.script
+
+    def _look(self) -> None:
+        """Whether this process is still what a fresh start would make."""
+        now = time.monotonic()
+        if self._retiring or now - self._looked < _LOOK_SECONDS:
+            return
+        self._looked = now
+        why = self._world.stamps.changed()
+        why = f"{why} has changed" if why else ""
+        if not why and _resident() > self._most_bytes:
+            why = f"it has grown by more than {self._world.setup.growth_bytes} bytes"
+        if why:
+            self._retiring = True
+            self._control.send(encode_report(RETIRING, why))
+
+    def _receive(self) -> Belongings | None:
+        descriptors = receive_descriptors(self._control)
+        return Belongings(*descriptors) if descriptors else None
+
+    def _clone(self, belongings: Belongings) -> bool:
+        """True in the child. The parent keeps nothing of the request."""
+        try:
+            if clone_for(belongings.cgroup) == 0:
+                return True
+        except OSError as error:
+            report = encode_report(STUCK, "zygote", f"the warm interpreter can't fork: {error.strerror}", "")
+            with suppress(OSError):
+                os.write(belongings.channel, report)
+        for descriptor in filter(lambda each: each >= 0, belongings):
+            os.close(descriptor)
+        return False
+
+
+def receive_descriptors(control: socket.socket) -> list[int]:
+    """Those that the next message brings; none at the end of the file. What a message can't bring whole is refused."""
+    room = socket.CMSG_SPACE(len(Belongings._fields) * array.array("i").itemsize)
+    _, parts, flags, _ = control.recvmsg(MESSAGE_BYTES, room, socket.MSG_CMSG_CLOEXEC)
+    found = array.array("i")
+    for level, kind, data in parts:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            found.frombytes(data[: len(data) - len(data) % found.itemsize])
+    if flags & socket.MSG_CTRUNC:
+        raise StartRefused("a descriptor did not arrive: the limit of open files, or the policy", "see LimitNOFILE=")
+    return found.tolist()
+
+
+def _resident() -> int:
+    """Bytes of this process that are nobody else's: resident less shared (proc_pid_statm(5))."""
+    with open("/proc/self/statm", encoding="ascii") as file:
+        _, resident, shared, *_ = file.read().split()
+    return (int(resident) - int(shared)) * _PAGE
+
+
+def _set_up(control: socket.socket) -> World:
+    """The first message: the setup, and the script, open."""
+    data, parts, _, _ = control.recvmsg(MESSAGE_BYTES, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC)
+    if not data or not parts:
+        sys.exit(0)
+    descriptor = int.from_bytes(parts[0][2][:4], sys.byteorder)
+    try:
+        return World(decode_setup(data), descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def main() -> NoReturn:
+    control = socket.socket(fileno=0)
+    try:
+        world = _set_up(control)
+    except SelcgiError as error:
+        control.send(encode_report(FAILED, error.reason, error.fix))
+        sys.exit(1)
+    except Exception as error:  # whatever a module does at its import
+        control.send(encode_report(FAILED, f"the warm interpreter failed: {error!r}", "see its lines in the log"))
+        sys.exit(1)
+    gc.collect()
+    gc.freeze()  # the collector of a child must not touch, and so copy, what it shares
+    control.send(encode_report(READY))
+    found = Zygote(control, world).serve()
+    if found is None:
+        sys.exit(0)
+    control.detach()
+    ending.end(world.run(*found))

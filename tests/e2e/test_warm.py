@@ -1,0 +1,180 @@
+"""Warm interpreters at work: one zygote, a process for each request, and the same end of everything as cold."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import Place, Serve
+from tests.e2e.test_ending import begin
+from tests.family import SOURCE, alive, new_tag, wait_dead, wait_started
+from tests.stack import Answer, Ask, Selcgi, ask, ask_all, wait_until
+
+HEAD = "#!/usr/bin/python3\n"
+HELLO = f"""{HEAD}
+import os, sys
+print("Content-Type: text/plain\\n")
+print(os.getpid(), os.getppid(), os.environ.get("REMOTE_USER"), os.environ["QUERY_STRING"], sys.stdin.read())
+"""
+FAMILY = f"""{HEAD}
+import os
+os.execv("/bin/bash", ["bash", {{path!r}}])
+"""
+
+
+@pytest.fixture
+def warm(place: Place, serve: Serve, cgroup: Path) -> Iterator[Selcgi]:
+    place.rules("* user_webapp_t:s0 warm=yes")
+    with serve(f"--cgroup={cgroup}", "--kill-grace=0.5") as selcgi:
+        yield selcgi
+
+
+def zygotes(selcgi: Selcgi) -> list[int]:
+    """Pids of the processes that run selcgi-zygote and lead no session of a request."""
+    found = []
+    for worker in selcgi.workers():
+        children = Path(f"/proc/{worker}/task/{worker}/children").read_text().split()
+        found += [int(pid) for pid in children if b"selcgi-zygote" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return found
+
+
+def pid_of(answer: Answer) -> int:
+    assert answer.status == 200, answer.text
+    return int(answer.text.split()[0])
+
+
+def test_a_request_is_a_process_of_its_own(place: Place, warm: Selcgi) -> None:
+    script = place.script("hello.cgi", HELLO)
+    answers = ask_all(warm.socket, [Ask(script, "alice", f"n={n}", body=b"b%d" % n) for n in range(12)])
+    seen = [answer.text.split() for answer in answers]
+    assert [words[2:] for words in seen] == [["alice", f"n={n}", f"b{n}"] for n in range(12)], warm.log()
+    assert len({words[0] for words in seen}) == 12
+    assert {int(words[1]) for words in seen} == set(warm.workers()), "its parent is the worker, which waits for it"
+    assert (warm.entry()["exit"], warm.entry()["launch"]) == ("0", "warm")
+    assert len(zygotes(warm)) == 1, "one interpreter for all of them"
+
+
+@pytest.fixture
+def family(place: Place) -> str:
+    path = place.script("family.bash", SOURCE)
+    return place.script("family.cgi", FAMILY.format(path=path))
+
+
+def test_all_that_it_started_ends_with_it(warm: Selcgi, family: str) -> None:
+    tags = [new_tag() for _ in range(10)]
+    answers = ask_all(warm.socket, [Ask(family, "alice", f"end={tag}") for tag in tags])
+    assert [(one.status, one.text) for one in answers] == [(200, "started\n")] * 10, warm.log()
+    assert [alive(tag) for tag in tags] == [[]] * 10
+
+
+def test_a_deadline_ends_it(place: Place, serve: Serve, cgroup: Path, family: str) -> None:
+    place.rules("* user_webapp_t:s0 warm=yes timeout=2s")
+    with serve(f"--cgroup={cgroup}", "--kill-grace=0.5") as selcgi:
+        tag = new_tag()
+        assert not ask(selcgi.socket, Ask(family, "alice", f"stubborn={tag}")).complete
+        assert alive(tag) == []
+        assert selcgi.entry()["killed_by"] == "total"
+        assert len(zygotes(selcgi)) == 1, "the interpreter goes on"
+
+
+def test_what_has_no_command_line_ends_with_the_stop(place: Place, warm: Selcgi) -> None:
+    script = place.script("hello.cgi", HELLO)
+    pid_of(ask(warm.socket, Ask(script, "alice")))
+    (zygote,) = zygotes(warm)
+    warm.__exit__()
+    assert not Path(f"/proc/{zygote}").exists()
+
+
+def test_a_zygote_that_dies_costs_one_more_start(place: Place, warm: Selcgi) -> None:
+    script = place.script("hello.cgi", HELLO)
+    pid_of(ask(warm.socket, Ask(script, "alice")))
+    (first,) = zygotes(warm)
+    os.kill(first, signal.SIGSTOP)  # so that the request is on its way when it dies
+    os.kill(first, signal.SIGKILL)
+    pid_of(ask(warm.socket, Ask(script, "alice")))
+    (second,) = zygotes(warm)
+    assert second != first
+
+
+def test_a_changed_script_gets_another_zygote(place: Place, warm: Selcgi) -> None:
+    script = place.script("hello.cgi", HELLO)
+    assert "alice" in ask(warm.socket, Ask(script, "alice")).text
+    place.script("hello.cgi", HELLO.replace("REMOTE_USER", "SCRIPT_NAME"))
+    assert "/cgi-bin/hello.cgi" in ask(warm.socket, Ask(script, "alice")).text
+    wait_until("the old one is gone", lambda: len(zygotes(warm)) == 1)
+
+
+def test_no_zygote_is_503_with_the_reason_in_the_log(place: Place, serve: Serve, cgroup: Path) -> None:
+    place.rules("* user_webapp_t:s0 warm=yes")
+    script = place.script("hello.cgi", HELLO)
+    with serve(f"--cgroup={cgroup}", "--preload=no_such_module") as selcgi:
+        answers = [ask(selcgi.socket, Ask(script, "alice")) for _ in range(3)]
+        assert [one.status for one in answers] == [503] * 3
+        assert "no_such_module" not in "".join(one.text for one in answers)
+        for entry in selcgi.entries():
+            assert entry["step"] == "zygote"
+            assert "no_such_module" in entry["reason"], entry
+        wait_until("it is gone", lambda: not zygotes(selcgi))
+
+
+def test_a_fallback_is_a_cold_start(place: Place, serve: Serve, cgroup: Path) -> None:
+    place.rules("* user_webapp_t:s0 warm=yes")
+    script = place.script("hello.cgi", HELLO)
+    with serve(f"--cgroup={cgroup}", "--preload=no_such_module", "--warm-fallback") as selcgi:
+        answers = [ask(selcgi.socket, Ask(script, "alice", body=b"whole")) for _ in range(3)]
+        assert [one.text.split()[2:] for one in answers] == [["alice", "whole"]] * 3, selcgi.log()
+        wait_until("three lines", lambda: len(selcgi.entries()) == 3)
+        assert [entry["launch"] for entry in selcgi.entries()] == ["cold"] * 3
+        assert selcgi.log().count("is started without a warm interpreter") == 1
+
+
+def test_a_client_that_leaves_ends_it(warm: Selcgi, family: str) -> None:
+    tag = new_tag()
+    with begin(warm, Ask(family, "alice", f"hang={tag}")) as sock:
+        wait_started(tag)
+        assert b"started" in sock.recv(65536)
+    wait_dead(tag)
+
+
+WSGI = """
+import os, sys
+def application(environ, start_response):
+    if environ["PATH_INFO"] == "/raise":
+        raise RuntimeError("on purpose")
+    start_response("201 Created", [("Content-Type", "text/plain"), ("X-Who", environ["REMOTE_USER"])])
+    if environ["PATH_INFO"] == "/break":
+        return broken()
+    print("for the log")
+    return [environ["wsgi.input"].read()[::-1], b" %d" % os.getpid()]
+
+def broken():
+    yield b"half"
+    raise RuntimeError("in the middle")
+"""
+
+
+@pytest.fixture
+def wsgi(place: Place, serve: Serve, cgroup: Path) -> Iterator[tuple[Selcgi, str]]:
+    place.rules("* user_webapp_t:s0 warm=wsgi")
+    script = place.script("app.wsgi", WSGI)
+    with serve(f"--cgroup={cgroup}") as selcgi:
+        yield selcgi, script
+
+
+def test_a_wsgi_application_answers(wsgi: tuple[Selcgi, str]) -> None:
+    selcgi, script = wsgi
+    answers = ask_all(selcgi.socket, [Ask(script, "alice", body=b"abc") for _ in range(5)])
+    assert {one.status for one in answers} == {201}, selcgi.log()
+    assert {(one.headers["X-Who"], one.text.split()[0]) for one in answers} == {("alice", "cba")}
+    assert len({one.text.split()[1] for one in answers}) == 5
+    assert b"for the log" in answers[0].stderr
+
+
+def test_one_that_raises_is_500_and_one_that_breaks_off_is_not_whole(wsgi: tuple[Selcgi, str]) -> None:
+    selcgi, script = wsgi
+    assert ask(selcgi.socket, Ask(f"{script}/raise", "alice")).status == 500
+    assert "on purpose" in selcgi.log()
+    assert not ask(selcgi.socket, Ask(f"{script}/break", "alice")).complete, selcgi.log()
+    wait_until("its line", lambda: "SIGABRT" in selcgi.log())
