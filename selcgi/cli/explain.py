@@ -12,13 +12,15 @@ import click
 from selcgi.cli.doctor import settings_of, subject_of
 from selcgi.cli.options import GROUP_FILE, PARAM, PARAM_DOMAIN, map_option, named_values, root_option
 from selcgi.cli.terminal import plain
-from selcgi.diagnose.explaining import Answer, Told, explain_request
+from selcgi.cli.warm import WARM_GLOB
+from selcgi.diagnose.explaining import Answer, Machine, Told, explain_request
 from selcgi.diagnose.staging import kernel_faults, stage, why_by_kernel
-from selcgi.errors import StartRefused
+from selcgi.errors import StartRefused, ZygoteFailed
+from selcgi.launch.program import program_path
 from selcgi.mapping.table import Query
 from selcgi.serve.lookups import known_now
 from selcgi.serve.sources import open_sources
-from selcgi.settings import Settings
+from selcgi.settings import Settings, WarmSettings
 from selcgi.system.labelling import open_labelling
 from selcgi.system.policy import open_policy
 
@@ -31,9 +33,18 @@ from selcgi.system.policy import open_policy
 @GROUP_FILE
 @PARAM_DOMAIN
 @root_option
+@WARM_GLOB
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @click.argument("script")
-def explain(user: str | None, host: str, given: tuple[str, ...], as_json: bool, script: str, **values: Any) -> None:
+def explain(
+    user: str | None,
+    host: str,
+    given: tuple[str, ...],
+    warm: tuple[str, ...],
+    as_json: bool,
+    script: str,
+    **values: Any,
+) -> None:
     """Say what would happen if USER asked for SCRIPT: rule, context, and every permission on the way.
 
     Nothing is run. A relative SCRIPT lies beneath the first --root. Each permission has a yes or a no; beneath a no
@@ -56,9 +67,17 @@ def explain(user: str | None, host: str, given: tuple[str, ...], as_json: bool, 
         subject = replace(subject_of(replace(settings, roots=())), specs=())
         policy = open_policy()
         scene = stage(policy, open_labelling(), subject, why_by_kernel(held, policy, facts.label))
-        told = explain_request(scene, chain, query, open_labelling(), settings.environ.path)
+        machine = Machine(open_labelling(), settings.environ.path, WarmSettings(scripts=warm), _zygote_program())
+        told = explain_request(scene, chain, query, machine)
     click.echo(json.dumps({"yes": told.yes, **asdict(told)}, indent=1)) if as_json else _show(told)
     sys.exit(0 if told.yes else 1)
+
+
+def _zygote_program() -> str:
+    try:
+        return str(program_path())
+    except ZygoteFailed:
+        return ""
 
 
 def _absolute(settings: Settings, script: str) -> str:
@@ -66,7 +85,7 @@ def _absolute(settings: Settings, script: str) -> str:
 
 
 def _show(told: Told) -> None:
-    for name in ("rule", "context", "script", "label", "interpreter", "refused"):
+    for name in ("rule", "context", "script", "label", "interpreter", "warm", "zygote", "refused"):
         if value := getattr(told, name):
             click.echo(f"{click.style(name, bold=True):<12} {plain(value)}")
     for answer in told.answers:

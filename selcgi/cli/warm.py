@@ -30,15 +30,16 @@ def _module(name: str) -> str:
     return name
 
 
+WARM_GLOB = click.option(
+    "--warm",
+    metavar="GLOB",
+    type=_glob,
+    multiple=True,
+    help="Run CGI scripts with such an absolute path in forks of a warm Python interpreter, unless warm= of their rule "
+    "says otherwise. Repeatable.",
+)
 WARM = (
-    click.option(
-        "--warm",
-        metavar="GLOB",
-        type=_glob,
-        multiple=True,
-        help="Run CGI scripts with such an absolute path in forks of a warm Python interpreter, unless warm= of their "
-        "rule says otherwise. Repeatable.",
-    ),
+    WARM_GLOB,
     click.option(
         "--preload",
         metavar="MODULE",

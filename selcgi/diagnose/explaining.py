@@ -4,21 +4,25 @@ Decides nothing and starts nothing: the questions are system/preflight.py's, the
 Called by cli/explain.py.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from selcgi.context import Context, ContextSpec
-from selcgi.diagnose.launching import denied, fault
+from selcgi.diagnose.launching import fault
 from selcgi.diagnose.scene import Mapped, Scene, Scripts, resolve
 from selcgi.diagnose.survey import Survey
 from selcgi.errors import Denied
 from selcgi.mapping.categories import USER, sample, wants
 from selcgi.mapping.chain import Chain
 from selcgi.mapping.table import Query
+from selcgi.mapping.warmth import warmth
+from selcgi.plan import Warm
+from selcgi.settings import WarmSettings
 from selcgi.system.labelling import Labelling
+from selcgi.system.moving import move_questions
 from selcgi.system.policy import what_is_invalid
-from selcgi.system.preflight import Question, Step, questions
+from selcgi.system.preflight import Attempt, Question, Step, questions
 
 _PURPOSE = {
     Step.SETEXEC: "selcgi names the context of the next exec",
@@ -39,6 +43,20 @@ _PURPOSE = {
 }
 
 
+_NO_ZYGOTE = "no warm interpreter can start: 503, or a fresh program with --warm-fallback"
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Where the files are: their labels, PATH of scripts; which scripts run warm, and the program that does it, empty
+    where there is none."""
+
+    labelling: Labelling
+    search_path: str
+    warm: WarmSettings = field(default_factory=WarmSettings)
+    program: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """`question` as the policy would write it; `why` and `fix` are of a no."""
@@ -53,13 +71,16 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """All of it. `refused` is what keeps the request from coming so far that a permission matters."""
+    """All of it. `refused` is what keeps the request from coming so far that a permission matters. `warm`: as what it
+    runs in a fork of a warm interpreter, empty for a fresh program; `zygote`: that one's context and program."""
 
     rule: str = ""
     context: str = ""
     script: str = ""
     label: str = ""
     interpreter: str = ""
+    warm: str = ""
+    zygote: str = ""
     refused: str = ""
     answers: tuple[Answer, ...] = ()
 
@@ -68,7 +89,7 @@ class Told:
         return not self.refused and all(answer.yes for answer in self.answers)
 
 
-def explain_request(scene: Scene, chain: Chain, query: Query, labelling: Labelling, search_path: str) -> Told:
+def explain_request(scene: Scene, chain: Chain, query: Query, machine: Machine) -> Told:
     """From the mapping to the last permission; it ends where the request would."""
     try:
         verdict = chain.decide(query)
@@ -81,18 +102,48 @@ def explain_request(scene: Scene, chain: Chain, query: Query, labelling: Labelli
         return replace(told, refused=f"rule {verdict.where} has {USER}, and the request has no user")
     if mapped.canonical is None:
         return replace(told, refused="; ".join(what_is_invalid(scene.policy, own, mapped.wanted)))
-    scripts = Survey(labelling, search_path).script(query.script)
+    scripts = Survey(machine.labelling, machine.search_path).script(query.script)
     if scripts is None:
         return replace(
             told, refused=f"{query.script} is no regular file that may be executed; chmod a+x, or look for it"
         )
     interpreter = scripts.interpreter
-    return replace(
+    told = replace(
         told,
         label=scripts.label or "(none, or it cannot be read)",
         interpreter=f"{interpreter.path} ({interpreter.label})" if interpreter else "",
-        answers=tuple(explain(scene, mapped.canonical, scripts)),
     )
+    warm = warmth(verdict, query.script, machine.warm)
+    if warm is not None:
+        return _warm(scene, replace(told, warm=_as_what(warm)), (mapped.canonical, scripts), machine)
+    return replace(told, answers=tuple(explain(scene, scene.attempt(mapped.canonical, scripts))))
+
+
+def _as_what(warm: Warm) -> str:
+    return f"the WSGI application {warm.application}" if warm.application else "a CGI script"
+
+
+def _warm(scene: Scene, told: Told, what: tuple[Context, Scripts], machine: Machine) -> Told:
+    """How it goes on in a warm interpreter: that one starts, and a fork of it moves into the context."""
+    own, (context, scripts) = scene.launcher.context, what
+    try:
+        zygote = context.zygote(own)
+    except ValueError as error:
+        return replace(told, refused=f"{error}; {_NO_ZYGOTE}")
+    told = replace(told, zygote=f"{zygote}, from {machine.program or 'no program'}")
+    if scene.policy.canonical(str(zygote)) is None:
+        why = "; ".join(what_is_invalid(scene.policy, own, zygote))
+        return replace(told, refused=f"{why}; contrib/selinux/README.md says how a domain gets its warm interpreter")
+    program = Survey(machine.labelling, machine.search_path).script(machine.program)
+    if program is None:
+        return replace(told, refused=f"{machine.program or 'selcgi-zygote'} is not there; {_NO_ZYGOTE}")
+    start, attempt = scene.attempt(zygote, program), scene.attempt(context, scripts)
+    answers = [
+        replace(each, purpose=f"zygote: {each.purpose}", why="" if each.yes else _NO_ZYGOTE)
+        for each in explain(scene, start)
+    ]
+    answers += explain(scene, attempt, tuple(move_questions(zygote, attempt)))
+    return replace(told, answers=tuple(answers))
 
 
 def _shown(mapped: Mapped, spec: ContextSpec) -> str:
@@ -100,20 +151,21 @@ def _shown(mapped: Mapped, spec: ContextSpec) -> str:
     return f"{mapped.canonical or mapped.wanted}" + (f", by way of example for {template}" if "{" in template else "")
 
 
-def explain(scene: Scene, context: Context, scripts: Scripts) -> Iterator[Answer]:
-    """One answer for each vector that is asked about, or two when it is granted in part."""
-    attempt = scene.attempt(context, scripts)
-    for step, several in groupby(questions(attempt), lambda each: each.step):
-        refused = {(one.source, one.target, one.classname, one.what): one for one in denied(scene, attempt, step)}
-        for key, alike in groupby(several, lambda each: (each.source, each.target, each.classname, each.what)):
-            missing = refused.get(key)
-            words = set(missing.permission.split()) if missing else set()
-            granted = [each for each in alike if each.permission not in words]
-            if granted:
-                yield Answer(step, _PURPOSE[step], str(_joined(granted)), yes=True)
-            if missing:
-                found = fault(scene, attempt, missing, ())
-                yield Answer(step, _PURPOSE[step], str(missing), False, found.symptom, found.fix)
+def explain(scene: Scene, attempt: Attempt, asked: Iterable[Question] = ()) -> Iterator[Answer]:
+    """One answer for each vector that is asked about, or two when it is granted in part. `asked`: all of a launch."""
+    for _, alike in groupby(asked or questions(attempt), lambda one: replace(one, permission="")):
+        found = tuple(alike)
+        granted = [one for one in found if scene.allows(one.source, one.target, one.classname, one.permission)]
+        if granted:
+            yield _answer(_joined(granted), yes=True)
+        if missing := [one for one in found if one not in granted]:
+            question = _joined(missing)
+            lack = fault(scene, attempt, question, ())
+            yield replace(_answer(question, yes=False), why=lack.symptom, fix=lack.fix)
+
+
+def _answer(question: Question, *, yes: bool) -> Answer:
+    return Answer(question.step, _PURPOSE[question.step], str(question), yes)
 
 
 def _joined(several: list[Question]) -> Question:

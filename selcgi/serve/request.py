@@ -28,6 +28,7 @@ from selcgi.errors import (
 )
 from selcgi.mapping.known import Known
 from selcgi.mapping.table import Query, Verdict
+from selcgi.mapping.warmth import warmth
 from selcgi.plan import Limits, Plan
 from selcgi.serve.accesslog import Entry
 from selcgi.serve.aftermath import explain_end
@@ -40,7 +41,6 @@ from selcgi.serve.probeanswer import answer_probe
 from selcgi.serve.redirect import Trail
 from selcgi.serve.relay import Relay
 from selcgi.serve.site import Site, context_text
-from selcgi.serve.warmth import warmth
 from selcgi.system.accounts import account
 from selcgi.system.identity import prove, prove_told
 from selcgi.system.scripts import Located, open_script

@@ -33,7 +33,7 @@ from selcgi.serve.board import Board
 from selcgi.serve.denials import Denials
 from selcgi.serve.log import LineHandler, Lines
 from selcgi.serve.lookups import Lookups, from_here
-from selcgi.serve.request import Means
+from selcgi.serve.means import Means
 from selcgi.serve.site import open_site
 from selcgi.serve.worker import Listener, Worker, run_worker
 from selcgi.settings import ListenerSettings, Settings
@@ -93,8 +93,9 @@ def become_worker(where: Place, listening: socket.socket) -> None:
     assert tree is not None
     board = Board(1)
     launcher, admission = Launcher(site.labels, tree.leaves(0)), Admission(board, 0, settings)
-    denials = Denials(None, site.labels, board.pages[0].denials)
-    means = Means(launcher, admission, board.pages[0].tally, board.probe, Lookups(from_here), denials)
+    page = board.pages[0]
+    denials = Denials(None, site.labels, page.denials)
+    means = Means(launcher, admission, page.tally, board.probe, Lookups(from_here), denials, page.zygotes)
     listening.setblocking(False)
     run_worker(site, (Listener(listening, listener),), means, -1)
 

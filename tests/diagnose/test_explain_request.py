@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from selcgi.diagnose.explaining import Told, explain_request
+from selcgi.diagnose.explaining import Machine, Told, explain_request
 from selcgi.diagnose.scene import Scene
 from selcgi.diagnose.survey import PATHS_MOST, Survey
 from selcgi.mapping.table import Query
@@ -45,7 +45,7 @@ def script(folder: Path, name: str, text: str = "#!/bin/sh\n", mode: int = 0o755
 
 def told(folder: Path, user: str, path: Path, asked: Scene | None = None) -> Told:
     chain = open_sources(Settings(maps=(folder / "site.map",)))
-    return explain_request(asked or scene(), chain, Query(user, str(path), ""), Labels(), "/usr/bin")
+    return explain_request(asked or scene(), chain, Query(user, str(path), ""), Machine(Labels(), "/usr/bin"))
 
 
 def test_every_question_is_answered_in_order(folder: Path) -> None:

@@ -1,6 +1,6 @@
 """`selcgi explain` of a rule with c{user}: what it shows is somebody's, and says so."""
 
-from selcgi.diagnose.explaining import Told, explain_request
+from selcgi.diagnose.explaining import Machine, Told, explain_request
 from selcgi.mapping.chain import Chain
 from selcgi.mapping.index import Index
 from selcgi.mapping.table import Query, Table
@@ -19,7 +19,7 @@ class NoLabels:
 
 def told(user: str | None) -> Told:
     query = Query(user, "/nowhere/report.cgi", "localhost")
-    return explain_request(scene(), Chain([Table([Index(RULES, "site.map")])]), query, NoLabels(), "/usr/bin")
+    return explain_request(scene(), Chain([Table([Index(RULES, "site.map")])]), query, Machine(NoLabels(), "/usr/bin"))
 
 
 def test_the_context_is_one_that_some_user_has() -> None:

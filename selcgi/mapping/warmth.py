@@ -2,7 +2,7 @@
 
 Decides only that; whether a zygote can be had for one is launch/warm.py's to find out. A rule's word goes before
 --warm, be it no. Must not look at the script: its first line is judged where it is to be run. Called by
-serve/request.py.
+serve/request.py for a request, by diagnose/explaining.py for one that might come.
 """
 
 from selcgi.mapping.table import Verdict

@@ -4,8 +4,8 @@ import pytest
 
 from selcgi.context import ContextSpec
 from selcgi.mapping.table import Verdict
+from selcgi.mapping.warmth import warmth
 from selcgi.plan import Warm
-from selcgi.serve.warmth import warmth
 from selcgi.settings import WarmSettings
 
 GLOBS = WarmSettings(scripts=("/srv/cgi/*.py", "/srv/shop/[a-m]*"))
