@@ -87,7 +87,7 @@ def run(application: Application, environ: Mapping[str, str]) -> int:
     for name in ("SCRIPT_NAME", "PATH_INFO", "QUERY_STRING"):  # applications ask for them without a thought
         variables.setdefault(name, "")
     with open(0, "rb", closefd=False) as body, open(1, "wb", closefd=False) as answer:
-        gateway = _Gateway(body, answer, sys.stderr, variables)
+        gateway = _Gateway(body, answer, sys.stderr, variables, multithread=False, multiprocess=True)
         gateway.run(application)
     return int(gateway.failed)
 

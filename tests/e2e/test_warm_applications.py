@@ -1,7 +1,7 @@
 """Django, Flask and Bottle from PyPI, each loaded once and asked by forks, behind nginx.
 
-The packages are installed into a folder of the test's, which the applications name: as root's cache they would be out of
-reach for the user that scripts run as.
+The packages are installed into a folder of the test's, which the applications name: root's cache would be out of reach
+for the user that scripts run as.
 """
 
 import shutil

@@ -1,0 +1,66 @@
+"""What a preload may not leave behind, each case in a fresh interpreter: it can't be undone in this one."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.stack import TREE
+
+PROGRAM = """
+import sys
+sys.path[:0] = [sys.argv[1], sys.argv[2]]
+from selcgi.errors import LoadFailed
+from selcgi.zygote import preload
+before = preload.state()
+try:
+    preload.load(sys.argv[3:], before)
+except LoadFailed as error:
+    print(error.reason)
+"""
+
+
+def outcome(folder: Path, text: str, *names: str) -> str:
+    (folder / "mine.py").write_text(text)
+    line = [sys.executable, "-c", PROGRAM, str(TREE), str(folder), *(names or ("mine",))]
+    return subprocess.run(line, capture_output=True, text=True, check=True, timeout=60).stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("import threading; threading.Thread(target=input, daemon=True, name='ticker').start()", "a thread (ticker)"),
+        ("import subprocess; kept = subprocess.Popen(['cat'], stdin=-1, stdout=-3)", "a process"),
+        ("import socket; kept = socket.socket()", "a connection or socket (socket:"),
+        ("import socket; kept = socket.socketpair()", "a connection or socket (socket:"),
+        ("import sqlite3; kept = sqlite3.connect('{folder}/base')", "{folder}/base open"),
+        ("kept = open('{folder}/log', 'w')", "{folder}/log open"),
+        ("import select; kept = select.epoll()", "eventpoll] open"),
+        ("import signal; signal.signal(signal.SIGHUP, print)", "handler for SIGHUP"),
+        ("import signal; signal.setitimer(signal.ITIMER_PROF, 1000)", "a timer"),
+    ],
+)  # fmt: skip
+def test_it_leaves_nothing_that_forks_can_not_share(tmp_path: Path, text: str, reason: str) -> None:
+    said = outcome(tmp_path, text.replace("{folder}", str(tmp_path)))
+    assert said.startswith("--preload mine has "), said
+    assert reason.replace("{folder}", str(tmp_path)) in said
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("1/0", "ZeroDivisionError: division by zero at {folder}/mine.py:1"),
+        ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module' at {folder}/mine.py:1"),
+        ("def", "SyntaxError: invalid syntax (mine.py, line 1)"),
+        ("raise SystemExit", "SystemExit at {folder}/mine.py:1"),
+    ],
+)
+def test_one_that_fails_is_named_with_its_place(tmp_path: Path, text: str, reason: str) -> None:
+    said = outcome(tmp_path, text)
+    assert said == f"--preload mine can't be imported: {reason.replace('{folder}', str(tmp_path))}"
+
+
+def test_the_usual_ones_leave_nothing(tmp_path: Path) -> None:
+    names = ("json", "logging", "ssl", "sqlite3", "uuid", "tempfile", "asyncio", "decimal", "urllib.request", "ctypes")
+    assert outcome(tmp_path, "", *names) == ""
