@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import Place, Serve
-from tests.servers import PROOF, Nginx
+from tests.servers import PROOF, Nginx, Server
 
 pytestmark = pytest.mark.web
 
@@ -97,7 +97,7 @@ def packages() -> Iterator[Path]:
 @pytest.fixture(params=APPLICATIONS)
 def front(
     request: pytest.FixtureRequest, place: Place, serve: Serve, cgroup: Path, packages: Path
-) -> Iterator[tuple[Nginx, str]]:
+) -> Iterator[tuple[Server, str]]:
     proof = place.folder / "proof"
     proof.write_text(PROOF)
     proof.chmod(0o600)
@@ -111,7 +111,7 @@ def front(
         yield nginx, name
 
 
-def test_a_framework_is_served(front: tuple[Nginx, str], place: Place) -> None:
+def test_a_framework_is_served(front: tuple[Server, str], place: Place) -> None:
     nginx, name = front
     file = place.folder / "upload"
     file.write_bytes(b"x" * 3_000_000)

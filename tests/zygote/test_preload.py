@@ -30,7 +30,10 @@ def outcome(folder: Path, text: str, *names: str) -> str:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("import threading; threading.Thread(target=input, daemon=True, name='ticker').start()", "a thread (ticker)"),
+        (
+            "import threading as t; t.Thread(target=t.Event().wait, daemon=True, name='ticker').start()",
+            "a thread (ticker)",
+        ),
         ("import subprocess; kept = subprocess.Popen(['cat'], stdin=-1, stdout=-3)", "a process"),
         ("import socket; kept = socket.socket()", "a connection or socket (socket:"),
         ("import socket; kept = socket.socketpair()", "a connection or socket (socket:"),
