@@ -104,6 +104,7 @@ class Entry:
             f"maxrss={'-' if self.maxrss is None else self.maxrss} bytes_in={self.bytes_in} "
             f"bytes_out={self.bytes_out} exit={self.exit or '-'} killed_by=- step=-"
             + (f" selinux={self.selinux}" if self.selinux else "")
+            + (f" launch={self.launch}" if self.launch else "")
         )
 
 

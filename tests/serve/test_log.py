@@ -44,6 +44,8 @@ def test_every_line_of_a_json_log_is_json() -> None:
 
 def test_how_a_script_was_started_stands_last_and_only_of_one_that_shall_run_warm() -> None:
     assert str(Entry(status=200, reason="x", denied=("y",), launch="cold")).endswith(" denied=y launch=cold")
+    usual = Entry(status=200, selinux="off", launch="warm")
+    assert str(usual).endswith(" step=- selinux=off launch=warm")
     assert "launch" not in str(Entry(status=200)) + str(Entry(status=200).fields())
 
 
