@@ -1,187 +1,154 @@
-"""selcgi, fcgiwrap and lighttpd's mod_cgi side by side, with the same scripts, under wrk. Prints ratios.
+"""selcgi and other launchers of CGI scripts side by side: rate, latency, CPU time, memory.
 
-Decides fairness: one nginx in front of the first two, which keeps its connections to both as contrib/nginx has it, the
-same number of processors for all, the runs of the three interleaved in rounds, so that a busy moment of the machine
-hits all alike. Absolute numbers mean nothing; a ratio is the middle one of the rounds. Called by tests/bench/compare,
-as root.
+All start the same scripts as user nobody on the same machine; those that are no web server are behind one nginx. The
+runs are interleaved and repeated; ratios are of runs side by side. Needs root on Debian, and installs what is missing
+(by apt-get, no service is started). Absolute figures of two machines can't be compared, ratios can.
+
+    tests/bench/compare --quick                                     a minute: is it right, roughly?
+    tests/bench/compare --json all.json --svg all.svg --markdown    everything: 20 minutes
+    tests/bench/compare --only c --only sh --json all.json          some parts, at most 4 minutes each; the
+                                                                    file keeps what it has of the others
+    tests/bench/compare --only none --json all.json --svg all.svg   the plot of what the file has
+    tests/bench/compare --only c --before ../old                    with selcgi of another tree beside it
+Exit: 0 measured, 3 it could not be.
 """
 
 import argparse
-import contextlib
-import http.client
-import os
-import shutil
-import statistics
-import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from tests.e2e.conftest import cgroup2
-from tests.servers import free_port
-from tests.stack import TREE, wait_until
+from tests.bench import lone, machine, rates, report, results, slow
+from tests.bench.contestants import CONTESTANTS, NAMES, Contestant, Front, Selcgi
+from tests.bench.place import BenchFailed, Place, copy_tree, open_place
+from tests.bench.rates import Volume
+from tests.bench.scripts import BY_NAME, SCRIPTS, write_scripts
+from tests.guest.fetch import GuestFailed
+from tests.guest.host import end_on_sigterm, install_host_programs
 
-C = '#include <stdio.h>\nint main(void){puts("Content-Type: text/plain\\r\\n\\r\\nhello");return 0;}\n'
-SCRIPTS = {
-    "sh": "#!/bin/sh\nprintf 'Content-Type: text/plain\\r\\n\\r\\nhello\\n'\n",
-    "python": "#!/usr/bin/python3\nprint('Content-Type: text/plain\\r\\n\\r\\nhello')\n",
+PROGRAMS = {"wrk": "wrk", "gcc": "gcc", "/usr/lib/x86_64-linux-gnu/libc.a": "libc6-dev", "setpriv": "util-linux",
+            "perl": "perl", "python3": "python3-venv"}  # fmt: skip
+QUICK = Volume(rounds=1, seconds=2, connections=(8,))
+
+
+@dataclass(frozen=True)
+class Bench:
+    place: Place
+    kinds: Sequence[type[Contestant]]
+    volume: Volume
+    say: Callable[[str], None]
+    left_out: dict[str, str]  # who is not measured, and why
+
+    @property
+    def quick(self) -> bool:
+        return self.volume.rounds <= QUICK.rounds
+
+
+Rows = list[dict[str, Any]]
+OTHERS: dict[str, Callable[[Bench], Rows]] = {
+    "lone": lambda bench: lone.lone(bench.place, bench.kinds, 5 if bench.quick else 40, bench.say, bench.left_out),
+    "slow": lambda bench: slow.slow(bench.place, bench.kinds, 100 if bench.quick else 1000, bench.say),
 }
-USER = ("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups")
-_LONE = 40  # requests, for a median
-RULES = "__anonymous__ anon_webapp_t:s0\n"
+PARTS = (*(script.name for script in SCRIPTS), *OTHERS)
 
 
-def scripts(folder: Path) -> list[Path]:
-    """static C, sh, python."""
-    cgi = folder / "cgi"
-    cgi.mkdir(mode=0o755)
-    (folder / "c.c").write_text(C)
-    subprocess.run(["gcc", "-O2", "-static", "-o", cgi / "c.cgi", folder / "c.c"], check=True)
-    for name, text in SCRIPTS.items():
-        (cgi / f"{name}.cgi").write_text(text)
-        (cgi / f"{name}.cgi").chmod(0o755)
-    return [cgi / f"{name}.cgi" for name in ("c", *SCRIPTS)]
+def say(words: str) -> None:
+    """Progress, on a terminal only."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{words}"[:120], end="", file=sys.stderr, flush=True)
 
 
-@contextlib.contextmanager
-def running(words: list[str | Path], folder: Path, **options: object) -> Iterator[None]:
-    with open(folder / "output", "ab") as output:
-        process = subprocess.Popen([str(word) for word in words], stdout=output, stderr=output, **options)  # type: ignore[call-overload]
-    try:
-        yield
-    finally:
-        process.terminate()
-        process.wait()
+def contestants(place: Place, names: Sequence[str], before: Path | None) -> list[type[Contestant]]:
+    kinds = [kind for kind in CONTESTANTS if kind.name in (names or NAMES)]
+    if before:
+        copy_tree(before, place.folder / "before")
+        kinds.append(
+            type("SelcgiBefore", (Selcgi,), {"name": "selcgi before", "tree": lambda _: place.folder / "before"})
+        )
+    return kinds
 
 
-@contextlib.contextmanager
-def delegated() -> Iterator[Path]:
-    """A cgroup as systemd would delegate it; whoever starts from `start` may use it."""
-    base = cgroup2() / f"selcgi-bench-{os.getpid()}"
-    (base / "start").mkdir(parents=True)
-    for path in (base, *base.rglob("*")):
-        shutil.chown(path, "nobody", "nogroup")
-    try:
-        yield base
-    finally:
-        for inner in sorted(base.rglob("*/"), reverse=True):
-            inner.rmdir()
-        base.rmdir()
+def install() -> None:
+    """What all contestants need. GuestFailed when apt-get can't."""
+    taking: tuple[type[Contestant], ...] = (*CONTESTANTS, Front)
+    install_host_programs({**PROGRAMS, **{name: one for kind in taking for name, one in kind.programs.items()}})
 
 
-def selcgi_words(folder: Path, cgroup: Path, python: Path, fast: bool) -> list[str | Path]:
-    mode = str(cgroup) if fast else "none"
-    line = f"echo $$ > {cgroup}/start/cgroup.procs; exec " + " ".join(
-        [*USER, f"env PYTHONPATH={TREE} PYTHONDONTWRITEBYTECODE=1 {python} {TREE}/bin/selcgi serve --selinux=off",
-         f"--listen=unix:{folder}/run/selcgi.sock,mode=0666 --map={folder}/site.map --root={folder}/cgi",
-         f"--cgroup={mode} --log-level=error"]
-    )  # fmt: skip
-    return ["sh", "-c", line]
+def measure(values: argparse.Namespace, found: results.Results) -> None:
+    """Every part that is wanted, into `found`; each is written as soon as it is measured."""
+    volume = QUICK if values.quick else Volume(values.rounds, values.seconds, tuple(values.connections))
+    install()
+    with open_place() as place:
+        write_scripts(place)
+        kinds = contestants(place, values.launcher, values.before)
+        built = [kind for kind in kinds if kind(place).built()]
+        found.left_out |= {kind.name: "not built in this tree" for kind in kinds if kind not in built}
+        bench = Bench(place, built, volume, say, found.left_out)
+        found.machine = machine.describe(place.python)
+        for part in values.only or PARTS:
+            began = time.time()
+            measure_part(bench, part, found)
+            words = " ".join(sys.argv[1:])
+            found.runs.append({"part": part, "words": words, "began": began, "seconds": time.time() - began})
+            if values.json:
+                results.write(values.json, found.text())
 
 
-def nginx_words(folder: Path, ports: dict[str, int]) -> list[str | Path]:
-    params = TREE / "contrib" / "nginx" / "selcgi-params.conf"
-    kept = "".join(
-        f"upstream {name} {{ server unix:{folder}/run/{name}.sock; keepalive 8; keepalive_timeout 30s; }}\n"
-        for name in ("selcgi", "fcgiwrap")
+def measure_part(bench: Bench, part: str, found: results.Results) -> None:
+    if part in OTHERS:
+        found.others[part] = OTHERS[part](bench)
+        say("")
+        for row in found.others[part] if part != "lone" else ():
+            print(row, flush=True)
+        return
+    samples = rates.rates(bench.place, bench.kinds, BY_NAME[part], bench.volume, bench.say, bench.left_out)
+    found.take(part, samples)
+    say("")
+    for name, why in found.left_out.items():
+        print(f"left out: {name}: {why}", flush=True)
+    print(report.terminal(samples), flush=True)
+
+
+def options() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tests/bench/compare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    servers = "".join(
-        f"server {{ listen 127.0.0.1:{ports[name]}; location / {{ include {params}; fastcgi_param SCRIPT_NAME $uri;"
-        f' fastcgi_param SCRIPT_FILENAME {folder}/cgi$uri; fastcgi_param REMOTE_USER ""; '
-        f"fastcgi_pass {name}; }} }}\n"
-        for name in ("selcgi", "fcgiwrap")
-    )
-    text = f"pid {folder}/nginx.pid; worker_processes 1; events {{}}\nhttp {{ access_log off;\n{kept}{servers}}}\n"
-    (folder / "nginx.conf").write_text(text)
-    return ["/usr/sbin/nginx", "-c", folder / "nginx.conf", "-e", folder / "error.log", "-g", "daemon off;"]
-
-
-def lighttpd_words(folder: Path, ports: dict[str, int]) -> list[str | Path]:
-    (folder / "lighttpd.conf").write_text(
-        f'server.modules = ("mod_cgi")\nserver.port = {ports["lighttpd"]}\nserver.bind = "127.0.0.1"\n'
-        f'server.username = "nobody"\nserver.groupname = "nogroup"\nserver.document-root = "{folder}/cgi"\n'
-        'cgi.assign = (".cgi" => "")\n'
-    )
-    return ["/usr/sbin/lighttpd", "-D", "-f", folder / "lighttpd.conf"]
-
-
-def rate(port: int, name: str, seconds: int) -> float:
-    """Requests a second of 8 connections; an AssertionError when any failed."""
-    url = f"http://127.0.0.1:{port}/{name}"
-    done = subprocess.run(["wrk", "-t1", "-c8", f"-d{seconds}", url], capture_output=True, text=True, check=True)
-    assert "Non-2xx" not in done.stdout, done.stdout
-    return next(float(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("Requests/sec"))
-
-
-def measure(ports: dict[str, int], names: list[str], rounds: int, seconds: int) -> None:
-    print(f"{'script':<8} {'selcgi/s':>9} {'fcgiwrap/s':>11} {'lighttpd/s':>11}   to fcgiwrap  to lighttpd mod_cgi")
-    for name in names:
-        rows = [{who: rate(port, name, seconds) for who, port in ports.items()} for _ in range(rounds)]
-        middle = {who: statistics.median(row[who] for row in rows) for who in ports}
-        ratios = [statistics.median(row["selcgi"] / row[who] for row in rows) for who in ("fcgiwrap", "lighttpd")]
-        rates = f"{middle['selcgi']:9.0f} {middle['fcgiwrap']:11.0f} {middle['lighttpd']:11.0f}"
-        print(f"{name.removesuffix('.cgi'):<8} {rates}   {ratios[0]:11.2f}  {ratios[1]:19.2f}", flush=True)
-
-
-def lone(port: int, name: str) -> float:
-    """Milliseconds of one request, when there is no other and was none for a while."""
-    time.sleep(0.05)
-    connection = http.client.HTTPConnection("127.0.0.1", port)
-    began = time.perf_counter()
-    connection.request("GET", f"/{name}")
-    answer = connection.getresponse()
-    answer.read()
-    took = time.perf_counter() - began
-    connection.close()
-    assert answer.status == 200, answer.status
-    return took * 1000
-
-
-def measure_lone(ports: dict[str, int], names: list[str]) -> None:
-    print(f"\n{'script':<8} {'selcgi ms':>9} {'fcgiwrap ms':>11} {'lighttpd ms':>11}   to fcgiwrap  (a lone request)")
-    for name in names:
-        rows = [{who: lone(port, name) for who, port in ports.items()} for _ in range(_LONE)]
-        middle = {who: statistics.median(row[who] for row in rows) for who in ports}
-        times = f"{middle['selcgi']:9.2f} {middle['fcgiwrap']:11.2f} {middle['lighttpd']:11.2f}"
-        print(f"{name.removesuffix('.cgi'):<8} {times}   {middle['selcgi'] / middle['fcgiwrap']:11.2f}", flush=True)
+    parser.add_argument("--only", action="append", metavar="PART", choices=[*PARTS, "none"],
+                        help=f"measure this part; repeatable; of {', '.join(PARTS)}, none")  # fmt: skip
+    parser.add_argument("--launcher", action="append", metavar="NAME", choices=NAMES, default=[],
+                        help=f"with this one; repeatable; of {', '.join(NAMES)}; default: all")  # fmt: skip
+    parser.add_argument("--before", type=Path, metavar="TREE", help="another working tree, measured as one more")
+    parser.add_argument("--quick", action="store_true", help="one short round of all, 8 connections only")
+    parser.add_argument("--rounds", type=int, default=5, help="default: 5")
+    parser.add_argument("--seconds", type=int, default=2, help="of each run of wrk; default: 2")
+    parser.add_argument("--connections", type=int, nargs="+", default=(1, 8, 64), help="default: 1 8 64")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="all figures; what it has of other parts stays")
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="the plot")
+    parser.add_argument("--markdown", action="store_true", help="print the tables of the README")
+    return parser
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="compare", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=int, default=3, help="of each run of wrk")
-    parser.add_argument("--guard", action="store_true", help="selcgi without a delegated cgroup")
-    parser.add_argument("--python", type=Path, default=Path(sys.executable), help="one that user nobody may run")
-    values = parser.parse_args()
-    if subprocess.run([*USER, values.python, "-c", "import flup, click"], capture_output=True, check=False).returncode:
-        print(f"compare: user nobody can't run {values.python} with selcgi's packages; give --python", file=sys.stderr)
-        return 3
-    folder = Path(tempfile.mkdtemp(prefix="selcgi-bench-", dir="/var/tmp"))
-    folder.chmod(0o755)
-    (folder / "run").mkdir()
-    shutil.chown(folder / "run", "nobody")
-    (folder / "site.map").write_text(RULES)
-    ports = {name: free_port() for name in ("selcgi", "fcgiwrap", "lighttpd")}
-    names = [path.name for path in scripts(folder)]
-    wrap: list[str | Path] = [*USER, "fcgiwrap", "-c", "8", "-s", f"unix:{folder}/run/fcgiwrap.sock"]
+    values = options().parse_args()
     try:
-        with delegated() as cgroup, contextlib.ExitStack() as stack:
-            lines: list[list[str | Path]] = [selcgi_words(folder, cgroup, values.python, not values.guard), wrap]
-            lines += [nginx_words(folder, ports), lighttpd_words(folder, ports)]
-            for line in lines:
-                stack.enter_context(running(line, folder))
-            wait_until("both sockets", lambda: len(list((folder / "run").glob("*.sock"))) == 2)
-            (folder / "run" / "fcgiwrap.sock").chmod(0o666)
-            time.sleep(1)
-            measure(ports, names, values.rounds, values.seconds)
-            measure_lone(ports, names)
-    finally:
-        subprocess.run(["pkill", "-f", f"{folder}/run/fcgiwrap.sock"], check=False)
-        shutil.rmtree(folder)
+        found = results.read(values.json) if values.json else results.Results()
+        if values.only != ["none"]:
+            measure(values, found)
+        if values.svg:
+            results.write(
+                values.svg, report.svg(found, f"tests/bench/compare --json {values.json or 'FILE'} --svg {values.svg}")
+            )
+        if values.markdown:
+            print(report.markdown(found))
+    except (BenchFailed, GuestFailed) as error:
+        print(f"compare: {error}", file=sys.stderr)
+        return 3
     return 0
 
 
 if __name__ == "__main__":
+    end_on_sigterm()
     sys.exit(main())

@@ -39,8 +39,10 @@ from selcgi.serve.worker import Listener, Worker, run_worker
 from selcgi.settings import ListenerSettings, Settings
 from selcgi.system.cgroups import open_tree
 from selcgi.system.selinux import open_labels
-from tests.bench.__main__ import RULES, C, delegated
 from tests.bench.asking import Client, question
+from tests.bench.contestants import RULES
+from tests.bench.place import delegated
+from tests.bench.scripts import HELLO_C
 
 WARM = 400  # requests before the figures begin
 
@@ -63,7 +65,7 @@ def place() -> Iterator[Place]:
     try:
         folder.chmod(0o755)
         (folder / "cgi").mkdir(mode=0o755)
-        (folder / "c.c").write_text(C)
+        (folder / "c.c").write_text(HELLO_C)
         (folder / "site.map").write_text(RULES)
         with delegated() as cgroup:
             found = Place(folder, cgroup)

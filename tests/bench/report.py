@@ -1,0 +1,139 @@
+"""What people see of the figures: a table on the terminal, tables in Markdown, and the plot.
+
+Decides which of all figures are shown; the file of figures has the rest. Pure. Called by tests/bench.
+"""
+
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+from tests.bench import figures, machine, plot
+from tests.bench.contestants import NAMES
+from tests.bench.figures import Cell
+from tests.bench.measure import Sample
+from tests.bench.results import Results
+from tests.bench.scripts import BY_NAME
+
+COMMAND = "tests/bench/compare"
+_ROW = "{:<20} {:>5} {:<17} {:>8} {:>8} {:>8} {:>9} {:>8} {:>7} {:>8} {:>8}  {}"
+_HEAD = ("script", "conn.", "launcher", "req/s", "p50 ms", "p99 ms", "own us", "scripts", "nginx", "all us", "MiB")
+_SHOWN = 8  # connections, in Markdown and the plot
+
+
+def terminal(samples: Sequence[Sample]) -> str:
+    """Medians; the last column is selcgi's rate to this one's, with the least and the greatest of the rounds."""
+    rows = [_ROW.format(*_HEAD, "selcgi's rate to its")]
+    for cell in figures.cells(samples):
+        for name, found in cell.by_name.items():
+            rows.append(_terminal_row(cell, name, found))
+    return "\n".join(rows)
+
+
+def _terminal_row(cell: Cell, name: str, found: list[Sample]) -> str:
+    def middle(digits: int, *fields: str) -> str:
+        return f"{figures.median(found, lambda one: sum(getattr(one, field) for field in fields)):.{digits}f}"
+
+    ratio = "" if name == "selcgi" else str(cell.rate_ratio("selcgi", name) or "")
+    own = ("launcher_us", "scripts_us", "front_us")
+    mib = f"{figures.median(found, lambda one: one.pss_kib) / 1024:.1f}"
+    numbers = (middle(0, "rate"), middle(2, "p50"), middle(2, "p99"), *(middle(0, one) for one in own), middle(0, *own))
+    return _ROW.format(BY_NAME[cell.script].title, cell.connections, name, *numbers, mib, ratio)
+
+
+def markdown(results: Results) -> str:
+    """Tables for the README: rates, what a request costs, slow requests; only of what was measured."""
+    samples = results.samples()
+    shown = [cell for cell in figures.cells(samples) if cell.connections == _SHOWN]
+    parts = [f"On {machine.sentence(results.machine)}. Made by `{COMMAND}`."] if results.machine else []
+    if shown:
+        parts += [_rates(shown), _ratios(shown), _costs(samples)]
+    if "slow" in results.others:
+        parts.append(_slow(results.others["slow"]))
+    if "lone" in results.others:
+        parts.append(_lone(results.others["lone"]))
+    parts += [f"Not measured: {name}: {why.splitlines()[0]}." for name, why in results.left_out.items()]
+    return "\n\n".join(parts) + "\n"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(row)} |" for row in lines)
+
+
+def _names(cells: Sequence[Cell]) -> list[str]:
+    """Of those measured, in the order of the contestants."""
+    found = {name for cell in cells for name in cell.by_name}
+    return [*(name for name in NAMES if name in found), *sorted(found - set(NAMES))]
+
+
+def _rates(cells: Sequence[Cell]) -> str:
+    names = _names(cells)
+    rows = [[BY_NAME[cell.script].title, *(f"{cell.rate(name):.0f}" if name in cell.by_name else "-" for name in names)]
+            for cell in cells]  # fmt: skip
+    return f"Requests a second, {_SHOWN} connections:\n\n" + table(["script", *names], rows)
+
+
+def _ratios(cells: Sequence[Cell]) -> str:
+    others = [name for name in _names(cells) if not name.startswith("selcgi")]
+    rows = []
+    for cell in cells:
+        ratios = [str(cell.rate_ratio("selcgi", other) or "-") for other in others]
+        best = cell.best_of_others()
+        rows.append([BY_NAME[cell.script].title, *ratios, str(cell.rate_ratio("selcgi warm", best) or "-")])
+    head = ["script", *(f"to {other}" for other in others), "warm to the best of them"]
+    return "selcgi's rate to theirs (median of the rounds, least to greatest):\n\n" + table(head, rows)
+
+
+def _costs(samples: Sequence[Sample]) -> str:
+    rows = []
+    for cell in figures.cells([one for one in samples if one.script in ("c", "imports")]):
+        for name in _names([cell]):
+            found = cell.by_name[name]
+            own, scripts, front = (figures.median(found, lambda one, field=field: getattr(one, field))  # type: ignore[misc]
+                                   for field in ("launcher_us", "scripts_us", "front_us"))  # fmt: skip
+            p50, p99 = figures.median(found, lambda one: one.p50), figures.median(found, lambda one: one.p99)
+            mib = figures.median(found, lambda one: one.pss_kib) / 1024
+            numbers = [f"{cell.rate(name):.0f}", f"{p50:.1f}", f"{p99:.1f}", f"{own:.0f}", f"{scripts:.0f}"]
+            rows.append(
+                [BY_NAME[cell.script].title, str(cell.connections), name, *numbers, f"{front:.0f}", f"{mib:.0f}"]
+            )
+    head = [
+        "script",
+        "connections",
+        "launcher",
+        "requests/s",
+        "p50 ms",
+        "p99 ms",
+        "CPU us: its own",
+        "scripts",
+        "nginx",
+    ]
+    return "What a request costs, and the launcher's memory:\n\n" + table([*head, "MiB"], rows)
+
+
+def _slow(rows: Sequence[dict[str, Any]]) -> str:
+    found = [[row["contestant"], f"{row['answered']} of {row['requests']}", f"{row['seconds']:.1f}",
+              f"{row['idle_pss_kib'] / 1024:.0f}", f"{row['most_pss_kib'] / 1024:.0f}"] for row in rows]  # fmt: skip
+    head = ["launcher", "answered", "seconds to the last", "MiB idle", "MiB at most"]
+    return f"Requests to a script that {BY_NAME['slow'].title}, all at once:\n\n" + table(head, found)
+
+
+def _lone(rows: Sequence[dict[str, Any]]) -> str:
+    names = list(dict.fromkeys(row["contestant"] for row in rows))
+    found = []
+    for script in dict.fromkeys(row["script"] for row in rows):
+        times = {
+            name: [row["ms"] for row in rows if (row["contestant"], row["script"]) == (name, script)] for name in names
+        }
+        found.append(
+            [BY_NAME[script].title, *(f"{figures.middle(times[name]):.2f}" if times[name] else "-" for name in names)]
+        )
+    return "A lone request, milliseconds:\n\n" + table(["script", *names], found)
+
+
+def svg(results: Results, command: str) -> str:
+    cells = [cell for cell in figures.cells(results.samples()) if cell.connections == _SHOWN]
+    groups = {BY_NAME[cell.script].title: {name: cell.rate(name) for name in cell.by_name} for cell in cells}
+    caption = [*textwrap.wrap(machine.sentence(results.machine), 150), f"Made by: {command}"]
+    axis = f"requests a second, {_SHOWN} connections (logarithmic)"
+    return plot.bars("CGI launchers, the same scripts", axis, groups, _names(cells), caption)
