@@ -19,6 +19,7 @@ class LeafRunning:
     """See launch/running.py for what each member promises."""
 
     warm = False
+    confirmed = True
 
     def __init__(self, pid: int, streams: Streams, leaves: Leaves, leaf: Leaf) -> None:
         """OSError when its end can't be watched for; then nothing is owned."""
@@ -28,8 +29,8 @@ class LeafRunning:
         self.wake = leaf.wake
         self._leaves = leaves
         self._leaf = leaf
-        self._exit: Exit | None = None
-        self._gone = False
+        self.exit: Exit | None = None
+        self.gone = False
         self._pidfd = os.pidfd_open(pid)
         try:
             leaf.watch(self._pidfd)
@@ -39,51 +40,39 @@ class LeafRunning:
         leaves.scripts.add(pid)
 
     def poll(self) -> None:
-        if self._exit is None:
+        if self.exit is None:
             self._reap()
         populated = self._leaf.populated()  # in any case: reading it is what takes the notice from `wake`
-        self._gone = self._exit is not None and not populated
+        self.gone = self.exit is not None and not populated
 
     def _reap(self) -> None:
         try:
-            self._exit = reap(self.pid)
+            self.exit = reap(self.pid)
         except ChildProcessError as error:
             raise LaunchFailed("wait", f"process {self.pid} was reaped by something else than its request") from error
-        if self._exit is not None:
+        if self.exit is not None:
             self._close_pidfd()  # it would stay readable for ever
-
-    @property
-    def confirmed(self) -> bool:
-        return True
-
-    @property
-    def exit(self) -> Exit | None:
-        return self._exit
 
     @property
     def met(self) -> str:
         return met(self._leaf.path) if self._leaf.confined else ""
 
-    @property
-    def gone(self) -> bool:
-        return self._gone
-
     def terminate(self) -> None:
-        if self._exit is None:
+        if self.exit is None:
             signal_group(self.pid, signal.SIGTERM)
 
     def kill(self) -> None:
         self._leaf.kill()
 
     def close(self) -> None:
-        if not self._gone:
+        if not self.gone:
             self.kill()
-        self._close_pidfd()
-        self._leaves.give_back(self._leaf)
+        if self._pidfd >= 0:
+            self._close_pidfd()
+        self._leaves.give_back(self._leaf, empty=self.gone)
         self._leaves.scripts.discard(self.pid)
         reap_strangers(self._leaves.scripts)
 
     def _close_pidfd(self) -> None:
-        if self._pidfd >= 0:
-            os.close(self._pidfd)
-            self._pidfd = -1
+        os.close(self._pidfd)
+        self._pidfd = -1

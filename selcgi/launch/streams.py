@@ -6,13 +6,12 @@ anything. Used by launch/cold.py.
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from selcgi.launch.steps import failed
 
 
-@dataclass(frozen=True, slots=True)
-class Streams:
+class Streams(NamedTuple):
     """`theirs` become 0, 1 and 2 of the script. Of ours, stdin is -1 when there is no body."""
 
     theirs: tuple[int, int, int]

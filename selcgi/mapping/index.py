@@ -1,7 +1,7 @@
 """One mapping file as its own bytes, with an index of the names in them: a million rules in a few flat buffers.
 
-Decides where in the file the rules for one user are. A Rule is made from its line when it is asked for, and not kept.
-Must not read files. Built by serve/sources.py and diagnose/staging.py, asked by table.py.
+Decides where in the file the rules for one user are. A Rule is made from its line when it is asked for; few
+are kept. Must not read files. Built by serve/sources.py and diagnose/staging.py, asked by table.py.
 
 Processes that are forked afterwards share the buffers: nothing in them is written or counted again. Names are found by
 hash(), which is SipHash with a key of this process and its forks (PEP 456), so no choice of names makes it slow; what
@@ -27,6 +27,7 @@ _LINE = re.compile(
     rb"[ \t]{0,500}\r?|[^\n]*)(?:\n|\Z)"
 )
 _NAME = re.compile(rb"[!$-)+->A-Z\\\]-~][!$-)+->@-Z\\\]-~]*(?=[ \t])")  # as it stands in a rule for one name
+_REMEMBERED = 512  # rules, since a line is asked for again and again
 _CONTEXTS = 65536  # distinct ones that are remembered while a file is read
 _NUMBER = (1 << 32) - 1  # a slot is 32 bits of the hash above 32 bits of a line's number; 0 is a free one
 
@@ -38,7 +39,8 @@ class Index:
     """The rules of one file, in order. Never changes once built."""
 
     __slots__ = (
-        "_data", "_earlier", "_fresh", "_parts", "_placed", "_shared", "_slots", "_starts", "_warm", "count", "file",
+        "_data", "_earlier", "_fresh", "_lately", "_parts", "_placed", "_shared", "_slots", "_starts", "_warm",
+        "count", "file",
     )  # fmt: skip
 
     def __init__(self, data: bytes, file: str, parts: int = 1) -> None:
@@ -57,13 +59,24 @@ class Index:
         self._placed = array("I")  # those of them with a place, c{user} or c{request}
         self._shared: dict[int, Rule] = {}  # those not for one name, by their lines
         self._warm: dict[Domain, Rule] = {}  # the first with warm= of each domain
+        self._lately: dict[int, Rule] = {}  # some that were asked for, by their lines
         self._fill()
 
     def considered(self, user: str | None) -> Iterator[Rule]:
         """Every rule that may be for `user`, in the order of the file. None is a request without a user."""
-        named = () if user is None else self._named(user)
-        for number in heapq.merge(named, self._shared):
-            yield self._shared.get(number) or self._rule(number)
+        named = [] if user is None else self._named(user)
+        if not named:
+            return iter(self._shared.values())
+        numbers = heapq.merge(named, self._shared) if self._shared else named
+        return (self._shared.get(number) or self._remembered(number) for number in numbers)
+
+    def _remembered(self, number: int) -> Rule:
+        rule = self._lately.get(number)
+        if rule is None:
+            if len(self._lately) >= _REMEMBERED:
+                self._lately.clear()
+            rule = self._lately[number] = self._rule(number)
+        return rule
 
     def __iter__(self) -> Iterator[Rule]:
         """Every rule, in order, each made anew."""

@@ -7,7 +7,7 @@ Called by serve/request.py for every request (decide), by serve/ at load (specs)
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from selcgi.context import ContextSpec
 from selcgi.errors import Denied
@@ -21,8 +21,7 @@ from selcgi.plan import Limits
 Obstacle = Literal["", "user", "script", "host"]
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(NamedTuple):
     """One request. `user` is None without one, `script` an absolute path, `host` a name without port in any case.
 
     `told`: names and values of the params that may choose a context, proven and not empty. `known`: what the system
@@ -96,7 +95,11 @@ class Table:
 
     def find(self, query: Query) -> Rule | None:
         """The first rule that matches."""
-        return next((rule for rule in self._considered(query) if not _obstacle(rule, query)), None)
+        for file in self._files:
+            for rule in file.considered(query.user):
+                if not _obstacle(rule, query):
+                    return rule
+        return None
 
     def decide(self, query: Query) -> Verdict:
         """The verdict of the first rule that matches; Denied when it says deny, or when there is none."""
@@ -169,7 +172,7 @@ def _obstacle(rule: Rule, query: Query) -> Obstacle:
     group = rule.who.kind is Kind.GROUP
     if not group and not rule.who.matches(query.user):
         return "user"
-    if not all(glob.matches(query.script) for glob in rule.scripts):
+    if rule.scripts and not all(glob.matches(query.script) for glob in rule.scripts):
         return "script"
     if rule.hosts and not all(glob.matches(_canonical(query.host)) for glob in rule.hosts):
         return "host"

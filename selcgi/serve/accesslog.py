@@ -94,7 +94,7 @@ class Entry:
     def _usual(self) -> str:
         """The same line in one piece, where nothing in it needs quotes and nothing went wrong; "" for any other."""
         told = self.listener + self.user + self.auth + self.rule + self.context + self.script + self.method + self.exit
-        if self.reason or self.denied or self.killed_by or self.step or self.redirect or not _is_plain(told):
+        if not (_SELDOM.isdisjoint(self.__dict__) and _is_plain(told)):
             return ""
         return (
             f"time={self.time or '-'} id={self.id or '-'} listener={self.listener or '-'} user={self.user or '-'} "
@@ -123,3 +123,4 @@ def _number(value: float) -> str:
 
 _NAMES = tuple(field.name for field in fields(Entry) if field.name not in ("limit", "waited", "alone", "case"))
 _WHEN_SET = {"redirect", "selinux", "reason", "fix", "denied", "launch"}
+_SELDOM = _WHEN_SET - {"selinux"} | {"killed_by", "step"}

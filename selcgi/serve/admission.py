@@ -33,14 +33,16 @@ class Admission:
     async def enter(self, who: Identity, most: int | None, exchange: Exchange) -> None:
         """Until the request may start. Overloaded when it may not, ClientGone when it need not any more."""
         most = most or self._settings.user_requests or max(1, int(ONE_USER * self._settings.concurrent_requests))
-        self._hand_out()  # a place that another worker has given back is not for who comes now
+        if self._lines:
+            self._hand_out()  # a place that another worker has given back is not for who comes now
         if not self._claim(who, most):
             await self._wait(who, most, exchange)
 
     def leave(self, who: Identity) -> None:
         """Give back what enter() took."""
         self._page.remove(who.key)
-        self._hand_out()
+        if self._lines:
+            self._hand_out()
 
     def _claim(self, who: Identity, most: int) -> bool:
         key = who.key

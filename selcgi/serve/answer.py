@@ -83,7 +83,7 @@ class Answer:
 
     def take(self) -> bytes:
         """All that may be sent now."""
-        if self.redirect is not None:
+        if self._keep_redirect and self.redirect is not None:
             return b""
         data = b"".join(self._held)
         self._held.clear()

@@ -10,9 +10,9 @@ import mmap
 import os
 import struct
 import time
-from dataclasses import dataclass
 from enum import IntEnum
 from itertools import compress
+from typing import NamedTuple
 
 from selcgi.errors import Overloaded
 from selcgi.serve.denialpage import DenialPage
@@ -35,8 +35,7 @@ class Count(IntEnum):
     WAITING = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """Whom a limit is for: `context` as the rule says it. `user` is None for nobody known."""
 
     user: str | None
@@ -162,7 +161,7 @@ class Board:
 
     def running(self, key: int) -> int:
         """Requests of one identity, in all workers."""
-        return sum(page.running(key) for page in compress(self.pages, self._column(Count.RUNNING)))
+        return sum([page.running(key) for page in compress(self.pages, self._column(Count.RUNNING))])
 
     def _column(self, count: Count) -> list[int]:
         """One number of all pages, which is at their beginning: asked for each request, so without a loop in Python."""

@@ -90,7 +90,8 @@ class Body:
         if self.error is not None:
             raise self.error
         if self._user is None:
-            self._space.assign(self._write_at, user)
+            if self._write_at:
+                self._space.assign(self._write_at, user)
             self._user = user
         if max(length or 0, self.received) > limit:
             raise BodyTooLarge(f"a body of {max(length or 0, self.received)} bytes, {limit} are allowed", _RAISE_LIMIT)
@@ -136,9 +137,10 @@ class Body:
 
     def discard(self) -> None:
         """Nobody wants the rest: what is kept is dropped, what comes is counted only."""
-        self.unwanted = True
-        self._memory.clear()
-        self._rewind()
+        if not self.unwanted:
+            self.unwanted = True
+            self._memory.clear()
+            self._rewind()
 
     def close(self) -> None:
         self.discard()

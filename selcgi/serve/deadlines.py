@@ -33,37 +33,35 @@ class Deadlines:
         settings: Settings,
         missed: Callable[[DeadlineExceeded], None],
     ) -> None:
-        now = loop.time()
         self._loop = loop
+        self._limits, self._write_seconds = limits, settings.write_seconds
         self._missed = missed
-        self._seconds = {
-            "total": limits.total_seconds,
-            "first-byte": limits.first_byte_seconds,
-            "idle": limits.idle_seconds,
-            "write": settings.write_seconds,
-        }
-        self._since: dict[str, float | None] = {"total": now, "first-byte": now, "idle": now, "write": None}
-        self._timer: asyncio.TimerHandle | None = loop.call_at(now + min(self._seconds.values()), self._look)
+        self._began = now = loop.time()
+        self._headless: float | None = now  # since when there is no head; None: there is one
+        self._idle: float | None = now  # since when no byte has moved; None: while the web server takes none
+        self._untaken: float | None = None  # since when the web server has taken none of what waits
+        first = min(limits.total_seconds, limits.first_byte_seconds, limits.idle_seconds)
+        self._timer: asyncio.TimerHandle | None = loop.call_at(now + first, self._look)
 
     def moved(self) -> None:
         """A byte went in or out of the script."""
-        if self._since["idle"] is not None:
-            self._since["idle"] = self._loop.time()
+        if self._idle is not None:
+            self._idle = self._loop.time()
 
     def answered(self) -> None:
         """The response head is complete."""
-        self._since["first-byte"] = None
+        self._headless = None
 
     def waiting(self, blocked: bool) -> None:
         """The web server has (not) taken all that it was sent. While it does not, the script may idle."""
-        if blocked == (self._since["write"] is None):
+        if blocked == (self._untaken is None):
             now = self._loop.time()
-            self._since["write"], self._since["idle"] = (now, None) if blocked else (None, now)
+            self._untaken, self._idle = (now, None) if blocked else (None, now)
 
     def taken(self) -> None:
         """The web server took some of what waits for it."""
-        if self._since["write"] is not None:
-            self._since["write"] = self._loop.time()
+        if self._untaken is not None:
+            self._untaken = self._loop.time()
 
     def stop(self) -> None:
         """No call any more. The way back to the caller goes too: cycles would wait for the garbage collector."""
@@ -72,13 +70,21 @@ class Deadlines:
             self._timer.cancel()
             self._timer = None
 
-    def _next(self) -> tuple[float, str]:
-        return min((since + self._seconds[name], name) for name, since in self._since.items() if since is not None)
+    def _next(self) -> tuple[float, str, float]:
+        """When the first will pass, its name and its seconds."""
+        limits = self._limits
+        running = (
+            (self._began, "total", limits.total_seconds),
+            (self._headless, "first-byte", limits.first_byte_seconds),
+            (self._idle, "idle", limits.idle_seconds),
+            (self._untaken, "write", self._write_seconds),
+        )
+        return min((since + seconds, name, seconds) for since, name, seconds in running if since is not None)
 
     def _look(self) -> None:
-        due, name = self._next()
+        due, name, seconds = self._next()
         if due > self._loop.time():
             self._timer = self._loop.call_at(due, self._look)
             return
         self._timer = None
-        self._missed(DeadlineExceeded(name, f"the {name} deadline of {self._seconds[name]:g} s passed", _FIX[name]))
+        self._missed(DeadlineExceeded(name, f"the {name} deadline of {seconds:g} s passed", _FIX[name]))

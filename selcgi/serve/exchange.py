@@ -36,8 +36,7 @@ class Connected(Protocol):
 class Beginning:
     """The first KB of what a script writes, for the record of a failure."""
 
-    def __init__(self) -> None:
-        self.data = b""
+    data = b""
 
     def feed(self, data: bytes) -> None:
         if len(self.data) < _BEGINNING_BYTES:

@@ -30,6 +30,8 @@ class Phase(Enum):
     """RUNNING until the script exits; LINGERING for output that its background jobs still hold open; TERMINATING from
     an error until the grace is over; KILLING until no process is left; GONE while the last output is sent."""
 
+    __hash__ = object.__hash__  # an Enum's own is written in Python
+
     RUNNING = "running"
     LINGERING = "lingering"
     TERMINATING = "terminating"
@@ -212,11 +214,13 @@ class Relay:
             self._exchange.write_last(self._answer.take())
             self._finish()
             return
-        if self._may_send() and (data := self._answer.take()):
+        if self._answer.held_bytes and self._may_send() and (data := self._answer.take()):
             self._exchange.write(data)
-        self._deadlines.waiting(self._exchange.blocked)
-        stdout = self._running.stdout
-        self._listen(stdout, not self._full() and stdout in self._open)
+        blocked = self._exchange.blocked
+        self._deadlines.waiting(blocked)
+        stdout, full = self._running.stdout, blocked or self._answer.held_bytes >= self._settings.output_bytes
+        if full == (stdout in self._reading):
+            self._listen(stdout, not full and stdout in self._open)
 
     def _may_send(self) -> bool:
         """nginx drops the rest of an upload at the first response head: hold it until the body is here or unwanted."""
@@ -230,7 +234,7 @@ class Relay:
                 data = self._read(fd)
                 if data:
                     feed(data)
-                else:
+                elif fd in self._open:
                     self._listen(fd, False)
                     self._open.discard(fd)
 

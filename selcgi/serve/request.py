@@ -8,13 +8,13 @@ Called by serve/worker.py for each request, and by `selcgi run` through the same
 
 import asyncio
 import os
-import secrets
 import time
 import traceback
-from contextlib import closing, suppress
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from selcgi.errors import (
     ClientGone,
@@ -50,8 +50,7 @@ from selcgi.wire.response import error_page
 _RETRY_SECONDS = 5  # told to the client of an overloaded selcgi
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """What is to be done for one request. It owns the opened script until close()."""
 
     request: Request
@@ -60,7 +59,7 @@ class Decision:
     limits: Limits
 
     def under(self, verdict: Verdict) -> "Decision":
-        return self if verdict is self.verdict else replace(self, verdict=verdict)
+        return self if verdict is self.verdict else self._replace(verdict=verdict)
 
     def close(self) -> None:
         self.located.script.close()
@@ -70,7 +69,7 @@ async def serve_request(site: Site, means: Means, exchange: Exchange) -> None:
     """Answer one request, whatever it takes, and log it. Raises nothing while there is memory."""
     began = asyncio.get_running_loop().time()
     entry = exchange.entry
-    entry.id, entry.selinux = secrets.token_hex(6), site.labels.note.removeprefix("selinux=")
+    entry.id, entry.selinux = os.urandom(6).hex(), site.labels.note.removeprefix("selinux=")
     try:
         if not await _probed(site, means, exchange):
             await follow(site, means, exchange, began)
@@ -99,9 +98,12 @@ async def follow(site: Site, means: Means, exchange: Exchange, began: float) -> 
     request, trail = identify(site, exchange), Trail()
     known = await means.lookups.known(site.table.asked, request.user)
     while True:
-        with closing(decide(site, exchange, request, known)) as decision:
+        decision = decide(site, exchange, request, known)
+        try:
             trail.came_to(request, decision.located)
             target = await admit(site, means, exchange, decision)
+        finally:
+            decision.close()
         if target is None:
             return
         request = trail.next(request, target)
@@ -226,7 +228,7 @@ async def _with_length(exchange: Exchange, decision: Decision) -> Decision:
         raise ClientGone(f"{exchange.why_gone} in the middle of its body")
     if body.error is not None:
         raise body.error
-    return replace(decision, request=replace(request, content_length=body.received))
+    return decision._replace(request=replace(request, content_length=body.received))
 
 
 def make_plan(site: Site, decision: Decision) -> Plan:

@@ -191,20 +191,22 @@ class Leaves:
 
     def leave(self) -> None:
         """The worker is in the leaf of no request any more. OSError: it is still where it was."""
-        if not self._newborn:
-            with contextlib.suppress(OSError):
+        try:
+            if not self._newborn:
                 self._ahead = self._unused()
                 self._ahead.take_worker()
                 self._at = self._ahead
                 return
+        except OSError:
+            pass  # home is left
         os.write(self._home, b"0")
         self._at = None
 
-    def give_back(self, leaf: Leaf) -> None:
-        """For the next request, as soon as it is empty; never before."""
+    def give_back(self, leaf: Leaf, *, empty: bool = False) -> None:
+        """For the next request, as soon as it is empty; never before. `empty`: it has been seen to be."""
         if leaf is self._at:  # nothing was started in it
             self._ahead = leaf
-        elif leaf.populated():
+        elif not empty and leaf.populated():
             self._ending.append(leaf)
         elif leaf.spent or (leaf.confined and not is_clean(leaf.path)):
             leaf.close()
@@ -224,9 +226,10 @@ class Leaves:
         return self._free.pop() if self._free else self._make()
 
     def _sort_ended(self) -> None:
-        ending, self._ending = self._ending, []
-        for leaf in ending:
-            self.give_back(leaf)
+        if self._ending:
+            ending, self._ending = self._ending, []
+            for leaf in ending:
+                self.give_back(leaf)
 
     def _make(self) -> Leaf:
         """A new one; a directory left by an earlier worker is used once its last process is gone."""

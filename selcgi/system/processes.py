@@ -45,9 +45,11 @@ def reap_strangers(own: Collection[int]) -> None:
     wait for them, and each would take up a process for ever. One of `own` that is dead is left to its request, and
     ends the search: waitid(2) shows one at a time.
     """
-    with contextlib.suppress(ChildProcessError):
+    try:
         while (found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) and found.si_pid not in own:
             os.waitpid(found.si_pid, 0)
+    except ChildProcessError:
+        return
 
 
 def to_exit(status: int, usage: resource.struct_rusage) -> Exit:

@@ -33,10 +33,8 @@ class Root:
     parts: tuple[bytes, ...]
     descriptor: int  # O_PATH, close-on-exec
     owners: frozenset[int]
-
-    @property
-    def path(self) -> bytes:
-        return b"/".join((b"", *self.parts))
+    identity: tuple[int, int]  # st_dev and st_ino
+    path: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +65,21 @@ def open_roots(paths: Iterable[Path]) -> Roots:
 def _open_root(path: Path) -> Root:
     descriptor, owners = open_folder(path)
     try:
-        os.close(open_beneath(descriptor, b".", os.fsencode(path), _no_label)[0])
+        entry, status = open_beneath(descriptor, b".", os.fsencode(path), _no_label)
+        os.close(entry)
     except SelcgiError as error:
         os.close(descriptor)
         raise StartRefused(error.reason, "openat2(2) is needed: Linux 5.6, no RestrictSUIDSGID= of systemd") from None
-    return Root(tuple(map(os.fsencode, path.parts[1:])), descriptor, owners)
+    parts = tuple(map(os.fsencode, path.parts[1:]))
+    return Root(parts, descriptor, owners, (status.st_dev, status.st_ino), b"/".join((b"", *parts)))
 
 
 def find_root(path: bytes, roots: Roots) -> tuple[Root, bytes] | None:
     """The deepest root that `path` lies beneath, by whole components, and the path from there."""
     for root in roots.all:
-        rest = path
+        if path.startswith(root.path + b"/"):
+            return root, path[len(root.path) :]
+        rest = path  # or it is spelled with other slashes
         for part in root.parts:
             name, rest = next_name(rest)
             if name != part:
@@ -93,24 +95,20 @@ def next_name(path: bytes) -> tuple[bytes, bytes]:
     return name, slash + rest
 
 
-def enter(root: Root, label_of: LabelOf) -> tuple[int, os.stat_result]:
-    """O_PATH of the root and its status. ScriptRefused when its name leads to something else by now."""
-    descriptor, status = open_beneath(root.descriptor, b".", root.path, label_of)
-    if what := _displaced(root.path, status):
-        os.close(descriptor)
+def enter(root: Root) -> tuple[int, os.stat_result]:
+    """A descriptor of the root, to be closed, and its status. ScriptRefused when its name leads to something else by
+    now; what its name leads to is asked for, so that both are of the same moment."""
+    try:
+        status = os.lstat(root.path)
+        what = "" if (status.st_dev, status.st_ino) == root.identity else "another took its place"
+    except PermissionError:  # a folder above it was closed to selcgi: launch/ says which script can't run then
+        status, what = os.fstat(root.descriptor), ""
+    except OSError as error:
+        what = error.strerror or str(error)
+    if what:
         reason = f"the root {shown(root.path)} is not the folder that was opened: {what}"
         raise ScriptRefused(reason, "reload selcgi (SIGHUP) once the new root is complete")
-    return descriptor, status
-
-
-def _displaced(path: bytes, status: os.stat_result) -> str:
-    try:
-        now = os.lstat(path)
-    except PermissionError:  # a folder above it was closed to selcgi: launch/ says which script can't run then
-        return ""
-    except OSError as error:
-        return error.strerror or str(error)
-    return "" if (now.st_dev, now.st_ino) == (status.st_dev, status.st_ino) else "another took its place"
+    return os.dup(root.descriptor), status
 
 
 def open_beneath(directory: int, name: bytes, path: bytes, label_of: LabelOf) -> tuple[int, os.stat_result]:

@@ -9,8 +9,8 @@ before it, from the root that system/roots.py opened, and what was checked stays
 import os
 import shlex
 import stat
-from dataclasses import dataclass
 from itertools import dropwhile
+from typing import NamedTuple
 
 from selcgi.errors import USED_UP, Overloaded, ScriptNotFound, ScriptRefused, SelcgiError
 from selcgi.plan import Script
@@ -29,8 +29,7 @@ _LINKS = 8  # followed for one candidate
 _CANDIDATE_BYTES = 64 << 10  # with its PATH_INFO
 
 
-@dataclass(frozen=True, slots=True)
-class Located:
+class Located(NamedTuple):
     """A script that may run, its PATH_INFO (RFC 3875 4.1.5), its root, and the path by which it was found."""
 
     script: Script
@@ -39,8 +38,7 @@ class Located:
     named: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
+class _Found(NamedTuple):
     """What a walk came to first that is no folder. Both descriptors are O_PATH and the caller's."""
 
     path: bytes
@@ -107,7 +105,7 @@ def _check_spelling(path: bytes) -> None:
 def _walk(root: Root, rest: bytes, label_of: LabelOf) -> _Found:
     """Down from the root, each folder checked before anything in it is looked at."""
     path = root.path
-    directory, status = enter(root, label_of)
+    directory, status = enter(root)
     try:
         while True:
             if bad := objection(status, path, root.owners):
@@ -153,8 +151,9 @@ def _join(folder: bytes, target: bytes) -> bytes:
 
 def _admit(found: _Found, owners: frozenset[int], label_of: LabelOf) -> Script:
     """The script, when what was found is one that may run. It then owns `found.directory`."""
-    status, text = found.status, shown(found.path)
+    status = found.status
     if status.st_mode & (stat.S_ISUID | stat.S_ISGID):
+        text = shown(found.path)
         raise ScriptRefused(f"{text} is setuid or setgid", f"chmod ug-s {shlex.quote(text)}")
     own = f"/proc/self/fd/{found.entry}"
     check_file(own, found.path, status, owners, label_of)
@@ -163,7 +162,8 @@ def _admit(found: _Found, owners: frozenset[int], label_of: LabelOf) -> Script:
     except PermissionError:
         raise ScriptRefused(*not_allowed("read", found.path, status, label_of(found.entry))) from None
     try:
-        interpreter = find_interpreter(os.pread(descriptor, HEAD_BYTES, 0), text, owners, label_of)
+        head = os.pread(descriptor, HEAD_BYTES, 0)
+        interpreter = find_interpreter(head, shown(found.path), owners, label_of) if head[:2] == b"#!" else b""
         stamp = status.st_dev, status.st_ino, status.st_ctime_ns
         return Script(found.path, descriptor, found.directory, stamp, interpreter, label_of(descriptor))
     except BaseException:

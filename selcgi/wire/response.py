@@ -6,7 +6,7 @@ head that two programs read differently is an attack. Must not do I/O. Used by s
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from http import HTTPStatus
 from typing import NoReturn
@@ -49,13 +49,17 @@ class ResponseHead:
     content_length: int | None = None
     removed: tuple[str, ...] = ()
     local: bytes | None = None
+    _encoded: dict[bool, bytes] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def encode(self, keep_sendfile: bool = False) -> bytes:
         """The block with its empty line, for one record: HAProxy 2.6 dies of a head that is split over two."""
-        lines = [name + b": " + value for name, value in self.headers if keep_sendfile or not _reads_files(name)]
-        locations = sum(_is_location(pair) for pair in self.headers)
-        lines.insert(locations, f"Status: {self.status} {self.reason}".encode("latin-1"))
-        return b"\r\n".join(lines) + b"\r\n\r\n"
+        block = self._encoded.get(keep_sendfile)
+        if block is None:
+            lines = [name + b": " + value for name, value in self.headers if keep_sendfile or not _reads_files(name)]
+            locations = sum(_is_location(pair) for pair in self.headers)
+            lines.insert(locations, f"Status: {self.status} {self.reason}".encode("latin-1"))
+            block = self._encoded[keep_sendfile] = b"\r\n".join(lines) + b"\r\n\r\n"
+        return block
 
 
 class HeadReader:

@@ -11,7 +11,7 @@ from selcgi.system.scripts import Located
 from selcgi.wire.environ import Request, environ
 from tests.wire.test_environ import read
 
-ROOT, OTHER = (Root((b"srv", name), -1, frozenset()) for name in (b"cgi", b"other"))
+ROOT, OTHER = (Root((b"srv", name), -1, frozenset(), (0, 0), b"/srv/" + name) for name in (b"cgi", b"other"))
 FIRST = {
     "SCRIPT_FILENAME": "/srv/cgi/sub/x.cgi/foo",
     "SCRIPT_NAME": "/cgi-bin/sub/x.cgi",
