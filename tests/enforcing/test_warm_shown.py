@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -80,3 +82,55 @@ def test_explain_without_the_boolean() -> None:
     assert code == 1
     (no,) = [one for one in found["answers"] if not one["yes"]]
     assert no["question"] == "user_zygote_t -> user_webapp_t : process { dyntransition }"
+
+
+SHOP = Path("/srv/shop")
+APPLICATION = """#!/usr/bin/python3
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [f"shop for {environ['REMOTE_USER']}\\n".encode()]
+"""
+
+
+@pytest.fixture
+def shop() -> Iterator[str]:
+    """Its script and its policy, as README.md says; the rule that `selcgi policy new` prints."""
+    script = site.write(SHOP / "cgi" / "shop.py", APPLICATION, 0o755)
+    environ = {"PYTHONPATH": str(site.TREE), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
+    words = [
+        str(site.PROGRAM.parent / "python"),
+        "-m",
+        "selcgi",
+        "policy",
+        "new",
+        "shop",
+        "--warm",
+        "--script",
+        str(script),
+    ]
+    said = site.run(*words, cwd=SHOP, env=environ)
+    commands = re.findall(r"^ {4}((?:semodule|restorecon) .*)$", said, re.MULTILINE)
+    site.run("sh", "-ec", "\n".join(commands), cwd=SHOP)
+    yield "".join(
+        f"{user} shop.webapp_t:s0:c{number} warm=wsgi:app\n" for number, user in enumerate(("alice", "bob"), 1)
+    )
+    site.run("semodule", "-r", "shop")
+    shutil.rmtree(SHOP)
+
+
+def test_an_application_of_its_own(shop: str) -> None:
+    rules = site.write(site.MAP.with_name("shop.map"), shop)
+    options = ("--workers=1", f"--cgroup={CGROUP}", f"--map={rules}", f"--root={SHOP}/cgi", f"--control={CONTROL}")
+    delegate()
+    try:
+        with site.serving(*options) as selcgi:
+            answers = [ask(selcgi.socket, Ask(f"{SHOP}/cgi/shop.py", user)).text for user in ("alice", "bob", "alice")]
+            assert answers == ["shop for alice\n", "shop for bob\n", "shop for alice\n"], selcgi.log()
+            wait_until("three lines", lambda: len(selcgi.entries()) == 3)
+            contexts = [entry["context"] for entry in selcgi.entries()]
+            assert contexts == [f"system_u:system_r:shop.webapp_t:s0:c{number}" for number in (1, 2, 1)]
+            (row,) = counted()["zygotes"]
+            assert (row["application"], row["domain"], row["requests"]) == ("app", "shop.zygote_t", 3)
+            assert "warm: requests x 3, starts x 1" in site.run(*site.as_service(), "status", f"--control={CONTROL}")
+    finally:
+        take_back()
