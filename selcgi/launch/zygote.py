@@ -27,6 +27,10 @@ _LINE_BYTES = 4096
 _LINES = 200  # of one zygote's, then no more are logged
 
 
+class ZygoteGone(ZygoteFailed):
+    """It has ended, which nobody had noticed yet."""
+
+
 class Watcher(Protocol):
     """The worker's poller."""
 
@@ -111,8 +115,7 @@ class Zygote:
         except BlockingIOError as error:
             raise ZygoteFailed(f"the warm interpreter of {self.application} takes no more requests now") from error
         except OSError as error:
-            reason = f"the warm interpreter of {self.application} is gone: {error.strerror}"
-            raise ZygoteFailed(reason) from error
+            raise ZygoteGone(f"the warm interpreter of {self.application} is gone: {error.strerror}") from error
 
     def look(self) -> None:
         """Take in its reports."""

@@ -6,7 +6,6 @@ opens no socket: 0 is its worker's, 1 and 2 are the worker's log. Started by lau
 """
 
 import array
-import gc
 import os
 import select
 import socket
@@ -18,8 +17,9 @@ from typing import NoReturn
 
 from selcgi.errors import SelcgiError, StartRefused
 from selcgi.system.binding import find_binding
-from selcgi.zygote import application, ending, fresh, interpreter, preload, script
+from selcgi.zygote import application, interpreter, preload, script
 from selcgi.zygote.birth import Belongings, become, clone_for
+from selcgi.zygote.ending import end
 from selcgi.zygote.frames import (
     FAILED,
     MESSAGE_BYTES,
@@ -31,6 +31,7 @@ from selcgi.zygote.frames import (
     decode_setup,
     encode_report,
 )
+from selcgi.zygote.fresh import Streams, forget, settle
 from selcgi.zygote.stamps import Stamps
 
 _LOOK_SECONDS = 1.0  # between two looks at the files that were loaded
@@ -44,7 +45,9 @@ class World:
         """SelcgiError says which module or file can't be loaded."""
         self.setup = setup
         self.binding: ModuleType | None = find_binding() if setup.confined else None
-        interpreter.become(setup.interpreter, setup.flags)
+        letters = interpreter.become(setup.interpreter, setup.flags)
+        self._streams = Streams("u" in letters)
+        self._folder_first = not letters & {"I", "P"}
         before = preload.state()
         preload.load(setup.preloads, before)
         self.code: CodeType | None = None
@@ -55,17 +58,20 @@ class World:
         else:
             self.code = script.precompile(setup.script, descriptor)
         self.stamps = Stamps()
+        self.loaded = settle(sys.argv[1])
 
     def run(self, job: Job, descriptor: int) -> int:
         """In the child, in its context. The exit status."""
         sys.argv[:] = [os.fsdecode(word) for word in job.argv]
+        sys.orig_argv[:] = [sys.executable, *sys.argv]
         os.environ.clear()
         os.environb.update(job.environ)
-        fresh.refresh()
+        self._streams.renew()
+        forget()
         if self.served is not None:
             os.close(descriptor)
             return application.run(self.served, os.environ)
-        return script.run(self.code, self.setup.script, descriptor)
+        return script.run(self.code, self.setup.script, descriptor, folder_first=self._folder_first)
 
 
 class Zygote:
@@ -170,11 +176,9 @@ def main() -> NoReturn:
     except Exception as error:  # whatever a module does at its import
         control.send(encode_report(FAILED, f"the warm interpreter failed: {error!r}", "see its lines in the log"))
         sys.exit(1)
-    gc.collect()
-    gc.freeze()  # the collector of a child must not touch, and so copy, what it shares
     control.send(encode_report(READY))
     found = Zygote(control, world).serve()
     if found is None:
         sys.exit(0)
     control.detach()
-    ending.end(world.run(*found))
+    end(world.run(*found), world.loaded)

@@ -1,0 +1,105 @@
+"""What two requests of one zygote must not have in common."""
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.stack import TREE
+from tests.zygote.test_script import CHILD
+
+PRELOADS = "random,uuid,tempfile,ssl,secrets,logging,numbers_of_a_preload"
+CHILDREN = 6
+SHOW = """#!/usr/bin/python3
+import json, os, random, secrets, signal, ssl, tempfile, threading, uuid
+
+print(json.dumps({
+    "random": random.random(),
+    "uuid1": str(uuid.uuid1()),
+    "uuid4": str(uuid.uuid4()),
+    "secrets": secrets.token_hex(8),
+    "ssl": ssl.RAND_bytes(8).hex(),
+    "tempfile": next(tempfile._get_candidate_names()),
+    "mkstemp": tempfile.mkstemp()[1],
+    "urandom": os.urandom(8).hex(),
+    "pid": os.getpid(),
+    "session": os.getsid(0) if os.getsid(0) == os.getpid() else -os.getpid(),
+    "native id": threading.get_native_id(),
+}), flush=True)
+random.seed(1); tempfile.tempdir = "/changed"; signal.signal(signal.SIGTERM, signal.SIG_IGN); os.environ["X"] = "left"
+"""
+LEFT = """#!/usr/bin/python3
+import os, signal, sys, tempfile, threading
+print(tempfile.gettempdir(), os.environ.get("LEFT"), signal.getsignal(signal.SIGTERM) is signal.SIG_DFL,
+      threading.active_count(), hasattr(sys, "left"), "left_module" in sys.modules, os.umask(0o22) == 0o22, flush=True)
+tempfile.tempdir, os.environ["LEFT"], sys.left = "/changed", "yes", 1
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+os.umask(0o77)
+sys.modules["left_module"] = sys
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+kept = os.open("/dev/null", os.O_RDONLY)
+"""
+BUFFERED = """#!/usr/bin/python3
+import logging
+logging.getLogger("mine").warning("once")
+"""
+HANDLER = """
+import logging, logging.handlers
+class Printing(logging.StreamHandler):
+    pass
+target = Printing()
+memory = logging.handlers.MemoryHandler(100, target=target)
+logging.getLogger("mine").addHandler(memory)
+logging.getLogger("mine").propagate = False
+print("of the preload", end="")
+"""
+
+
+def children(folder: Path, text: str, preload: str, number: int = CHILDREN) -> subprocess.CompletedProcess[str]:
+    (folder / "numbers_of_a_preload.py").write_text(preload)
+    path = folder / "script.py"
+    path.write_text(text)
+    line = ["/usr/bin/python3", "-IS", "-c", START, str(CHILD), str(TREE), PRELOADS, *[str(path)] * number]
+    return subprocess.run(line, capture_output=True, text=True, check=True, cwd=folder, timeout=60)
+
+
+# As child.py, but with the folder of the preload to be found in.
+START = """
+import os, runpy, sys
+sys.argv[:] = sys.argv[1:]
+sys.path.insert(0, os.getcwd())
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def test_what_is_random_is_so_for_each(tmp_path: Path) -> None:
+    shown = [json.loads(line) for line in children(tmp_path, SHOW, "").stdout.splitlines()]
+    assert len(shown) == CHILDREN
+    for name in shown[0]:
+        twice = [value for value, times in Counter(one[name] for one in shown).items() if times > 1]
+        assert not twice, name
+    for one in shown:
+        Path(one["mkstemp"]).unlink()
+
+
+def test_what_one_leaves_no_other_finds(tmp_path: Path) -> None:
+    lines = children(tmp_path, LEFT, "").stdout.splitlines()
+    assert lines == ["/tmp None True 1 False False True"] * CHILDREN
+
+
+def test_what_a_preload_has_printed_and_logged_comes_from_no_child_twice(tmp_path: Path) -> None:
+    done = children(tmp_path, BUFFERED, HANDLER)
+    assert done.stdout == "of the preload"
+    assert done.stderr == "once\n" * CHILDREN
+
+
+@pytest.mark.parametrize("path", [sys.executable, "/usr/bin/python3"])
+def test_a_child_that_does_nothing_ends_well(tmp_path: Path, path: str) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(f"#!{path}\n")
+    line = [path, "-IS", str(CHILD), str(TREE), "", *[str(script)] * 3]
+    done = subprocess.run(line, capture_output=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
