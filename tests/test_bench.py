@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.bench import figures, plot, report, results
+from tests.bench import figures, plot, report, results, secured
 from tests.bench.__main__ import install
 from tests.bench.contestants import CONTESTANTS, Contestant
 from tests.bench.measure import Sample, cpu_us, launcher, processes_us, pss_kib, read_wrk, sample
@@ -119,6 +119,26 @@ def test_the_tables_hold_what_was_measured() -> None:
     assert "| static C | 0.90 (0.50 to 1.50) | - |" in text
     assert "slow" not in text
     assert "0.90 (0.50 to 1.50)" in report.terminal(samples())
+
+
+def test_the_guests_are_compared_boot_by_boot() -> None:
+    rates = {("required", 0): (50.0, 60.0, 70.0), ("off", 0): (80.0, 100.0, 90.0),
+             ("required", 1): (10.0,), ("off", 1): (40.0,)}  # fmt: skip
+    rows = [
+        {"mode": mode, "boot": boot, "script": "c.cgi", "rate": rate, "own_us": 1.0}
+        for (mode, boot), found in rates.items()
+        for rate in found
+    ]
+    assert "| static C | 0.46 (0.25 to 0.67) |" in report.OTHERS["guest"](rows)
+
+
+@pytest.mark.guest
+def test_the_same_scripts_are_measured_with_selinux_and_without() -> None:
+    rows = secured.secured(1, 4, 1, lambda _: None)
+    assert [(row["mode"], row["script"]) for row in rows] == [
+        (mode, script) for mode in ("required", "off") for script in report.TITLES
+    ]
+    assert all(row["rate"] > 0 for row in rows)
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.bench import lone, machine, rates, report, results, slow
+from tests.bench import lone, machine, rates, report, results, secured, slow
 from tests.bench.contestants import CONTESTANTS, NAMES, Contestant, Front, Selcgi
 from tests.bench.place import BenchFailed, Place, copy_tree, open_place
 from tests.bench.rates import Volume
@@ -50,6 +50,7 @@ class Bench:
 Rows = list[dict[str, Any]]
 OTHERS: dict[str, Callable[[Bench], Rows]] = {
     "lone": lambda bench: lone.lone(bench.place, bench.kinds, 5 if bench.quick else 40, bench.say, bench.left_out),
+    "guest": lambda bench: secured.secured(*((1, 20, 1) if bench.quick else (3, 60, 3)), bench.say),
     "slow": lambda bench: slow.slow(bench.place, bench.kinds, 100 if bench.quick else 1000, bench.say),
 }
 PARTS = (*(script.name for script in SCRIPTS), *OTHERS)
@@ -101,8 +102,7 @@ def measure_part(bench: Bench, part: str, found: results.Results) -> None:
     if part in OTHERS:
         found.others[part] = OTHERS[part](bench)
         say("")
-        for row in found.others[part] if part != "lone" else ():
-            print(row, flush=True)
+        print(report.OTHERS[part](found.others[part]), flush=True)
         return
     samples = rates.rates(bench.place, bench.kinds, BY_NAME[part], bench.volume, bench.say, bench.left_out)
     found.take(part, samples)

@@ -25,7 +25,12 @@ class Ratio:
 def ratio(ours: Sequence[Sample], others: Sequence[Sample], of: Callable[[Sample], float]) -> Ratio | None:
     """`of` ours to theirs, round by round. None without a round that both have."""
     theirs = {one.round: of(one) for one in others}
-    ratios = [of(one) / theirs[one.round] for one in ours if theirs.get(one.round)]
+    return of_pairs([(of(one), theirs[one.round]) for one in ours if theirs.get(one.round)])
+
+
+def of_pairs(pairs: Sequence[tuple[float, float]]) -> Ratio | None:
+    """Of the first of each pair to the second."""
+    ratios = [first / second for first, second in pairs]
     return Ratio(statistics.median(ratios), min(ratios), max(ratios)) if ratios else None
 
 

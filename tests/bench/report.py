@@ -4,7 +4,7 @@ Decides which of all figures are shown; the file of figures has the rest. Pure. 
 """
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tests.bench import figures, machine, plot
@@ -47,10 +47,7 @@ def markdown(results: Results) -> str:
     parts = [f"On {machine.sentence(results.machine)}. Made by `{COMMAND}`."] if results.machine else []
     if shown:
         parts += [_rates(shown), _ratios(shown), _costs(samples)]
-    if "slow" in results.others:
-        parts.append(_slow(results.others["slow"]))
-    if "lone" in results.others:
-        parts.append(_lone(results.others["lone"]))
+    parts += [OTHERS[name](rows) for name, rows in results.others.items()]
     parts += [f"Not measured: {name}: {why.splitlines()[0]}." for name, why in results.left_out.items()]
     return "\n\n".join(parts) + "\n"
 
@@ -129,6 +126,27 @@ def _lone(rows: Sequence[dict[str, Any]]) -> str:
             [BY_NAME[script].title, *(f"{figures.middle(times[name]):.2f}" if times[name] else "-" for name in names)]
         )
     return "A lone request, milliseconds:\n\n" + table(["script", *names], found)
+
+
+def _guest(rows: Sequence[dict[str, Any]]) -> str:
+    """Boot by boot, each the median of its rounds."""
+    found = []
+    for script in dict.fromkeys(row["script"] for row in rows):
+        of = {
+            (row["mode"], row["boot"]): figures.middle(
+                [one["rate"] for one in rows if all(one[key] == row[key] for key in ("script", "mode", "boot"))]
+            )
+            for row in rows
+            if row["script"] == script
+        }
+        boots = [boot for mode, boot in of if mode == "off"]
+        ratio = figures.of_pairs([(of["required", boot], of["off", boot]) for boot in boots])
+        found.append([TITLES[script], str(ratio)])
+    return "The rate in an enforcing guest to that in one without SELinux:\n\n" + table(["script", "ratio"], found)
+
+
+OTHERS: dict[str, Callable[[Sequence[dict[str, Any]]], str]] = {"lone": _lone, "guest": _guest, "slow": _slow}
+TITLES = {"c.cgi": "static C", "sh.cgi": "sh", "warm.py": "python, warm"}
 
 
 def svg(results: Results, command: str) -> str:

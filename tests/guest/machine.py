@@ -47,6 +47,7 @@ class Job:
     shell: bool = False  # `command` gets the user's terminal, and all the time it wants
     systemd: bool = False  # as PID 1, for what only it can show; bookworm's is too old for mount-extra
     no_denials: bool = False  # a single one makes the exit code 1
+    selinux: bool = True  # False: the same kernel without SELinux, to see what that costs
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,8 @@ def label(folder: Path) -> None:
 
 def _words(job: Job) -> dict[str, str]:
     words = {"JOB": "shell" if job.shell else "run", "CONTEXT": job.context}
+    if not job.selinux:
+        words |= {"lsm": "yama,tomoyo", "CONTEXT": ""}  # the kernel's own words, less one
     return {**words, "HOSTFS_TREE": "yes"} if job.share_tree else words
 
 
