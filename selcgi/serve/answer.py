@@ -6,6 +6,7 @@ the death of its script when no length says that all of it is there. Must not re
 serve/relay.py.
 """
 
+import sys
 from signal import Signals, strsignal
 
 from selcgi.errors import BadResponse
@@ -46,6 +47,18 @@ class Answer:
         head = self._reader.feed(data)
         if head is not None:
             self._start(head)
+
+    @property
+    def passable(self) -> int:
+        """How many bytes of the body may go out without being fed: none before the head, or past its promise."""
+        if self.head is None or not self.sent or self._held:
+            return 0
+        promised = self._promised(self.head)
+        return sys.maxsize if promised is None else promised - self.body_bytes
+
+    def passed(self, size: int) -> None:
+        """So many of them went out."""
+        self.body_bytes += size
 
     def finish(self, signum: int | None = None) -> None:
         """The script's stdout has ended. BadResponse when the head never did, or the body is too short, or may be since

@@ -12,6 +12,7 @@ from selcgi.errors import SelcgiError
 from selcgi.serve.accesslog import Entry
 from selcgi.serve.body import Body
 from selcgi.serve.poller import Poller
+from selcgi.serve.splicing import Conduit
 from selcgi.settings import ListenerSettings
 
 Pairs = tuple[tuple[bytes, bytes], ...]
@@ -24,10 +25,12 @@ class Connected(Protocol):
     listener: ListenerSettings
     tcp: bool
     poller: Poller
+    conduit: Conduit
 
     @property
     def blocked(self) -> bool: ...
     def write(self, wire_id: int, data: bytes) -> None: ...
+    def splice(self, wire_id: int, pipe: int, most: int) -> int: ...
     def write_stderr(self, wire_id: int, data: bytes) -> None: ...
     def end(self, wire_id: int, app_status: int, last: bytes) -> None: ...
     def break_off(self, wire_id: int) -> None: ...
@@ -55,7 +58,7 @@ class Exchange:
         self.body = body
         self.listener = session.listener
         self.tcp = session.tcp
-        self.poller = session.poller
+        self.poller, self.conduit = session.poller, session.conduit
         self.entry = Entry(listener=session.listener.address)
         self.refused: SelcgiError | None = None  # before it was looked at: unreadable params, too many requests
         self.takes_stderr = True  # the web server, as FCGI_STDERR
@@ -90,6 +93,14 @@ class Exchange:
         self.bytes_out += len(data)
         if self._session is not None and not self.aborted:
             self._session.write(self._wire_id, data)
+
+    def splice(self, pipe: int, most: int) -> int:
+        """Up to `most` bytes of the response straight out of `pipe`: how many. 0 when they must be read and written."""
+        if self._session is None or self.aborted:
+            return 0
+        size = self._session.splice(self._wire_id, pipe, most)
+        self.bytes_out += size
+        return size
 
     def write_last(self, data: bytes) -> None:
         """The rest of the response, which may wait for flush() or end(), so that both take one packet."""

@@ -15,6 +15,7 @@ from selcgi.errors import ClientGone, DeadlineExceeded, LaunchFailed, SelcgiErro
 from selcgi.launch.running import Running
 from selcgi.plan import Limits
 from selcgi.serve.answer import Answer
+from selcgi.serve.bypass import PIECE, Bypass
 from selcgi.serve.deadlines import Deadlines
 from selcgi.serve.exchange import Exchange
 from selcgi.serve.feeder import Feeder
@@ -22,7 +23,6 @@ from selcgi.serve.met import limit_met
 from selcgi.serve.stderr import StderrLog
 from selcgi.settings import Settings
 
-_AT_ONCE = 65536
 _UNKILLABLE_SECONDS = 10.0  # after KILL; a process that is still there waits in the kernel
 
 
@@ -53,6 +53,7 @@ class Relay:
         self._settings = settings
         self._entry = exchange.entry
         self._answer = answer
+        self._bypass = Bypass(exchange, answer, running.stdout)
         self._feeder = Feeder(self._poller, running.stdin, exchange.body, partial(self._safely, self._stdin_writable))
         self._stderr = StderrLog(exchange, exchange.entry.id, settings.stderr_bytes, settings.stderr_lines)
         self._deadlines = Deadlines(self._loop, limits, settings, self._fail)
@@ -170,7 +171,12 @@ class Relay:
             self._set_phase(Phase.TERMINATING if asked and self._running.exit is None else Phase.KILLING)
 
     def _stdout_readable(self) -> None:
+        if self._bypass.take():
+            self._deadlines.moved()
+            self._flow()
+            return
         data = self._read(self._running.stdout)
+        self._bypass.was_read(len(data))
         if data:
             self._deadlines.moved()
             self._feed(data)
@@ -190,7 +196,7 @@ class Relay:
 
     def _read(self, fd: int) -> bytes:
         try:
-            data = os.read(fd, _AT_ONCE)
+            data = os.read(fd, PIECE)
         except BlockingIOError:
             return b""
         if not data:
@@ -272,6 +278,7 @@ class Relay:
         self._poller.remove_reader(self._running.wake)
         self._feeder.close()
         self._stderr.close()
+        self._bypass.close()
         os.close(self._running.stdout)
         os.close(self._running.stderr)
         self._entry.bytes_in = self._feeder.written

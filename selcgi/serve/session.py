@@ -16,6 +16,7 @@ from selcgi.errors import SelcgiError, unexpected
 from selcgi.serve.body import Body
 from selcgi.serve.exchange import Exchange, Pairs
 from selcgi.serve.poller import Poller
+from selcgi.serve.splicing import Conduit
 from selcgi.settings import ListenerSettings, Settings
 from selcgi.wire.connection import (
     NO_RECORD,
@@ -27,6 +28,7 @@ from selcgi.wire.connection import (
     RequestBegan,
     RequestMalformed,
 )
+from selcgi.wire.records import LONGEST
 
 _AT_ONCE = 65536  # bytes asked of the socket: one record
 _LINGER_SECONDS = 2.0  # for the peer to close after our last byte, or to begin a request while selcgi drains
@@ -43,6 +45,8 @@ class Owner(Protocol):
     def poller(self) -> Poller: ...
     @property
     def settings(self) -> Settings: ...
+    @property
+    def conduit(self) -> Conduit: ...
     def body(self) -> Body: ...
     def began(self, exchange: Exchange) -> None: ...
     def closed(self, session: "Session") -> None: ...
@@ -66,7 +70,7 @@ class Session:
         self._takes_until = 0.0  # a request of the last moment, while it drains
         self._late_bytes = 0
         self._lingering = False
-        self.poller = owner.poller
+        self.poller, self.conduit = owner.poller, owner.conduit
         self._read_on()
         self._safely(self._readable)
 
@@ -84,6 +88,15 @@ class Session:
 
     def write(self, wire_id: int, data: bytes) -> None:
         self._send(self._connection.stdout(wire_id, data))
+
+    def splice(self, wire_id: int, pipe: int, most: int) -> int:
+        """Send what `pipe` holds as one record, unread: how many bytes. 0 when it must be read and written."""
+        if self._out or self.closed:
+            return 0
+        size = self.conduit.fill(pipe, min(most, LONGEST))
+        if size:
+            self._wait(self.conduit.forward(self._connection.stdout_header(wire_id, size), size, self._sock))
+        return size
 
     def write_stderr(self, wire_id: int, data: bytes) -> None:
         self._send(self._connection.stderr(wire_id, data))
@@ -216,9 +229,12 @@ class Session:
         if self._out:
             self._out += data
             return
-        sent = self._try(data)
-        if sent < len(data):
-            self._out += data[sent:]
+        self._wait(data[self._try(data) :])
+
+    def _wait(self, unsent: bytes) -> None:
+        """For the socket to take what it did not take at once."""
+        if unsent:
+            self._out += unsent
             self._since = self._owner.loop.time()
             self.poller.add_writer(self._sock.fileno(), partial(self._safely, self._writable))
 

@@ -25,6 +25,7 @@ from selcgi.serve.poller import Poller
 from selcgi.serve.request import serve_request
 from selcgi.serve.session import Session
 from selcgi.serve.site import Site
+from selcgi.serve.splicing import Conduit
 from selcgi.serve.zygotelog import ZygoteLog
 from selcgi.settings import ListenerSettings, Settings
 from selcgi.system.identity import check_peer
@@ -52,7 +53,7 @@ class Worker:
         self.loop = asyncio.get_running_loop()
         self._site = site
         self._means = means
-        self.poller = Poller()
+        self.poller, self.conduit = Poller(), Conduit()
         self.loop.add_reader(self.poller.fileno(), self.poller.dispatch)
         means.denials.begin(self.loop, self.poller)
         if means.launcher.zygotes is not None:

@@ -22,6 +22,7 @@ from selcgi.wire.records import (
     RecordReader,
     decode_pairs,
     encode_end,
+    encode_header,
     encode_pairs,
     encode_record,
     encode_stream,
@@ -183,6 +184,11 @@ class Connection:
         """The bytes that carry `data` of the response. The request is active (KeyError otherwise, here and below)."""
         assert request_id in self._requests
         return encode_stream(Kind.STDOUT, request_id, data)
+
+    def stdout_header(self, request_id: int, size: int) -> bytes:
+        """What must go before `size` bytes of the response, 1 to records.LONGEST, that are sent by other means."""
+        assert request_id in self._requests
+        return encode_header(Kind.STDOUT, request_id, size)
 
     def stderr(self, request_id: int, data: bytes) -> bytes:
         """The bytes that carry `data` to the web server's error log."""

@@ -115,9 +115,14 @@ def _read_header(data: bytes | bytearray, at: int) -> tuple[int, int, int, int]:
     return kind, number, length, _HEADER_BYTES + length + padding
 
 
+def encode_header(kind: int, request_id: int, size: int) -> bytes:
+    """The header of a record with `size` bytes of content, at most 65,535 (struct.error for more), without padding."""
+    return _HEADER.pack(_VERSION, kind, request_id, size, 0)
+
+
 def encode_record(kind: int, request_id: int, content: bytes) -> bytes:
-    """One record, `content` of at most 65,535 bytes (struct.error for more), without padding."""
-    return _HEADER.pack(_VERSION, kind, request_id, len(content), 0) + content
+    """One record, `content` as long as encode_header() takes it."""
+    return encode_header(kind, request_id, len(content)) + content
 
 
 def encode_stream(kind: int, request_id: int, data: bytes) -> bytes:

@@ -12,6 +12,7 @@ from selcgi.serve.board import Board, Count, Identity
 from selcgi.serve.body import Body, SpoolSpace
 from selcgi.serve.exchange import Exchange
 from selcgi.serve.poller import Poller
+from selcgi.serve.splicing import Conduit
 from selcgi.settings import ListenerSettings, Settings
 
 ALICE, BOB, CAROL = (Identity(name, "user_webapp_t:s0") for name in ("alice", "bob", "carol"))
@@ -24,9 +25,13 @@ class NoSession:
     listener = ListenerSettings("unix:/x")
     tcp = False
     poller = Poller()
+    conduit = Conduit()
     blocked = False
 
     def write(self, *_: object) -> None: ...
+    def splice(self, *_: object) -> int:
+        return 0
+
     def write_stderr(self, *_: object) -> None: ...
     def end(self, *_: object) -> None: ...
     def break_off(self, *_: object) -> None: ...

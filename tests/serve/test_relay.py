@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import threading
 from collections.abc import Callable, Iterator
 from typing import cast
 
@@ -15,6 +16,7 @@ from selcgi.serve.body import Body, SpoolSpace
 from selcgi.serve.exchange import Connected, Exchange
 from selcgi.serve.poller import Poller
 from selcgi.serve.relay import Relay
+from selcgi.serve.splicing import Conduit
 from selcgi.settings import ListenerSettings, Settings
 
 HEAD = b"Content-Type: text/plain\n\n"
@@ -35,6 +37,7 @@ class FakeRunning:
         self.gone = False
         self.confirmed = True
         self.met = ""
+        self.spliced = 0  # bytes of its output
         self.on_poll: Callable[[], None] = lambda: None
         self.on_kill: Callable[[], None] = lambda: None
         for descriptor in (self.stdout, self.stderr):
@@ -62,11 +65,18 @@ class Session:
     tcp = blocked = False
 
     def __init__(self) -> None:
-        self.poller = Poller()
+        self.poller, self.conduit = Poller(), Conduit()
         self.sent = b""
+        self.spliced = 0
 
     def write(self, _: int, data: bytes) -> None:
         self.sent += data
+
+    def splice(self, _: int, pipe: int, most: int) -> int:
+        size = self.conduit.fill(pipe, min(most, 65528))
+        self.spliced += size
+        self.sent += os.read(self.conduit._exit, size) if size else b""
+        return size
 
 
 @pytest.fixture
@@ -95,6 +105,7 @@ def ended(running: FakeRunning, linger: float, later: Callable[[], None] = lambd
             loop.remove_reader(session.poller.fileno())
             session.poller.close()
         exchange.flush()
+        running.spliced = session.spliced
         return session.sent
 
     return asyncio.run(run())
@@ -135,3 +146,29 @@ def test_what_fails_at_the_kill_fails_the_request(running: FakeRunning) -> None:
         ended(running, 0.01)
     os.close(running.writes)
     os.close(running.complains)
+
+
+@pytest.mark.parametrize("length", [None, 100_000, 199_000, 200_000])
+def test_much_output_goes_out_unread_but_not_a_byte_beyond_its_length(running: FakeRunning, length: int | None) -> None:
+    """The head and the first of the body are read; what follows is spliced, up to the promise."""
+
+    def writes() -> None:
+        head = HEAD if length is None else b"Content-Length: %d\n" % length + HEAD
+        left = memoryview(head + bytes(at % 251 for at in range(200_000)))
+        while left:
+            left = left[os.write(running.writes, left) :]
+        os.close(running.writes)
+        os.close(running.complains)
+        running.exit = Exit(0, None, 0.0, 0)
+        os.eventfd_write(running.wake, 1)
+
+    def dies() -> None:
+        running.gone = True
+
+    running.on_kill = dies
+    thread = threading.Thread(target=writes)
+    thread.start()
+    whole = ended(running, 20)
+    thread.join()
+    assert running.spliced > 0
+    assert whole.partition(b"\r\n\r\n")[2] == bytes(at % 251 for at in range(200_000))[:length]

@@ -12,6 +12,7 @@ from selcgi.serve.body import Body, SpoolSpace
 from selcgi.serve.exchange import Exchange
 from selcgi.serve.poller import Poller
 from selcgi.serve.session import Session
+from selcgi.serve.splicing import Conduit
 from selcgi.settings import ListenerSettings, Settings
 from selcgi.wire.records import Kind, encode_record
 
@@ -34,7 +35,7 @@ class Owner:
     def __init__(self) -> None:
         self.turned = Loop()
         self.loop = cast(asyncio.AbstractEventLoop, cast(Any, self.turned))
-        self.poller = Poller()
+        self.poller, self.conduit = Poller(), Conduit()
         self.settings = SETTINGS
         self.exchanges: list[Exchange] = []
         self.errors: list[SelcgiError] = []
@@ -88,6 +89,7 @@ def lines() -> Iterator[list[Line]]:
         line.session.close()
         line.peer.close()
         line.owner.poller.close()
+        line.owner.conduit.close()
 
 
 def connect(lines: list[Line], data: bytes) -> Line:
