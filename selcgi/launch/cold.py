@@ -22,7 +22,7 @@ from selcgi.launch.warm import WarmRunning
 from selcgi.launch.zygotes import Zygotes
 from selcgi.plan import Plan
 from selcgi.settings import Settings
-from selcgi.system.leaves import CGROUP_FIX, Leaf, Leaves
+from selcgi.system.leaves import Leaf, Leaves
 from selcgi.system.processes import (
     forbid_core_dumps,
     keep_capabilities,
@@ -33,16 +33,22 @@ from selcgi.system.processes import (
 )
 from selcgi.system.selinux import Labels
 
+WARM_FIX = "systemd: Delegate=yes in the unit; else see --cgroup"
+
 
 class Launcher:
-    """Starts scripts from the main thread of a process that has no other. `leaves` is None where none are delegated."""
+    """Starts scripts from the main thread of a process that has no other. `leaves` is None where none are delegated;
+    then there are no `zygotes`, and `fallback` says whether a CGI script that wants one gets a fresh program."""
 
-    def __init__(self, labels: Labels, leaves: Leaves | None, zygotes: Zygotes | None = None) -> None:
+    def __init__(
+        self, labels: Labels, leaves: Leaves | None, zygotes: Zygotes | None = None, *, fallback: bool = False
+    ) -> None:
         """From here on this process leaves no core files, and its children get no capability and no descriptor but 0 to
         2. Where it has guards, all its children must be theirs to end."""
         self._labels = labels
         self._leaves = leaves
         self.zygotes = zygotes
+        self._fallback = fallback
         self._guards = Guards()
         if leaves is None:
             set_child_subreaper()
@@ -57,7 +63,7 @@ class Launcher:
         LaunchFailed or ContextLost: nothing of it runs, nothing is open.
         """
         streams = make_streams(plan.empty_body)
-        if plan.warm is not None:
+        if plan.warm is not None and not (self._leaves is None and self._fallback and not plan.warm.application):
             return self._launch_warm(plan, streams)
         try:
             if self._leaves is None:
@@ -73,7 +79,7 @@ class Launcher:
         """The script's ends of the streams are the Running's until its process has them."""
         try:
             if self._leaves is None or self.zygotes is None:
-                raise ZygoteFailed("warm interpreters need a cgroup v2 of selcgi's own, and it has none", CGROUP_FIX)
+                raise ZygoteFailed("warm interpreters need a cgroup v2 of selcgi's own, and it has none", WARM_FIX)
             leaf, rest = self._leaves.lease_for(plan.limits, apart=True)
             plan = replace(plan, limits=rest) if leaf.confined else plan
             try:
@@ -107,7 +113,7 @@ class Launcher:
 def open_launcher(settings: Settings, labels: Labels, leaves: Leaves | None) -> Launcher:
     """With zygotes, which need cgroups, where there are some."""
     if leaves is None:
-        return Launcher(labels, None)
+        return Launcher(labels, None, fallback=settings.warm.fallback)
     return Launcher(labels, leaves, Zygotes(labels, leaves, settings.warm, settings.environ))
 
 

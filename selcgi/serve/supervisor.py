@@ -15,7 +15,7 @@ from contextlib import ExitStack
 
 from selcgi import VERSION
 from selcgi.errors import SelcgiError, StartRefused, refused_by_kernel
-from selcgi.launch.cold import open_launcher
+from selcgi.launch.cold import WARM_FIX, open_launcher
 from selcgi.serve import log
 from selcgi.serve.accesslog import Entry
 from selcgi.serve.admission import Admission
@@ -74,6 +74,7 @@ class Supervisor:
             raise StartRefused("no worker could be started", "the line before this one says what it needs")
         self._tell("READY=1")
         LOG.info("selcgi %s is ready: %s", VERSION, self._description())
+        self._warn_of_cold()
         while self._children or not self._stopping:
             wait = max(0.0, self._start_at - time.monotonic()) if self._missing() or self._absent() else 3600.0
             info = signal.sigtimedwait(_SIGNALS, min(wait, self._preflight.pause))
@@ -93,6 +94,12 @@ class Supervisor:
         ended_by = "guard processes" if self._tree is None else f"cgroup {self._tree.path}"
         selinux = "" if self._labels.own is None else f"selinux as {self._labels.own}, "
         return f"{self._count} workers at {where}, {selinux}requests are ended by {ended_by}"
+
+    def _warn_of_cold(self) -> None:
+        warm = self._settings.warm
+        if self._tree is None and (warm.scripts or any(True for _ in self._site.table.warmed())):
+            instead = "a fresh program, WSGI applications 503" if warm.fallback else "503"
+            LOG.warning("warm interpreters need a cgroup v2 of selcgi's own: scripts get %s; %s", instead, WARM_FIX)
 
     def _open(self) -> Site:
         return self._preflight.passed(open_site(self._settings, self._labels, Entry.write))
@@ -227,6 +234,7 @@ class Supervisor:
             self._start_at = 0.0
             self._start_missing()
             LOG.info("reloaded: %s", ", ".join(map(str, self._settings.maps)))
+            self._warn_of_cold()
             self._board.supervisor.reloaded(time.time(), True, "")
         self._tell("READY=1")
 

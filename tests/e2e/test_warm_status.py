@@ -98,3 +98,24 @@ def test_run_goes_the_same_way(place: Place, cgroup: Path) -> None:
     assert done.stdout.endswith("hello\n")
     assert "launch: warm" in done.stderr
     assert not any(cgroup.rglob("*/cgroup.procs")), "nothing of it is left"
+
+
+@pytest.mark.parametrize(
+    ("more", "answers", "launch", "words"),
+    [
+        ((), [503, 503], None, "scripts get 503"),
+        (("--warm-fallback",), [200, 503], "cold", "scripts get a fresh program"),
+    ],
+)
+def test_without_a_cgroup(
+    place: Place, serve: Serve, more: tuple[str, ...], answers: list[int], launch: str | None, words: str
+) -> None:
+    """Said at the start, before the first request meets it."""
+    place.rules("alice user_webapp_t:s0 warm=yes", "bob user_webapp_t:s0 warm=wsgi:app")
+    script = place.script("hello.py", HELLO)
+    with serve("--cgroup=none", *more) as selcgi:
+        assert f"warm interpreters need a cgroup v2 of selcgi's own: {words}" in selcgi.log()
+        assert [ask(selcgi.socket, Ask(script, user)).status for user in ("alice", "bob")] == answers, selcgi.log()
+        wait_until("two lines", lambda: len(selcgi.entries()) == 2)
+        assert selcgi.entries()[0].get("launch") == launch
+        assert selcgi.entries()[1]["step"] == "zygote"
