@@ -73,8 +73,8 @@ class Supervisor:
         if self._missing():
             raise StartRefused("no worker could be started", "the line before this one says what it needs")
         self._tell("READY=1")
-        LOG.info("selcgi %s is ready: %s", VERSION, self._description())
         self._warn_of_cold()
+        LOG.info("selcgi %s is ready: %s", VERSION, self._description())
         while self._children or not self._stopping:
             wait = max(0.0, self._start_at - time.monotonic()) if self._missing() or self._absent() else 3600.0
             info = signal.sigtimedwait(_SIGNALS, min(wait, self._preflight.pause))
@@ -233,8 +233,8 @@ class Supervisor:
             self._generation += 1
             self._start_at = 0.0
             self._start_missing()
-            LOG.info("reloaded: %s", ", ".join(map(str, self._settings.maps)))
             self._warn_of_cold()
+            LOG.info("reloaded: %s", ", ".join(map(str, self._settings.maps)))
             self._board.supervisor.reloaded(time.time(), True, "")
         self._tell("READY=1")
 
