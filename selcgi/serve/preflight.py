@@ -16,7 +16,8 @@ from selcgi.errors import PreflightFailed, SelcgiError
 from selcgi.mapping.categories import sample
 from selcgi.serve.site import Site
 from selcgi.system.facts import read_kernel_facts
-from selcgi.system.selinux import Labels, no_new_privileges
+from selcgi.system.selinux import Labels
+from selcgi.system.thread import no_new_privileges
 
 LOG = logging.getLogger("selcgi")
 PAUSE = 5.0  # seconds between two looks at the number of the loaded policy, which cost no system call

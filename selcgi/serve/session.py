@@ -109,7 +109,8 @@ class Session:
         self._answered = True
         self._since = self._owner.loop.time()
         self._send(self._connection.stdout(wire_id, last) + self._connection.end(wire_id, app_status))
-        self._finish()
+        if self._closing:
+            self._finish()
 
     def break_off(self, wire_id: int) -> None:
         """Close without END_REQUEST, so that the web server sees the break; not while others use the connection.
@@ -192,7 +193,8 @@ class Session:
     def _receive(self, data: bytes) -> None:
         for event in self._connection.receive_data(data):
             _ON[type(event)](self, event)
-        self._send(self._connection.data_to_send())
+        if answers := self._connection.data_to_send():
+            self._send(answers)
         if len(self._out) > _UNTAKEN * self._owner.settings.output_bytes:
             self.poller.remove_reader(self._sock.fileno())  # a peer that asks on and takes no answer
 

@@ -26,7 +26,8 @@ _WATCHED = 64  # children waited for at a time, since each takes a descriptor
 LOOK_AGAIN_MS = 50  # between two passes of SIGKILL when no exit is seen: a list of children may lack one
 _BEYOND_EVERY_DESCRIPTOR = (1 << 31) - 1
 # SIGKILL and SIGSTOP have no disposition to set (signal(7)).
-RESETTABLE = frozenset(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP}
+# Plain numbers: each start of a script hands all of them to the kernel.
+RESETTABLE = frozenset(map(int, signal.valid_signals())) - {int(signal.SIGKILL), int(signal.SIGSTOP)}
 
 
 def reap(pid: int, *, wait: bool = False) -> Exit | None:

@@ -10,9 +10,10 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Collection, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import PurePath
 from types import ModuleType
 from typing import Protocol
@@ -25,6 +26,7 @@ from selcgi.system.binding import find_binding
 from selcgi.system.facts import read_facts, refusal
 from selcgi.system.policy import KernelPolicy, Policy, what_is_invalid
 from selcgi.system.preflight import Attempt, Question, Step, first_missing, fix, questions
+from selcgi.system.thread import exec_attribute, no_new_privileges
 
 _EXEC_SECONDS = 2.0  # for an exec that has begun to give its process the new context
 _EXEC_PAUSE = 0.0002
@@ -72,6 +74,9 @@ def open_labels(mode: SelinuxMode) -> Labels:
     return KernelLabels(facts.binding, facts.own, permissive_ok=mode == "permissive-ok")
 
 
+_NOTHING = nullcontext()
+
+
 class NoLabels:
     """--selinux off: nothing confines a script but its Unix account. It must be asked for, and is shown."""
 
@@ -84,7 +89,7 @@ class NoLabels:
         return spec.without_kernel()
 
     def exec_context(self, context: Context | None) -> AbstractContextManager[None]:  # noqa: ARG002
-        return nullcontext()
+        return _NOTHING
 
     def confirm(self, pid: int, context: Context | None) -> None:
         pass
@@ -161,21 +166,16 @@ class KernelLabels:
             reason = f"the domain {context.domain} is permissive: the policy would stop nothing"
             raise LaunchFailed("context", reason, f"semanage permissive -d {context.domain}")
 
-    @contextmanager
-    def exec_context(self, context: Context | None) -> Iterator[None]:
+    def exec_context(self, context: Context | None) -> AbstractContextManager[None]:
         """The exec context belongs to the thread (setexeccon(3)), and threads that it starts inherit it."""
-        if context is None or threading.current_thread() is not threading.main_thread():
+        if context is None or threading.get_ident() != threading.main_thread().ident:
             raise LaunchFailed("set_exec_context", "only the main thread spawns, and never without a context")
-        try:
-            self._set_exec(context)
-            yield
-        finally:
-            self._clear_exec()
+        return _ExecContext(partial(self._set_exec, context), self._clear_exec)
 
     def _set_exec(self, context: Context) -> None:
         try:
             self._se.setexeccon_raw(str(context))
-            seen = _exec_attribute()
+            seen = exec_attribute()
         except OSError as error:
             reason = f"the kernel does not take the exec context {context}: {error.strerror}"
             raise LaunchFailed("set_exec_context", reason, self._setexec_hint()) from error
@@ -190,7 +190,7 @@ class KernelLabels:
     def _clear_exec(self) -> None:
         try:
             self._se.setexeccon_raw(None)
-            seen = _exec_attribute()
+            seen = exec_attribute()
         except OSError as error:
             raise LaunchFailed("clear_exec_context", f"cannot clear the exec context: {error.strerror}") from error
         if seen:
@@ -278,16 +278,18 @@ class KernelLabels:
             return False
 
 
-def _exec_attribute() -> str:
-    """What the kernel has, not what libselinux remembers (getexeccon answers from its cache)."""
-    descriptor = os.open("/proc/thread-self/attr/exec", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return os.read(descriptor, 4096).rstrip(b"\0\n").decode()
-    finally:
-        os.close(descriptor)
+class _ExecContext(AbstractContextManager[None]):
+    """Sets, and clears whatever happens, a set that fails included."""
 
+    def __init__(self, enter: Callable[[], None], leave: Callable[[], None]) -> None:
+        self._set, self._clear = enter, leave
 
-def no_new_privileges() -> bool:
-    """Of this process, and so of all that it starts."""
-    with open("/proc/self/status", encoding="ascii", errors="replace") as status:
-        return any(line.split() == ["NoNewPrivs:", "1"] for line in status)
+    def __enter__(self) -> None:
+        try:
+            self._set()
+        except BaseException:
+            self._clear()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        self._clear()

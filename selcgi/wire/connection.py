@@ -7,6 +7,7 @@ Used by serve/session.py, one for each connection.
 
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 
 from selcgi.errors import BadRequest, ProtocolError, SelcgiError
 from selcgi.settings import WireLimits
@@ -138,6 +139,13 @@ class _Request:
     wrote_stderr: bool = False
 
 
+@lru_cache(maxsize=64)
+def _last_records(request_id: int, stderr_too: bool, app_status: int) -> bytes:
+    stdout = encode_record(Kind.STDOUT, request_id, b"")
+    stderr = encode_record(Kind.STDERR, request_id, b"") if stderr_too else b""
+    return stdout + stderr + encode_end(request_id, EndStatus.COMPLETE, app_status)
+
+
 class Connection:
     """`active` are the ids that wait for end(). After a ProtocolError it is of no more use."""
 
@@ -199,9 +207,7 @@ class Connection:
     def end(self, request_id: int, app_status: int = 0) -> bytes:
         """The end of its streams and of the request (section 5.5); the id is free again."""
         request = self._requests.pop(request_id)
-        stdout = encode_record(Kind.STDOUT, request_id, b"")
-        stderr = encode_record(Kind.STDERR, request_id, b"") if request.wrote_stderr else b""
-        return stdout + stderr + encode_end(request_id, EndStatus.COMPLETE, app_status)
+        return _last_records(request_id, request.wrote_stderr, app_status)
 
     def _begin(self, record: Record) -> None:
         number = record.request_id
