@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from selcgi.values import valueclass
+
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _CATEGORIES = r"c\d{1,5}(?:\.c\d{1,5})?(?:,c\d{1,5}(?:\.c\d{1,5})?)*"
 _LEVEL = rf"s\d{{1,5}}(?::{_CATEGORIES})?"
@@ -65,7 +67,7 @@ def categories(level: str) -> Iterator[Band]:
         yield Band(int(first[1:]), int((last or first)[1:]))
 
 
-@dataclass(frozen=True, slots=True)
+@valueclass(frozen=True, slots=True)
 class Context:
     """A whole context as the kernel prints it; `range` is empty on a policy without MLS."""
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from selcgi.context import Context
+from selcgi.values import valueclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ class Warm:
     application: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@valueclass(frozen=True, slots=True)
 class Script:
     """A script that passed every check of system/scripts.py. `stamp` is (st_dev, st_ino, st_ctime_ns) at that time."""
 
@@ -75,7 +76,7 @@ class Script:
         os.close(self.directory)
 
 
-@dataclass(frozen=True, slots=True)
+@valueclass(frozen=True, slots=True)
 class Plan:
     """One launch. `context` is None only with --selinux off."""
 
@@ -89,7 +90,7 @@ class Plan:
     warm: Warm | None = None  # None: a fresh program
 
 
-@dataclass(frozen=True, slots=True)
+@valueclass(frozen=True, slots=True)
 class Exit:
     """How the script ended: an exit code, or a signal. Usage covers it and the children that it waited for."""
 

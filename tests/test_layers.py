@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "selcgi"
-VALUES = {"errors", "context", "plan", "settings"}
+VALUES = {"errors", "context", "plan", "settings", "values"}
 MAY_IMPORT = {
     "errors": set[str](),
-    "context": set[str](),
-    "plan": {"context"},
+    "values": set[str](),
+    "context": {"values"},
+    "plan": {"context", "values"},
     "settings": {"plan", "context"},
     "wire": VALUES,
     "mapping": VALUES,

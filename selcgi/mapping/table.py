@@ -17,6 +17,7 @@ from selcgi.mapping.known import NOTHING, Known
 from selcgi.mapping.rules import Kind, Rule, shared, unreachable
 from selcgi.mapping.words import show
 from selcgi.plan import Limits
+from selcgi.values import valueclass
 
 Obstacle = Literal["", "user", "script", "host"]
 
@@ -35,7 +36,7 @@ class Query(NamedTuple):
     known: Known = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
+@valueclass(frozen=True, slots=True)
 class Verdict:
     """What the matching rule grants. `where` is its file:line; `account` is empty for the default one, `warm` is as
     in Options."""

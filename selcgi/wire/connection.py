@@ -11,6 +11,7 @@ from functools import lru_cache
 
 from selcgi.errors import BadRequest, ProtocolError, SelcgiError
 from selcgi.settings import WireLimits
+from selcgi.values import valueclass
 from selcgi.wire.records import (
     KEEP_CONN,
     MANAGEMENT,
@@ -35,7 +36,7 @@ _CONNECTIONS = b"1024"  # told to whom asks FCGI_MAX_CONNS; no web server is kno
 _ANSWERS_IN_A_ROW = 1000  # of our own, without a request begun: a peer that asks for more is after our memory
 
 
-@dataclass(frozen=True, slots=True)
+@valueclass(frozen=True, slots=True)
 class RequestBegan:
     """All params are here; the body may follow."""
 
@@ -53,7 +54,7 @@ class RequestMalformed:
     keep_connection: bool
 
 
-@dataclass(frozen=True, slots=True)
+@valueclass(frozen=True, slots=True)
 class BodyChunk:
     """More of the body; never empty."""
 
@@ -61,7 +62,7 @@ class BodyChunk:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@valueclass(frozen=True, slots=True)
 class BodyEnded:
     """The body is complete; comes once, or never."""
 

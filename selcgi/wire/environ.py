@@ -9,12 +9,13 @@ wire/paths.py's. Called by serve/request.py.
 import os
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 
 from selcgi import VERSION
 from selcgi.errors import BadRequest
 from selcgi.settings import EnvironRules
+from selcgi.values import valueclass
 from selcgi.wire.paths import script_paths, split_url
 
 USER_BYTES = 256
@@ -58,7 +59,7 @@ _WITHHELD = frozenset(
 _KNOWN = _SINGLE | _COPIED | _COMPUTED | _DEFAULTS.keys()  # to be found sooner than by the pattern of a name
 
 
-@dataclass(frozen=True, slots=True)
+@valueclass(frozen=True, slots=True)
 class Request:
     """A request as the web server describes it. Shows neither the proof nor params, which may hold a password."""
 
