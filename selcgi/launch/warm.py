@@ -6,6 +6,7 @@ after is a LeafRunning's. Must not block or log. Made by launch/cold.py.
 """
 
 import socket
+import struct
 
 from selcgi.errors import LaunchFailed, ZygoteFailed
 from selcgi.launch.child import to_rlimits
@@ -20,6 +21,8 @@ from selcgi.system.processes import reap
 from selcgi.zygote.frames import BORN, Job, decode_report, encode_job
 
 _REPORT_BYTES = 32768
+_CREDENTIALS = struct.Struct("3i")  # struct ucred of unix(7): pid, uid, gid
+_CREDENTIALS_SPACE = socket.CMSG_SPACE(_CREDENTIALS.size)
 _TRIES = 2
 
 
@@ -68,6 +71,7 @@ class WarmRunning:
         with theirs:
             self._channel = ours
             ours.setblocking(False)
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
             script = self._plan.script
             own = (*self._streams.theirs, script.directory, script.descriptor, theirs.fileno())
             try:
@@ -90,7 +94,7 @@ class WarmRunning:
         """Take in what the channel has, as far as it says which process is ours."""
         while self._channel is not None and self._error is None:
             try:
-                data = self._channel.recv(_REPORT_BYTES)
+                data, parts, _, _ = self._channel.recvmsg(_REPORT_BYTES, _CREDENTIALS_SPACE)
             except BlockingIOError:
                 return
             except ConnectionResetError:  # it did not read the whole job
@@ -100,18 +104,20 @@ class WarmRunning:
                 self._over = True
                 return
             try:
-                self._take(data)
+                self._take(data, _sender(parts))
             except LaunchFailed as error:  # poll() tells it
                 self._error = error
+            except (ValueError, IndexError, RecursionError):  # what the zygote has loaded writes there
+                self._error = LaunchFailed("zygote", "the warm interpreter's child has reported what is no report")
 
-    def _take(self, data: bytes) -> None:
+    def _take(self, data: bytes, sender: int) -> None:
         *lines, self._heard = (self._heard + data).split(b"\n")
         if len(self._heard) > _REPORT_BYTES:
             raise LaunchFailed("zygote", "the warm interpreter's child reports without end")
         for line in lines:
             name, *values = decode_report(line)
             if name == BORN and self._process is None:
-                self._born(int(values[0]))
+                self._born(sender)
                 self._send_job()
             elif name != BORN:
                 step, reason, fix = map(str, values)
@@ -119,6 +125,8 @@ class WarmRunning:
 
     def _born(self, pid: int) -> None:
         """It is watched from here on; if it can't be, it ends. It holds its streams by itself."""
+        if not pid or pid in self._leaves.scripts:
+            raise LaunchFailed("zygote", f"a child was reported by process {pid}, which is none of this request")
         try:
             if not self._born_inside and self._channel is not None:
                 self._leaf.take(pid)
@@ -214,3 +222,11 @@ class WarmRunning:
         self._streams.close_theirs()
         self.kill()
         self._leaves.give_back(self._leaf)
+
+
+def _sender(parts: list[tuple[int, int, bytes]]) -> int:
+    """Pid of who wrote it, by the kernel's word (SO_PASSCRED of unix(7)), so that nobody names another's; or 0."""
+    for level, kind, data in parts:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_CREDENTIALS and len(data) == _CREDENTIALS.size:
+            return int(_CREDENTIALS.unpack(data)[0])
+    return 0

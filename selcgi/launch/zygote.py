@@ -129,7 +129,10 @@ class Zygote:
             if not data:
                 self._ended(self.why or "it ended by itself, or was killed", "see its lines in the log")
                 return
-            self._heard(decode_report(data))
+            try:
+                self._heard(decode_report(data))
+            except (ValueError, IndexError, RecursionError):  # what it has loaded writes there
+                self.kill("it has reported what is no report")
 
     def _heard(self, report: list[str | int]) -> None:
         if report[0] == READY and self.state == "starting":

@@ -15,6 +15,7 @@ LOG = logging.getLogger("selcgi")
 # Of a request: socket, three streams, pidfd, script, folder, spool, the five of a cgroup leaf; and an idle connection.
 _FILES_PER_REQUEST = 14
 _FILES_PER_WAITING = 6  # its socket, script, folder and spool; and an idle connection
+_FILES_PER_ZYGOTE = 8  # its socket, its log, those of its leaf; where files are few, requests go before zygotes
 _OTHER_FILES = 64  # of a worker: sockets, roots, event loop, modules, and what one launch has open for a moment
 
 
@@ -23,7 +24,8 @@ def fit_files(settings: Settings) -> Settings:
     Where the hard limit is lower, fewer are admitted: the others get 503, not a launch that fails."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most, queue = settings.worker_requests or settings.concurrent_requests, settings.queue_length
-    files = max(soft, min(most * _FILES_PER_REQUEST + queue * _FILES_PER_WAITING + _OTHER_FILES, hard))
+    wanted = most * _FILES_PER_REQUEST + queue * _FILES_PER_WAITING + settings.warm.zygotes * _FILES_PER_ZYGOTE
+    files = max(soft, min(wanted + _OTHER_FILES, hard))
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
     queue = min(queue, (files - _OTHER_FILES) // (4 * _FILES_PER_WAITING))
     fitting = (files - _OTHER_FILES - queue * _FILES_PER_WAITING) // _FILES_PER_REQUEST

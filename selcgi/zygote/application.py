@@ -16,9 +16,9 @@ from wsgiref.handlers import BaseCGIHandler
 
 from selcgi.errors import LoadFailed
 from selcgi.zygote.preload import last_line
+from selcgi.zygote.script import read_source
 
 Application = Callable[[dict[str, Any], Any], Any]
-_SOURCE_BYTES = 16 << 20
 
 
 def load(name: str, path: str, descriptor: int) -> Application:
@@ -43,7 +43,7 @@ def load(name: str, path: str, descriptor: int) -> Application:
 
 def _execute(path: str, descriptor: int) -> types.ModuleType:
     """The script as a module, by the name that an import would give it."""
-    source = os.pread(descriptor, _SOURCE_BYTES, 0)
+    source = read_source(descriptor)
     name = os.path.splitext(os.path.basename(path))[0]  # noqa: PTH119, PTH122
     module = types.ModuleType(name)
     module.__file__ = path

@@ -74,7 +74,7 @@ def become(belongings: Belongings, binding: ModuleType | None) -> Job | None:
     why, or has given the request up. The channel is closed when this returns."""
     channel = socket.socket(fileno=belongings.channel)
     try:
-        channel.sendall(encode_report(BORN, os.getpid()))
+        channel.sendall(encode_report(BORN))
         close_all_but(belongings[:6])
         os.setsid()
         _take(belongings)

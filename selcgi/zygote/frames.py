@@ -16,7 +16,7 @@ FAILED = "failed"  # reason, fix: it can't, and ends
 RETIRING = "retiring"  # why: it serves what is on its way, and should get no more
 # Reports of a child to its worker, over the channel of its request: likewise, and each ends with a newline. The end of
 # the file after the first says that the child is in its context; it is for the worker to look.
-BORN = "born"  # pid
+BORN = "born"  # its pid comes from the kernel
 STUCK = "stuck"  # step, reason, fix: the script does not run
 
 MESSAGE_BYTES = 65536

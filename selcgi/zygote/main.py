@@ -7,7 +7,6 @@ opens no socket: 0 is its worker's, 1 and 2 are the worker's log. Started by lau
 
 import array
 import os
-import select
 import socket
 import sys
 import time
@@ -80,41 +79,42 @@ class Zygote:
     def __init__(self, control: socket.socket, world: World) -> None:
         self._control = control
         self._world = world
-        self._retiring = False
         self._looked = time.monotonic()
         self._most_bytes = _resident() + world.setup.growth_bytes
 
     def serve(self) -> tuple[Job, int] | None:
-        """None when the worker is gone or wants no more; in a child, its job and the script's descriptor."""
-        news = select.poll()
-        news.register(self._control, select.POLLIN)
+        """None when the worker wants no more, or this process is stale: what it was lent then comes to another. In a
+        child, its job and the script's descriptor."""
         while True:
-            ready = news.poll(None if self._retiring else _LOOK_SECONDS * 1000)
-            self._look()
-            if not ready:
-                continue
             belongings = self._receive()
             if belongings is None:
                 return None
+            if why := self._stale():
+                self._control.send(encode_report(RETIRING, why))
+                return None
             if self._clone(belongings):
-                job = become(belongings, self._world.binding)
-                if job is None:
-                    os._exit(127)
-                return job, belongings.script
+                return self._begin(belongings), belongings.script
 
-    def _look(self) -> None:
-        """Whether this process is still what a fresh start would make."""
+    def _begin(self, belongings: Belongings) -> Job:
+        """In the child, which goes on from here, or ends: never back into the loop."""
+        job = None
+        try:
+            job = become(belongings, self._world.binding)
+        finally:
+            if job is None:
+                os._exit(127)
+        return job
+
+    def _stale(self) -> str:
+        """Why this process is not what a fresh start would make; looked at once a second, at a request."""
         now = time.monotonic()
-        if self._retiring or now - self._looked < _LOOK_SECONDS:
-            return
+        if now - self._looked < _LOOK_SECONDS:
+            return ""
         self._looked = now
-        why = self._world.stamps.changed()
-        why = f"{why} has changed" if why else ""
-        if not why and _resident() > self._most_bytes:
-            why = f"it has grown by more than {self._world.setup.growth_bytes} bytes"
-        if why:
-            self._retiring = True
-            self._control.send(encode_report(RETIRING, why))
+        if changed := self._world.stamps.changed():
+            return f"{changed} has changed"
+        most = self._world.setup.growth_bytes
+        return f"it has grown by more than {most} bytes" if _resident() > self._most_bytes else ""
 
     def _receive(self) -> Belongings | None:
         descriptors = receive_descriptors(self._control)
@@ -167,18 +167,36 @@ def _set_up(control: socket.socket) -> World:
 
 
 def main() -> NoReturn:
-    control = socket.socket(fileno=0)
+    control = _take_control()
     try:
-        world = _set_up(control)
+        found = _serve(control)
     except SelcgiError as error:
         control.send(encode_report(FAILED, error.reason, error.fix))
         sys.exit(1)
     except Exception as error:  # whatever a module does at its import
         control.send(encode_report(FAILED, f"the warm interpreter failed: {error!r}", "see its lines in the log"))
         sys.exit(1)
+    if found is None:
+        sys.exit(0)
+    world, job, descriptor = found
+    end(world.run(job, descriptor), world.loaded)
+
+
+def _take_control() -> socket.socket:
+    """Away from where a module that is loaded would look for its input."""
+    control = socket.socket(fileno=os.dup(0))
+    null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    os.dup2(null, 0)
+    os.close(null)
+    return control
+
+
+def _serve(control: socket.socket) -> tuple[World, Job, int] | None:
+    """Returns in a child, or when it is over."""
+    world = _set_up(control)
     control.send(encode_report(READY))
     found = Zygote(control, world).serve()
     if found is None:
-        sys.exit(0)
+        return None
     control.detach()
-    end(world.run(*found), world.loaded)
+    return world, *found

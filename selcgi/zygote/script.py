@@ -51,11 +51,19 @@ def run(code: CodeType | None, path: str, descriptor: int, *, folder_first: bool
 
 
 def _compile(path: str, descriptor: int) -> CodeType:
-    return compile(os.pread(descriptor, _SOURCE_BYTES, 0), path, "exec", dont_inherit=True)
+    return compile(read_source(descriptor), path, "exec", dont_inherit=True)
+
+
+def read_source(descriptor: int) -> bytes:
+    """ValueError when it is too long."""
+    source = os.pread(descriptor, _SOURCE_BYTES + 1, 0)
+    if len(source) > _SOURCE_BYTES:
+        raise ValueError(f"a warm interpreter takes no script of more than {_SOURCE_BYTES} bytes")
+    return source
 
 
 def _is_ours(place: TracebackType | None) -> bool:
-    """Raised by _compile() above, not by the script."""
+    """Raised by _compile(), not by the script."""
     return place is not None and place.tb_frame.f_code is _compile.__code__
 
 

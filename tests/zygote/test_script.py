@@ -14,7 +14,7 @@ from tests.stack import TREE
 
 CHILD = Path(__file__).parent / "child.py"
 PRELOADS = "json,logging,random,uuid,tempfile,decimal,threading,atexit,ssl,traceback,subprocess,contextlib"
-SAME = os.path.realpath("/usr/bin/python3").endswith(f"python3.{sys.version_info.minor}")
+SAME = Path("/usr/bin/python3").resolve().name == f"python3.{sys.version_info.minor}"
 PYTHONS = ("/usr/bin/python3",) if SAME else ("/usr/bin/python3", sys.executable)
 TABLE = (TREE / "tests" / "data" / "warm-scripts.txt").read_text().split("\n=== ")[1:]
 SCRIPTS: dict[str, bytes] = {text.partition("\n")[0]: text.partition("\n")[2].encode() for text in TABLE}
