@@ -7,6 +7,7 @@ protocol between server and application is wsgiref's. Must not load anything in 
 
 import importlib
 import os
+import re
 import signal
 import sys
 import types
@@ -42,13 +43,13 @@ def load(name: str, path: str, descriptor: int) -> Application:
 
 
 def _execute(path: str, descriptor: int) -> types.ModuleType:
-    """The script as a module, by the name that an import would give it."""
-    source = read_source(descriptor)
-    name = os.path.splitext(os.path.basename(path))[0]  # noqa: PTH119, PTH122
-    module = types.ModuleType(name)
+    """The script as a module whose name is no other's: app.wsgi may well import app."""
+    stem = os.path.splitext(os.path.basename(path))[0]  # noqa: PTH119, PTH122
+    module = types.ModuleType("_wsgi_" + re.sub(r"\W", "_", stem))
     module.__file__ = path
-    sys.modules.setdefault(name, module)
-    exec(compile(source, path, "exec", dont_inherit=True), module.__dict__)  # noqa: S102 - the administrator has named it
+    sys.modules[module.__name__] = module
+    code = compile(read_source(descriptor), path, "exec", dont_inherit=True)
+    exec(code, module.__dict__)  # noqa: S102 - the administrator has named it
     return module
 
 

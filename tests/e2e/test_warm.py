@@ -178,3 +178,83 @@ def test_one_that_raises_is_500_and_one_that_breaks_off_is_not_whole(wsgi: tuple
     assert "on purpose" in selcgi.log()
     assert not ask(selcgi.socket, Ask(f"{script}/break", "alice")).complete, selcgi.log()
     wait_until("its line", lambda: "SIGABRT" in selcgi.log())
+
+
+SIBLING = """#!/usr/bin/python3
+import sibling
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [sibling.text]
+"""
+
+
+def test_a_module_that_it_has_loaded_changes(place: Place, wsgi: tuple[Selcgi, str]) -> None:
+    selcgi, _ = wsgi
+    (place.cgi / "sibling.py").write_text("text = b'first'\n")
+    script = place.script("sibling.wsgi", SIBLING)
+    assert ask(selcgi.socket, Ask(script, "alice")).text == "first"
+    (place.cgi / "sibling.py").write_text("text = b'other'\n")
+    wait_until("the new text", lambda: ask(selcgi.socket, Ask(script, "alice")).text == "other", pause=0.2)
+    assert f"{place.cgi}/sibling.py has changed" in selcgi.log()
+    assert {entry["status"] for entry in selcgi.entries()} == {200}, "no request has paid for it"
+
+
+def test_it_is_replaced_after_so_many_requests(place: Place, serve: Serve, cgroup: Path) -> None:
+    place.rules("* user_webapp_t:s0 warm=yes")
+    script = place.script("hello.cgi", HELLO)
+    with serve(f"--cgroup={cgroup}", "--warm-requests=2") as selcgi:
+        answers = ask_all(selcgi.socket, [Ask(script, "alice", f"n={n}") for n in range(7)])
+        assert {one.status for one in answers} == {200}, selcgi.log()
+        assert selcgi.log().count("it has served 2 requests") >= 3
+        wait_until("the others are gone", lambda: len(zygotes(selcgi)) <= 1)
+
+
+def test_one_that_is_idle_ends_and_another_comes_when_it_is_asked_for(place: Place, serve: Serve, cgroup: Path) -> None:
+    place.rules("* user_webapp_t:s0 warm=yes")
+    script = place.script("hello.cgi", HELLO)
+    with serve(f"--cgroup={cgroup}", "--warm-idle=1") as selcgi:
+        pid_of(ask(selcgi.socket, Ask(script, "alice")))
+        wait_until("it is gone", lambda: not zygotes(selcgi))
+        pid_of(ask(selcgi.socket, Ask(script, "alice")))
+
+
+def test_there_are_no_more_than_so_many(place: Place, serve: Serve, cgroup: Path) -> None:
+    place.rules("* user_webapp_t:s0 warm=yes")
+    scripts = [place.script(f"hello-{n}.cgi", HELLO) for n in range(3)]
+    with serve(f"--cgroup={cgroup}", "--warm-zygotes=2") as selcgi:
+        for script in scripts * 2:
+            pid_of(ask(selcgi.socket, Ask(script, "alice")))
+        assert "another application needs its place" in selcgi.log()
+        wait_until("those that had to go are gone", lambda: len(zygotes(selcgi)) == 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("#!/bin/sh\necho", "its interpreter is /bin/sh"),
+        ("#!/usr/bin/python3 -O\n", "can't be started with -O"),
+        ("#!/usr/bin/env python9\n", "finds no python9"),
+    ],
+)
+def test_what_no_zygote_can_stand_for_is_said(place: Place, warm: Selcgi, text: str, reason: str) -> None:
+    script = place.script("other.cgi", text)
+    assert ask(warm.socket, Ask(script, "alice")).status == 503
+    assert reason in warm.entry()["reason"]
+
+
+def test_a_thread_of_a_preload_is_refused_by_name(place: Place, serve: Serve, cgroup: Path) -> None:
+    place.rules("* user_webapp_t:s0 warm=wsgi")
+    script = place.script(
+        "app.wsgi", f"import threading\nthreading.Thread(target=threading.Event().wait).start()\n{WSGI}"
+    )
+    with serve(f"--cgroup={cgroup}") as selcgi:
+        assert ask(selcgi.socket, Ask(script, "alice")).status == 503
+        assert "started a thread (Thread-1 (wait)), which no fork has" in selcgi.entry()["reason"]
+
+
+def test_params_that_are_very_long_arrive_whole(place: Place, warm: Selcgi) -> None:
+    script = place.script(
+        "long.cgi", HEAD + "import os\nprint('Content-Type: text/plain\\n')\nprint(len(os.environ['HTTP_X_LONG']))\n"
+    )
+    answer = ask(warm.socket, Ask(script, "alice", params={"HTTP_X_LONG": "x" * 120_000}))
+    assert (answer.status, answer.text) == (200, "120000\n"), warm.log()

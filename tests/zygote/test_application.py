@@ -173,7 +173,7 @@ def test_one_that_can_not_be_loaded_says_why(tmp_path: Path, text: str, name: st
     finally:
         os.close(descriptor)
         sys.path[:] = before
-        sys.modules.pop("app", None)
+        sys.modules.pop("_wsgi_app", None)
     assert reason.replace("{path}", str(path)) in raised.value.reason
 
 
