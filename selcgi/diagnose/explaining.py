@@ -4,6 +4,7 @@ Decides nothing and starts nothing: the questions are system/preflight.py's, the
 Called by cli/explain.py.
 """
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import groupby
@@ -137,6 +138,8 @@ def _warm(scene: Scene, told: Told, what: tuple[Context, Scripts], machine: Mach
     program = Survey(machine.labelling, machine.search_path).script(machine.program)
     if program is None:
         return replace(told, refused=f"{machine.program or 'selcgi-zygote'} is not there; {_NO_ZYGOTE}")
+    if other := _other_interpreter(scripts, program):
+        return replace(told, refused=f"{other}; {_NO_ZYGOTE}")
     start, attempt = scene.attempt(zygote, program), scene.attempt(context, scripts)
     answers = [
         replace(each, purpose=f"zygote: {each.purpose}", why="" if each.yes else _NO_ZYGOTE)
@@ -144,6 +147,14 @@ def _warm(scene: Scene, told: Told, what: tuple[Context, Scripts], machine: Mach
     ]
     answers += explain(scene, attempt, tuple(move_questions(zygote, attempt)))
     return replace(told, answers=tuple(answers))
+
+
+def _other_interpreter(scripts: Scripts, program: Scripts) -> str:
+    """Why an interpreter that runs `program` can't stand for that of `scripts`; empty when it can."""
+    wanted, own = scripts.program or scripts.interpreter, program.interpreter
+    if wanted is None or own is None or os.path.realpath(wanted.path) == os.path.realpath(own.path):
+        return ""
+    return f"its interpreter is {wanted.path}, and {program.paths[0]} is run by {own.path}"
 
 
 def _shown(mapped: Mapped, spec: ContextSpec) -> str:

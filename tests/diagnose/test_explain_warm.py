@@ -99,6 +99,16 @@ def test_the_policy_does_not_let_it_start(folder: Path) -> None:
     }
 
 
+def test_only_scripts_of_its_own_python(folder: Path) -> None:
+    (folder / "report.py").write_text("#!/bin/sh\n")
+    found = told(folder, "user_webapp_t warm=yes", scene(warm_policy()))
+    assert found.refused.startswith(
+        f"its interpreter is /bin/sh, and {folder}/selcgi-zygote is run by /usr/bin/python3;"
+    )
+    (folder / "report.py").write_text("#!/usr/bin/env python3\n")
+    assert not told(folder, "user_webapp_t warm=yes", scene(warm_policy())).refused
+
+
 @pytest.mark.parametrize(
     ("rule", "globs", "program", "words"),
     [
