@@ -7,8 +7,6 @@ since loading one takes seconds; a mapping names one of them at a time. (deny ..
 import json
 import os
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,19 +64,11 @@ def script(name: str, text: str = SCRIPT, label: str = "selcgi_script_exec_t:s0"
 
 
 def load(name: str, text: str) -> None:
-    """A module; one of this name is replaced."""
+    """A module; one of this name is replaced. None is removed at the end of a file of tests: that costs as much as a
+    load, and its guest ends there."""
     place = Path(f"/run/{name}.cil")
     place.write_text(text)
     site.run("semodule", "-i", place)
-
-
-@contextmanager
-def module(name: str, text: str) -> Iterator[None]:
-    load(name, text)
-    try:
-        yield
-    finally:
-        site.run("semodule", "-r", name)
 
 
 def place_of(pattern: str, label: str) -> str:

@@ -1,7 +1,6 @@
 """`selcgi doctor` on the real policy: nothing on the shipped one, and each fault of one domain by its name and cure."""
 
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from tests.enforcing.faults import (
     ROOT,
     doctor,
     examine,
-    module,
+    load,
     place_of,
     script,
 )
@@ -92,15 +91,14 @@ ODD = f"""
 
 
 @pytest.fixture(scope="module", autouse=True)
-def planted() -> Iterator[None]:
+def planted() -> None:
     """All domains at once. What a mapping does not name is not asked about."""
     parts = [DOMAIN.format(f"fault_{name}_t") + cil.format(f"fault_{name}_t") for name, (cil, _, _) in FAULTS.items()]
     parts += [DOMAIN.format("fault_env_t"), "(deny fault_env_t bin_t (file (execute_no_trans)))", UNCONSTRAINED, ODD]
     parts += [place_of("/srv/faults(/.*)?", "selcgi_script_exec_t")]
-    with module("faults", "\n".join(parts)):
-        script("one.cgi")
-        site.run("restorecon", "-RF", ROOT)
-        yield
+    load("faults", "\n".join(parts))
+    script("one.cgi")
+    site.run("restorecon", "-RF", ROOT)
 
 
 @pytest.mark.parametrize("program", [BY_PROGRAM, BY_PYTHON, site.as_service()], ids=["root", "python", "service"])

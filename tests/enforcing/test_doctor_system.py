@@ -9,45 +9,48 @@ import pytest
 
 from tests.enforcing import site
 from tests.enforcing.conftest import Claims
-from tests.enforcing.faults import BY_PROGRAM, BY_PYTHON, ROOT, SCRIPT, doctor, examine, load, module, script
+from tests.enforcing.faults import BY_PYTHON, ROOT, SCRIPT, doctor, examine, load, place_of, script
 from tests.enforcing.test_start import BINDING, READ_ONLY, UNMOUNTED
 
 pytestmark = pytest.mark.enforcing
 
+LISTEN = "--listen=unix:/run/selcgi/selcgi.sock,peer-type="
 RULES = "alice user_webapp_t:s0:c1\nbob staff_webapp_t:s0\n"
 MOUNTED = Path("/mnt/faults/fs")  # no file context says how it is labelled
 MOUNT = f"mount -t tmpfs -o {{0}} none {MOUNTED} && cp /run/kept.cgi {MOUNTED}/one.cgi && "
 LABEL = f"chcon -R -t selcgi_script_exec_t {MOUNTED} && "
-REACHED = "(allow selcgi_t mnt_t (dir (search getattr)))(allow selcgi_webapp mnt_t (dir (search)))"
-MAY_MOUNT = "(allow mount_t usr_t (filesystem (mount unmount getattr relabelfrom relabelto)))"
 MODULE = "system_fault"
-# of the whole system: CIL, the check that finds it, words of its fix
+# What only one test comes across: its own web server, place of the program, place of scripts, mount.
+APART = f"""
+(type fault_web_t)(roletype system_r fault_web_t)(typeattributeset domain (fault_web_t))
+(call selcgi_web_server (fault_web_t))(deny fault_web_t selcgi_t (unix_stream_socket (connectto)))
+(type fault_exec_t)(roletype object_r fault_exec_t)(typeattributeset file_type fault_exec_t)
+(allow selcgi_t fault_exec_t (file (getattr read open execute)))
+(typetransition init_t fault_exec_t process selcgi_t)
+(rangetransition init_t fault_exec_t process ((s0) (s0 ((range c0 c1023)))))
+{place_of("/opt/ranged/bin/selcgi", "fault_exec_t")}
+(allow selcgi_t mnt_t (dir (search getattr)))(allow selcgi_webapp mnt_t (dir (search)))
+(allow mount_t usr_t (filesystem (mount unmount getattr relabelfrom relabelto)))
+(deny selcgi_t staff_webapp_t (process2 (nosuid_transition)))
+{place_of("/srv/faults(/.*)?", "selcgi_script_exec_t")}
+"""
+# of the whole system, so that each needs a load of its own: CIL, the check that finds it, words of its fix
 FAULTS: dict[str, tuple[str, str, str]] = {
     "setexec": ("(deny selcgi_t self (process (setexec)))", "setexec", "(allow selcgi_t self (process (setexec)))"),
     "permissive": ("(typepermissive selcgi_t)", "launcher", "semanage permissive -d selcgi_t"),
-    "web server": (
-        "(deny httpd_t selcgi_t (unix_stream_socket (connectto)))", "web-server", "(call selcgi_web_server (httpd_t))"),
     "listener": (
         "(deny selcgi_avc_t self (capability2 (audit_read)))", "denial-listener", "(capability2 (audit_read))"),
-    "range": (
-        "(type fault_exec_t)(roletype object_r fault_exec_t)(typeattributeset file_type fault_exec_t)"
-        "(allow selcgi_t fault_exec_t (file (getattr read open execute)))"
-        "(typetransition init_t fault_exec_t process selcgi_t)"
-        "(rangetransition init_t fault_exec_t process ((s0) (s0 ((range c0 c1023)))))"
-        '(filecon "/opt/other/bin/selcgi" file (system_u object_r fault_exec_t ((s0) (s0))))',
-        "launcher-range", "SELinuxContext=system_u:system_r:selcgi_t:s0"),
 }  # fmt: skip
 
 
 @pytest.fixture(scope="module", autouse=True)
-def loaded() -> Iterator[None]:
-    """The module whose content each fault replaces, so that one load is enough for each."""
-    with module(MODULE, "(type system_fault_t)"):
-        site.script("kept.cgi", SCRIPT)
-        shutil.copy2(site.CGI / "kept.cgi", "/run/kept.cgi")
-        MOUNTED.mkdir(parents=True)
-        site.run("restorecon", "-RF", MOUNTED.parent)
-        yield
+def loaded() -> None:
+    """For all tests but the last, which replaces the module. It goes with the guest, which is this file's alone."""
+    load(MODULE, APART)
+    site.script("kept.cgi", SCRIPT)
+    shutil.copy2(site.CGI / "kept.cgi", "/run/kept.cgi")
+    MOUNTED.mkdir(parents=True)
+    site.run("restorecon", "-RF", MOUNTED.parent)
 
 
 @contextmanager
@@ -58,10 +61,9 @@ def labelled(path: Path, label: str) -> Iterator[None]:
     site.run("chcon", before, path)
 
 
-@pytest.fixture
-def other() -> Iterator[tuple[str, ...]]:
-    """selcgi in a place that the policy does not know: its program there is what the doctor of that place looks at."""
-    place = Path("/opt/other")
+@contextmanager
+def installed(place: Path) -> Iterator[tuple[str, ...]]:
+    """selcgi in another place: its program there is what the doctor of that place looks at."""
     (place / "bin").mkdir(parents=True)
     shutil.copy2("/opt/selcgi/pyvenv.cfg", place)
     (place / "lib").symlink_to("/opt/selcgi/lib")
@@ -72,28 +74,31 @@ def other() -> Iterator[tuple[str, ...]]:
     shutil.rmtree(place)
 
 
-@pytest.mark.parametrize("name", FAULTS)
-def test_a_fault_of_the_policy_is_found_alone(name: str, avcs: Claims, other: tuple[str, ...]) -> None:
-    cil, check, words = FAULTS[name]
-    load(MODULE, cil)
-    site.run("restorecon", "-RF", "/opt/other")
-    program = other if name == "range" else BY_PROGRAM
-    said = doctor(f"--root={site.CGI}", "--listen=unix:/run/selcgi/selcgi.sock,peer-type=httpd_t", program=program)
-    assert said.checks == [check], said.faults
-    assert words in said.faults[0]["fix"]
-    avcs.claim_permissive()
+def test_what_is_planted_apart_is_no_fault_elsewhere() -> None:
+    assert doctor(f"--root={site.CGI}", f"{LISTEN}httpd_t").checks == []
 
 
-def test_a_program_in_a_place_that_the_policy_does_not_know(other: tuple[str, ...]) -> None:
-    load(MODULE, "(type system_fault_t)")
-    site.run("restorecon", "-RF", "/opt/other")
-    said = doctor(program=other)
+def test_a_web_server_that_may_not_connect() -> None:
+    said = doctor(f"--root={site.CGI}", f"{LISTEN}fault_web_t")
+    assert said.checks == ["web-server"], said.faults
+    assert "(call selcgi_web_server (fault_web_t))" in said.faults[0]["fix"]
+
+
+def test_a_program_that_a_service_manager_starts_with_a_range() -> None:
+    with installed(Path("/opt/ranged")) as program:
+        said = doctor(f"--root={site.CGI}", f"{LISTEN}httpd_t", program=program)
+    assert said.checks == ["launcher-range"], said.faults
+    assert "SELinuxContext=system_u:system_r:selcgi_t:s0" in said.faults[0]["fix"]
+
+
+def test_a_program_in_a_place_that_the_policy_does_not_know() -> None:
+    with installed(Path("/opt/other")) as program:
+        said = doctor(program=program)
     assert said.checks == ["program"], said.faults
     assert "semanage fcontext -a -t selcgi_exec_t /opt/other/bin/selcgi" in said.faults[0]["fix"]
 
 
 def test_a_program_that_lost_its_label() -> None:
-    load(MODULE, "(type system_fault_t)")
     with labelled(site.PROGRAM, "bin_t:s0"):
         said = doctor(program=BY_PYTHON)
     assert said.checks == ["drift"], said.faults
@@ -146,7 +151,6 @@ def test_unknown_classes_are_a_note_and_no_fault() -> None:
     ],
 )
 def test_a_mount(options: str, label: str, check: str, words: str) -> None:
-    load(MODULE, REACHED + MAY_MOUNT)
     said = doctor(f"--root={MOUNTED}", before=MOUNT.format(options) + label)
     assert said.checks == [check], said.faults
     assert words in said.faults[0]["fix"]
@@ -154,7 +158,6 @@ def test_a_mount(options: str, label: str, check: str, words: str) -> None:
 
 
 def test_a_nosuid_mount_needs_a_permission_of_its_own() -> None:
-    load(MODULE, REACHED + "(deny selcgi_t staff_webapp_t (process2 (nosuid_transition)))")
     said = doctor(f"--root={MOUNTED}", before=MOUNT.format("nosuid") + LABEL)
     assert said.checks == ["nosuid"], said.faults
     assert "(allow selcgi_t staff_webapp_t (process2 (nosuid_transition)))" in said.faults[0]["fix"]
@@ -167,16 +170,15 @@ def test_a_nosuid_mount_needs_a_permission_of_its_own() -> None:
 )
 def test_a_script_with_another_label_than_its_place(label: str, words: str, avcs: Claims) -> None:
     path = script("one.cgi", SCRIPT, label)
-    with module("place", '(filecon "/srv/faults(/.*)?" any (system_u object_r selcgi_script_exec_t ((s0) (s0))))'):
-        site.run("restorecon", "-F", ROOT)
-        site.chcon(path, label)
-        said = examine(RULES)
-        assert said.checks == ["drift"], said.faults
-        assert words in said.faults[0]["what"]
-        assert f"restorecon -F {path}" in said.faults[0]["fix"]
-        assert "(allow" not in said.faults[0]["fix"]
-        site.run("restorecon", "-F", path)
-        assert examine(RULES).checks == []
+    site.run("restorecon", "-F", ROOT)
+    site.chcon(path, label)
+    said = examine(RULES)
+    assert said.checks == ["drift"], said.faults
+    assert words in said.faults[0]["what"]
+    assert f"restorecon -F {path}" in said.faults[0]["fix"]
+    assert "(allow" not in said.faults[0]["fix"]
+    site.run("restorecon", "-F", path)
+    assert examine(RULES).checks == []
     avcs.collect()
 
 
@@ -188,3 +190,13 @@ def test_a_mapping_that_selcgi_may_not_read() -> None:
         rules.unlink()
     assert said.checks == ["configuration"], said.faults
     assert "put it into /etc/selcgi" in said.faults[0]["fix"]
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_of_the_policy_is_found_alone(name: str, avcs: Claims) -> None:
+    cil, check, words = FAULTS[name]
+    load(MODULE, cil)
+    said = doctor(f"--root={site.CGI}", f"{LISTEN}httpd_t")
+    assert said.checks == [check], said.faults
+    assert words in said.faults[0]["fix"]
+    avcs.claim_permissive()

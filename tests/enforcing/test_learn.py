@@ -15,6 +15,7 @@ from selcgi.system.twins import read_domain
 from tests.enforcing import site
 from tests.enforcing.attempts import run_as
 from tests.enforcing.conftest import Claims
+from tests.enforcing.faults import load
 from tests.stack import Selcgi, wait_until
 
 pytestmark = pytest.mark.enforcing
@@ -100,6 +101,18 @@ def status(selcgi: Selcgi, script: Path) -> int:
     return run_as(selcgi, script, "dora").status
 
 
+def test_a_learning_that_is_interrupted_leaves_nothing(needy: Path, avcs: Claims) -> None:
+    shutil.rmtree(STARTED, ignore_errors=True)
+    with learning(needy, "?wait") as process:
+        wait_until("the script of the twin", STARTED.exists, seconds=150, pause=0.2)
+        os.killpg(process.pid, signal.SIGINT)
+        process.communicate(timeout=120)
+    assert process.returncode not in (0, None)
+    claim_twins(avcs)
+    assert twins_left() == []
+    STARTED.unlink()
+
+
 def test_what_is_learned_makes_it_work_in_the_domain_itself(needy: Path, avcs: Claims) -> None:
     before = read_domain(DOMAIN)
     with learning(needy) as process:
@@ -115,11 +128,10 @@ def test_what_is_learned_makes_it_work_in_the_domain_itself(needy: Path, avcs: C
     assert read_domain(DOMAIN) == before
     assert twins_left() == []
     works(needy, block, avcs)
-    assert read_domain(DOMAIN) == before
 
 
 def works(needy: Path, block: str, avcs: Claims) -> None:
-    """500 without the block, 200 with it."""
+    """500 without the block, 200 with it, which stays."""
     with site.serving() as running:
         assert status(running, needy) == 500
         for _, target, tclass, permission in (
@@ -128,22 +140,7 @@ def works(needy: Path, block: str, avcs: Claims) -> None:
             (0, "ldap_port_t", "tcp_socket", "name_connect"),
         ):
             avcs.expect(DOMAIN, target, tclass, permission)
-        site.run("semodule", "-i", site.write(Path("/run/learned.cil"), block))
-        try:
-            assert status(running, needy) == 200
-        finally:
-            site.run("semodule", "-r", "learned")
+        load("given", block)
+        assert status(running, needy) == 200
     while any("security_t" in one for one in avcs.unclaimed):
         avcs.expect(DOMAIN, "security_t", "file", "read")
-
-
-def test_a_learning_that_is_interrupted_leaves_nothing(needy: Path, avcs: Claims) -> None:
-    shutil.rmtree(STARTED, ignore_errors=True)
-    with learning(needy, "?wait") as process:
-        wait_until("the script of the twin", STARTED.exists, seconds=150, pause=0.2)
-        os.killpg(process.pid, signal.SIGINT)
-        process.communicate(timeout=120)
-    assert process.returncode not in (0, None)
-    claim_twins(avcs)
-    assert twins_left() == []
-    STARTED.unlink()

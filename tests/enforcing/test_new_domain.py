@@ -7,6 +7,7 @@ import bz2
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from selcgi.system.binding import find_binding
 from tests.enforcing import site
 from tests.enforcing.attempts import attempt, run_as
 from tests.enforcing.conftest import Claims
+from tests.enforcing.faults import load
 from tests.stack import Selcgi
 
 pytestmark = pytest.mark.enforcing
@@ -55,17 +57,14 @@ def more_lines() -> str:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def shop() -> Iterator[None]:
-    """Loaded and labelled; taken away afterwards."""
+def shop() -> None:
+    """Loaded and labelled."""
     site.script("../shop/cgi/hello.cgi", HELLO)
     for name in ("read/price.txt", "write/alice/cart.txt"):
         site.write(SHOP / name, "7\n", 0o666).parent.chmod(0o777)
     cil = site.write(PLACE / "shop.cil", block("cil", "blockinherit"))
     for word in ("semodule -i shop.cil", "semanage"):
         site.run("sh", "-ec", block("sh", word), cwd=cil.parent)
-    yield
-    site.run("semanage", "fcontext", "-D")
-    site.run("semodule", "-r", "shop")
 
 
 @contextmanager
@@ -124,24 +123,8 @@ def test_another_domain_cannot_be_entered_with_its_scripts(serving: Selcgi, avcs
     avcs.expect("staff_webapp_t", "shop.script_t", "file", "entrypoint")
 
 
-@pytest.fixture
-def more() -> Iterator[None]:
-    site.run("semodule", "-i", site.write(PLACE / "shop_more.cil", more_lines()))
-    yield
-    site.run("semodule", "-r", "shop_more")
-
-
-@pytest.mark.usefixtures("more")
-def test_what_the_readme_offers_beyond_the_template() -> None:
-    script = site.write(OTHER / "other.cgi", HELLO, 0o755, "usr_t:s0")
-    page = site.write(OTHER / "page.txt", "page\n", 0o644, "httpd_sys_content_t:s0")
-    with serve(f"--root={OTHER}") as running:
-        connect = "socket.create_connection(('127.0.0.1', 389))"
-        assert attempt(running, "alice", connect, f"open({str(page)!r})") == ["ECONNREFUSED", "ok"]
-        assert run_as(running, script, "alice").status == 200
-
-
-def all_types() -> list[str]:
+@cache
+def all_types() -> tuple[str, ...]:
     """Every type that a module of the loaded policy declares, and those of this domain."""
     names = {"shop.webapp_t", "shop.script_t", "shop.content_t", "shop.rw_t"}
     for path in Path("/var/lib/selinux/default/active/modules").glob("*/*/cil"):
@@ -149,7 +132,7 @@ def all_types() -> list[str]:
         text = bz2.decompress(data) if data.startswith(b"BZh") else data
         names |= {name.decode() for name in re.findall(rb"\(type ([a-z0-9_]+)\)", text)}
     assert {"httpd_t", "unconfined_t", "selcgi_t", "staff_webapp_t"} <= names
-    return sorted(names)
+    return tuple(sorted(names))
 
 
 @pytest.mark.parametrize("tclass", REACHED)
@@ -169,3 +152,14 @@ def test_it_reaches_no_other_domain(tclass: str) -> None:
             bits = [1 << bit for bit in range(32) if decision.allowed & 1 << bit]
             reached[name] = {selinux.security_av_perm_to_string(number, bit) for bit in bits}
     assert {name: bits for name, bits in reached.items() if not bits <= REACHED[tclass].get(name, set())} == {}
+
+
+def test_what_the_readme_offers_beyond_the_template() -> None:
+    """The last of this file: the rules stay."""
+    load("shop_more", more_lines())
+    script = site.write(OTHER / "other.cgi", HELLO, 0o755, "usr_t:s0")
+    page = site.write(OTHER / "page.txt", "page\n", 0o644, "httpd_sys_content_t:s0")
+    with serve(f"--root={OTHER}") as running:
+        connect = "socket.create_connection(('127.0.0.1', 389))"
+        assert attempt(running, "alice", connect, f"open({str(page)!r})") == ["ECONNREFUSED", "ok"]
+        assert run_as(running, script, "alice").status == 200

@@ -9,7 +9,7 @@ import pytest
 from tests.enforcing import site
 from tests.enforcing.attempts import run_as
 from tests.enforcing.conftest import Claims
-from tests.enforcing.faults import DOMAIN, SCRIPT, load, module
+from tests.enforcing.faults import DOMAIN, SCRIPT, load
 from tests.stack import Selcgi, wait_until
 
 pytestmark = pytest.mark.enforcing
@@ -31,35 +31,35 @@ def logged(selcgi: Selcgi, words: str) -> None:
 
 def test_from_a_start_to_a_reload_to_another_policy(avcs: Claims) -> None:
     script = site.script("flight.cgi", SCRIPT + "echo ran\n")
-    with module("flight", GOOD):
-        site.write(RULES, "alice no_such_t:s0\n")
-        done = start()
-        assert done.returncode == 3
-        assert "PreflightFailed: preflight: the type no_such_t is unknown" in done.stderr
-        assert "--no-preflight" in done.stderr
+    load("flight", GOOD)
+    site.write(RULES, "alice no_such_t:s0\n")
+    done = start()
+    assert done.returncode == 3
+    assert "PreflightFailed: preflight: the type no_such_t is unknown" in done.stderr
+    assert "--no-preflight" in done.stderr
 
-        site.write(RULES, "alice fault_flight_t:s0:c1\n")
-        with site.serving(f"--map={RULES}") as selcgi:
-            assert "preflight" not in selcgi.log()
-            assert run_as(selcgi, script, "alice").status == 200
+    site.write(RULES, "alice fault_flight_t:s0:c1\n")
+    with site.serving(f"--map={RULES}") as selcgi:
+        assert "preflight" not in selcgi.log()
+        assert run_as(selcgi, script, "alice").status == 200
 
-            site.write(RULES, "alice user_webapp_t:s0:c1024\n")
-            selcgi.signal(signal.SIGHUP)
-            logged(selcgi, "reload refused, the mapping in use stays: preflight: the range s0:c1024 is invalid")
-            assert run_as(selcgi, script, "alice").status == 200
+        site.write(RULES, "alice user_webapp_t:s0:c1024\n")
+        selcgi.signal(signal.SIGHUP)
+        logged(selcgi, "reload refused, the mapping in use stays: preflight: the range s0:c1024 is invalid")
+        assert run_as(selcgi, script, "alice").status == 200
 
-            load("flight", BAD)
-            logged(selcgi, "a policy was loaded")
-            assert "selcgi_t -> fault_flight_t : process { transition } is denied (preflight.map:1)" in selcgi.log()
-            assert run_as(selcgi, script, "alice").status == 500
-            avcs.expect("selcgi_t", "fault_flight_t", "process", "transition")
+        load("flight", BAD)
+        logged(selcgi, "a policy was loaded")
+        assert "selcgi_t -> fault_flight_t : process { transition } is denied (preflight.map:1)" in selcgi.log()
+        assert run_as(selcgi, script, "alice").status == 500
+        avcs.expect("selcgi_t", "fault_flight_t", "process", "transition")
 
-        site.write(RULES, "alice fault_flight_t:s0:c1\n")
-        with site.serving(f"--map={RULES}", "--no-preflight") as selcgi:
-            assert "--no-preflight" in selcgi.log()
-            assert "process { transition } is denied" in selcgi.log()
-            assert run_as(selcgi, script, "alice").status == 500
-            avcs.expect("selcgi_t", "fault_flight_t", "process", "transition")
+    site.write(RULES, "alice fault_flight_t:s0:c1\n")
+    with site.serving(f"--map={RULES}", "--no-preflight") as selcgi:
+        assert "--no-preflight" in selcgi.log()
+        assert "process { transition } is denied" in selcgi.log()
+        assert run_as(selcgi, script, "alice").status == 500
+        avcs.expect("selcgi_t", "fault_flight_t", "process", "transition")
 
 
 def test_explain_says_it_without_running_anything() -> None:

@@ -12,8 +12,9 @@ import pytest
 
 from selcgi.system.policy import KernelPolicy, open_policy
 from tests.enforcing import site
+from tests.enforcing.faults import load
 from tests.enforcing.test_new_domain import all_types
-from tests.enforcing.test_switches import PLACE, switched_on
+from tests.enforcing.test_switches import switched_on
 
 pytestmark = pytest.mark.enforcing
 
@@ -27,10 +28,8 @@ WEB_SERVERS = {"httpd_t", "haproxy_t"}  # Debian 12 has no haproxy_t
 
 
 @pytest.fixture(scope="module", autouse=True)
-def warm() -> Iterator[None]:
-    site.run("semodule", "-i", site.write(PLACE / "warm.cil", MODULE))
-    yield
-    site.run("semodule", "-r", "warm")
+def warm() -> None:
+    load("warm", MODULE)
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ LOGINS = (
 
 
 @pytest.fixture(scope="module", autouse=True)
-def accounts() -> Iterator[None]:
+def accounts() -> None:
     groups = ("webstaff", "webbanned")
     for name in groups:
         site.run("groupadd", name)
@@ -36,13 +36,6 @@ def accounts() -> Iterator[None]:
     commands = Path("/run/logins")
     commands.write_text("".join(f"login -a -s {seuser} -r {level} {name}\n" for name, seuser, level in LOGINS))
     site.run("semanage", "import", "-f", commands)
-    yield
-    commands.write_text("".join(f"login -d {name}\n" for name, *_ in LOGINS))
-    site.run("semanage", "import", "-f", commands)
-    for name in ACCOUNTS:
-        site.run("userdel", name)
-    for name in groups:
-        site.run("groupdel", name)
 
 
 @contextmanager

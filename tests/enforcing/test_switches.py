@@ -15,6 +15,7 @@ import pytest
 from tests.enforcing import site
 from tests.enforcing.attempts import attempt, run_as
 from tests.enforcing.conftest import Claims
+from tests.enforcing.faults import load
 from tests.stack import Selcgi, wait_until
 
 pytestmark = pytest.mark.enforcing
@@ -95,7 +96,7 @@ def daemon(name: str, place: Path) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def domains() -> Iterator[None]:
+def domains() -> None:
     # The servers are no more than Perl, which their domains may not run.
     lines = [
         "(typepermissive postgresql_t) (typepermissive mysqld_t)",
@@ -104,9 +105,7 @@ def domains() -> Iterator[None]:
     for name in SWITCHES:
         lines.append(f"(block with_{name} (blockinherit selcgi_app))")
         lines.append(f"(call selcgi_webapp_{name} ({domain(name)}{ARGUMENTS.get(name, '')}))")
-    site.run("semodule", "-i", site.write(PLACE / "switches.cil", "\n".join(lines) + "\n"))
-    yield
-    site.run("semodule", "-r", "switches")
+    load("switches", "\n".join(lines) + "\n")
 
 
 @pytest.fixture(scope="module", autouse=True)

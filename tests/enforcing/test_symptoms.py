@@ -5,7 +5,6 @@ tried in a shipped domain.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ import pytest
 from tests.enforcing import site
 from tests.enforcing.attempts import run_as
 from tests.enforcing.conftest import Claims
+from tests.enforcing.faults import load
 from tests.enforcing.listening import listening
 from tests.enforcing.test_denials import heard
 from tests.enforcing.test_ending import CGROUP, delegate, take_back
@@ -32,15 +32,13 @@ PLANTS = {
 
 
 @pytest.fixture(scope="module", autouse=True)
-def plants() -> Iterator[None]:
+def plants() -> None:
     text = "".join(
         f"(type odd_{name}_t)\n(call selcgi_webapp_domain (odd_{name}_t))\n(deny {rule})\n"
         for name, rule in PLANTS.items()
     )
-    site.run("semodule", "-i", site.write(Path("/run/odd.cil"), text))
+    load("odd", text)
     site.write(RULES, "".join(f"{name} odd_{name}_t:s0:c1\n" for name in PLANTS) + site.rules())
-    yield
-    site.run("semodule", "-r", "odd")
 
 
 def line_of(user: str, text: str, status: int, *options: str) -> dict[str, Any]:
