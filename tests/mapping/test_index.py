@@ -147,3 +147,12 @@ def test_line_count_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for text in (b"#\n#\n#\na x_t", b"#\n" * 4):
         with pytest.raises(MappingError, match=r"^site\.map:4: the file has more than 3 lines"):
             Index(text, "site.map")
+
+
+def test_a_rule_that_is_asked_for_again_is_the_same_and_not_all_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index, "_REMEMBERED", 3)
+    made = Index("".join(f"u{n} x_t:s0:c{n}\n" for n in range(9)).encode(), "x")
+    first = [next(made.considered(f"u{n}")) for n in range(9)]
+    assert [next(made.considered(f"u{n}")) for n in range(9)] == first
+    assert next(made.considered("u8")) is next(made.considered("u8"))
+    assert len(made._lately) <= 3

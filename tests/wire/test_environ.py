@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from selcgi import VERSION
 from selcgi.errors import BadRequest, StartRefused
 from selcgi.settings import EnvironRules
+from selcgi.wire import environ as module
 from selcgi.wire.environ import VARIABLE_BYTES, Request, environ, read_request
 from selcgi.wire.passing import check_passed_names
 
@@ -282,3 +283,18 @@ def test_environment_of_any_request_is_clean(sent: Pairs, data: st.DataObject) -
     assert {name for name in told if name[:5] != b"HTTP_"} <= FIXED_NAMES | {b"FIXED", b"GIT_X"}
     assert not WITHHELD & told.keys()
     assert b"\0" not in b"".join(told.values())
+
+
+NAMES = st.sampled_from(
+    [b"REQUEST_METHOD", b"HTTP_HOST", b"HTTP_X", b"x", b"", b"A\0", b"HTTP_COOKIE", b"SELCGI_PROOF"]
+)
+
+
+@given(st.lists(st.tuples(NAMES, st.sampled_from([b"", b"a", b"b\0"])), max_size=6))
+@settings(max_examples=500)
+def test_params_that_come_once_each_are_taken_as_all_others(pairs: Pairs) -> None:
+    quick = module._each_once(pairs)
+    if quick is not None:
+        assert list(quick.items()) == list(module._merge(pairs, module._SINGLE).items())
+    else:
+        assert len({name for name, _ in pairs}) < len(pairs) or any(b"\0" in value for _, value in pairs)

@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selcgi.errors import BadRequest
+from selcgi.wire import paths
 from selcgi.wire.environ import environ
+from selcgi.wire.paths import script_paths
 from tests.wire.test_environ import RULES, SCRIPT, found, read
 
 # What each web server sends, beside PLAIN; the candidate that must come first; what the script must be told.
@@ -140,3 +142,16 @@ def test_a_question_mark_that_the_web_server_has_cut_off_is_refused() -> None:
 def test_one_in_path_info_is_none_of_the_scripts_name() -> None:
     request = read(SCRIPT_FILENAME="/srv/cgi/x.cgi", SCRIPT_NAME="/x.cgi", PATH_INFO="/a?b", QUERY_STRING="b")
     assert b"/srv/cgi/x.cgi/a?b" in request.script_paths
+
+
+PIECES = st.lists(st.sampled_from(["/", "//", "a", "b.cgi", "%20", "?", "x=1", ".", "\n"]), max_size=5).map("".join)
+
+
+@given(PIECES, PIECES, PIECES)
+@settings(max_examples=500)
+def test_what_can_be_read_in_one_way_only_is_read_as_all_else(named: str, url: str, query: str) -> None:
+    values = {"SCRIPT_FILENAME": f"/{named}", "SCRIPT_NAME": url, "QUERY_STRING": query}
+    params = {name.encode(): value.encode() for name, value in values.items()}
+    if only := paths._only_spelling(params):
+        spellings = dict.fromkeys(b"/" + one.lstrip(b"/") for one in paths._spellings(params))
+        assert script_paths(params) == (only,) == tuple(spellings)

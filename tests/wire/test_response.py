@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selcgi.errors import BadResponse
+from selcgi.wire import response
 from selcgi.wire.response import HeadReader, ResponseHead, error_page
 
 LIMIT = 16 * 1024
@@ -221,3 +222,15 @@ def test_what_is_written_reads_back_as_the_same_head(data: bytes) -> None:
     )
     assert read(written) == (head, b"")
     assert read(head.encode())[0].removed == ()
+
+
+def test_a_head_is_remembered_unless_it_has_a_cookie() -> None:
+    plain, secret = (b"X-Once: remembered\n" + more + b"\n\n" for more in (b"A: b", b"SET-COOKIE: a=secret"))
+    for output in (plain, plain, secret, secret):
+        before = response._remembered.cache_info().currsize
+        head = HeadReader(1000).feed(output)
+        assert head is not None
+        assert head.headers[0] == (b"X-Once", b"remembered")
+        assert head.encode() == head.encode() == response.parse_head(output.removesuffix(b"\n\n")).encode()
+        grown = response._remembered.cache_info().currsize - before
+        assert grown == 0 or output is plain
