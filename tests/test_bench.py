@@ -10,13 +10,14 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.bench import figures, plot, report, results, secured
+from tests.bench import figures, growth, plot, report, results, secured
 from tests.bench.__main__ import install
 from tests.bench.contestants import CONTESTANTS, Contestant
 from tests.bench.measure import Sample, cpu_us, launcher, processes_us, pss_kib, read_wrk, sample
 from tests.bench.place import BenchFailed, Place, open_place
 from tests.bench.running import all_running, check
 from tests.bench.scripts import SCRIPTS, write_scripts
+from tests.bench.simulation import Costs, Machine
 
 REPORT = """Running 2s test @ http://127.0.0.1:1/c.cgi
   1 threads and 8 connections
@@ -132,6 +133,28 @@ def test_the_guests_are_compared_boot_by_boot() -> None:
     assert "| static C | 0.46 (0.25 to 0.67) |" in report.OTHERS["guest"](rows)
 
 
+COSTS = Costs(nginx=50.0, worker=400.0, script=550.0)
+
+
+@pytest.mark.parametrize(
+    ("cores", "workers", "bound"), [(1, 1, 1000), (64, 1, 2500), (64, 4, 10_000), (64, 64, 20_000)]
+)
+def test_simulated_requests_go_as_fast_as_the_busiest_lets_them(cores: int, workers: int, bound: float) -> None:
+    """All the time of one processor; one worker; four of them; nginx."""
+    rate = Machine(cores, workers, 256, COSTS).rate(20_000)
+    assert 0.9 * bound < rate < 1.03 * bound
+
+
+def test_the_growth_is_drawn_with_what_was_simulated_apart() -> None:
+    costs = {"launcher_us": 400.0, "scripts_us": 550.0, "front_us": 50.0}
+    rows = [{"size": n, "round": 0, "rate": 500.0 * n, "pss_kib": 1024 * n, **costs} for n in (1, 2, 8)]
+    machine = {"cores": 2, "processor": "p", "kernel": "6", "distribution": "D", "libc": "l", "versions": {}}
+    root = ElementTree.fromstring(growth.svg("workers", results.Results(machine, others={"workers": rows}), "growth"))
+    measured, simulated, memory = root.iter(f"{SVG}polyline")
+    assert [len(one.get("points", "").split()) for one in (measured, simulated, memory)] == [2, 3, 3]
+    assert [bool(one.get("stroke-dasharray")) for one in (measured, simulated, memory)] == [False, True, False]
+
+
 @pytest.mark.guest
 def test_the_same_scripts_are_measured_with_selinux_and_without() -> None:
     rows = secured.secured(1, 4, 1, lambda _: None)
@@ -177,3 +200,12 @@ def test_a_launcher_answers_every_script_and_is_measured(place: Place, kind: typ
 def test_a_cgroup_counts_what_its_processes_took(place: Place) -> None:
     with all_running([CONTESTANTS[0](place)], place) as front:
         assert cpu_us(front.cgroup) > 0
+
+
+@pytest.mark.web
+@pytest.mark.parametrize("name", growth.PARTS)
+def test_growth_is_measured_at_its_smallest(place: Place, name: str) -> None:
+    part = growth.PARTS[name]
+    row = part.row(place, part.few[0], 1)
+    assert row["rate"] > 0
+    assert row["pss_kib"] > 0

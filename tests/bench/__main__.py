@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.bench import lone, machine, rates, report, results, secured, slow
+from tests.bench import large, lone, machine, rates, report, results, secured, slow
 from tests.bench.contestants import CONTESTANTS, NAMES, Contestant, Front, Selcgi
 from tests.bench.place import BenchFailed, Place, copy_tree, open_place
 from tests.bench.rates import Volume
@@ -51,6 +51,7 @@ Rows = list[dict[str, Any]]
 OTHERS: dict[str, Callable[[Bench], Rows]] = {
     "lone": lambda bench: lone.lone(bench.place, bench.kinds, 5 if bench.quick else 40, bench.say, bench.left_out),
     "guest": lambda bench: secured.secured(*((1, 20, 1) if bench.quick else (3, 60, 3)), bench.say),
+    "bodies": lambda bench: large.large(bench.place, bench.kinds, *((64, 1) if bench.quick else (1024, 4)), bench.say),
     "slow": lambda bench: slow.slow(bench.place, bench.kinds, 100 if bench.quick else 1000, bench.say),
 }
 PARTS = (*(script.name for script in SCRIPTS), *OTHERS)

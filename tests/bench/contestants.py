@@ -29,6 +29,7 @@ class Contestant:
     name = ""
     programs: Mapping[str, str] = {}
     kind = "direct"  # or the protocol that nginx speaks to it
+    splits = ""  # the key of PASS when nginx is to say where the script's path ends
 
     def __init__(self, place: Place, at_once: int = AT_ONCE) -> None:
         self.place, self.at_once = place, at_once
@@ -55,7 +56,7 @@ class Contestant:
         raise NotImplementedError
 
     def url(self, script: str) -> str:
-        return f"http://127.0.0.1:{self.port}/{script}.cgi"
+        return f"http://127.0.0.1:{self.port}{scripts.path(script)}"
 
     def takes(self, script: scripts.Script) -> bool:  # noqa: ARG002 - some take not all
         return True
@@ -75,6 +76,7 @@ class Contestant:
 class Selcgi(Contestant):
     name = "selcgi"
     kind = "fastcgi"
+    identity = ""  # of the listener
 
     def tree(self) -> Path:
         return self.place.tree
@@ -88,7 +90,12 @@ class Selcgi(Contestant):
     def words(self) -> Sequence[str | Path]:
         tree = self.tree()
         line = ("env", f"PYTHONPATH={tree}", "PYTHONDONTWRITEBYTECODE=1", self.place.python, tree / "bin" / "selcgi")
-        shared = ("serve", "--selinux=off", f"--listen=unix:{self.socket},mode=0666", f"--root={self.place.cgi}")
+        shared = (
+            "serve",
+            "--selinux=off",
+            f"--listen=unix:{self.socket},mode=0666{self.identity}",
+            f"--root={self.place.cgi}",
+        )
         rules = self.file("site.map", self.rules())
         return (*AS_USER, *line, *shared, f"--map={rules}", "--log-level=error", *self.options())
 
@@ -101,6 +108,10 @@ class SelcgiWarm(Selcgi):
         return "".join(
             f"__anonymous__ anon_webapp_t:s0 script={self.place.cgi}/{one.name}.cgi warm={one.warm}\n" for one in warm
         )
+
+    def options(self) -> tuple[str, ...]:
+        """What a script imports can be loaded before its request only by name; an application loads its own."""
+        return (*super().options(), *(f"--preload={module}" for module in scripts.MODULES))
 
     def takes(self, script: scripts.Script) -> bool:
         return bool(script.warm)
@@ -115,6 +126,7 @@ class Fcgiwrap(Contestant):
     name = "fcgiwrap"
     programs = {"fcgiwrap": "fcgiwrap"}
     kind = "fastcgi"
+    splits = "fastcgi split"
 
     def words(self) -> Sequence[str | Path]:
         line = (*AS_USER, "/usr/sbin/fcgiwrap", "-c", str(self.at_once), "-s", f"unix:{self.socket}")
@@ -166,15 +178,19 @@ class Uwsgi(Contestant):
             self.at_once if self.at_once > AT_ONCE else 8
         )  # each request wakes all that wait: with 64, a third slower
         line = f"uwsgi-core --plugins=cgi --socket={self.socket} --chmod-socket=666 --cgi=/={self.place.cgi}"
-        more = f"--processes={processes} --master --disable-logging --listen=1024 --cgi-optimize --uid={USER}"
-        return (*line.split(), *more.split(), f"--gid={GROUP}", "--die-on-term")
+        more = f"--processes={processes} --master --disable-logging --listen=1024 --uid={USER} --gid={GROUP}"
+        return (*line.split(), *more.split(), "--cgi-optimize", "--cgi-close-stdin-on-eof", "--die-on-term")
 
 
 CONTESTANTS: tuple[type[Contestant], ...] = (Selcgi, SelcgiWarm, Fcgiwrap, Lighttpd, Apache, Uwsgi)
 NAMES = tuple(kind.name for kind in CONTESTANTS)
 PASS = {
     "fastcgi": "include {params}; fastcgi_param SCRIPT_NAME $uri; fastcgi_param SCRIPT_FILENAME {cgi}$uri; "
-    'fastcgi_param REMOTE_USER ""; fastcgi_pass {name};',
+    "fastcgi_param REMOTE_USER $arg_user; fastcgi_pass {name};",
+    "fastcgi split": "include {params}; fastcgi_split_path_info ^(/[^/]+)(/.*)?$; "
+    "fastcgi_param REMOTE_USER $arg_user; fastcgi_param SCRIPT_NAME $fastcgi_script_name; "
+    "fastcgi_param SCRIPT_FILENAME {cgi}$fastcgi_script_name; fastcgi_param PATH_INFO $fastcgi_path_info; "
+    "fastcgi_pass {name};",
     "uwsgi": "uwsgi_modifier1 9; include {params}; uwsgi_param PATH_INFO $uri; uwsgi_pass {name};",
 }
 
@@ -213,5 +229,5 @@ class Front(Contestant):
         if one.kind == "uwsgi":
             text = params.read_text().replace("fastcgi_keep_conn on;\n", "").replace("fastcgi_", "uwsgi_")
             params = self.file("uwsgi-params.conf", text)
-        location = PASS[one.kind].format(params=params, cgi=self.place.cgi, name=one.slug)
+        location = PASS[one.splits or one.kind].format(params=params, cgi=self.place.cgi, name=one.slug)
         return f"server {{ listen 127.0.0.1:{one.port}; location / {{ {location} }} }}\n"

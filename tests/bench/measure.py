@@ -63,8 +63,10 @@ def read_wrk(text: str) -> Load:
     return Load(int(requests.group(1)), float(rate.group(1)), latency["50"], latency["99"])
 
 
-def wrk(url: str, connections: int, seconds: int) -> Load:
-    words = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}", "--timeout=20", "--latency", url]
+def wrk(url: str, connections: int, seconds: int, lua: Path | None = None) -> Load:
+    """`lua`: a script of wrk's own, that chooses the path of each request."""
+    more = ["-s", str(lua)] if lua else []
+    words = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}", "--timeout=20", "--latency", *more, url]
     done = subprocess.run(words, capture_output=True, text=True, timeout=seconds + 60)
     if done.returncode:
         raise BenchFailed(f"wrk failed: {(done.stdout + done.stderr)[-500:]}")
@@ -105,10 +107,11 @@ def _pss(pid: int) -> int:
     return next((int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
 
 
-def sample(one: Contestant, front: Front, script: str, connections: int, number: int, seconds: int) -> Sample:
+def sample(one: Contestant, front: Front, script: str, connections: int, number: int, seconds: int,
+           lua: Path | None = None) -> Sample:  # fmt: skip
     before, own_before, front_before = cpu_us(one.cgroup), processes_us(launcher(one)), cpu_us(front.cgroup)
     try:
-        load = wrk(one.url(script), connections, seconds)
+        load = wrk(one.url(script), connections, seconds, lua)
     except BenchFailed as error:
         raise BenchFailed(
             f"{one.name}, {script}, {connections} connections: {error}; it said:\n{one.said()}"

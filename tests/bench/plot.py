@@ -18,7 +18,7 @@ text { font: 12px system-ui, sans-serif; fill: #222 }
 text { fill: #ddd } .small { fill: #aaa } .back { fill: #0d1117 } .grid { stroke: #30363d } .axis { stroke: #8b949e }
 }
 """
-_WIDTH, _LEFT, _RIGHT, _TOP = 860, 150, 70, 64
+_WIDTH, _LEFT, _RIGHT, _TOP, _INSET = 860, 150, 70, 64, 70
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,9 @@ class Scale:
     def ticks(self) -> list[float]:
         if self.log:
             return [10.0**n for n in range(round(math.log10(self.low)), round(math.log10(self.high)) + 1)]
-        step = 10 ** math.floor(math.log10(self.high))
-        step = next(step / part for part in (5, 2, 1) if self.high / step * part >= 3)
+        least = self.high / 6
+        power = 10.0 ** math.floor(math.log10(least))
+        step = next(power * part for part in (1, 2, 5, 10) if power * part >= least)
         return [step * n for n in range(int(self.high / step) + 1)]
 
 
@@ -59,7 +60,7 @@ def linear_scale(values: Sequence[float], first: float, last: float) -> Scale:
 def number(value: float) -> str:
     """Short, as on an axis: 12, 1.5k, 2M."""
     for size, letter in ((1e6, "M"), (1e3, "k")):
-        if value >= size * 10 or (value >= size and value % size == 0):
+        if value >= size * 10 or (size > 1e3 and value >= size):
             return f"{value / size:.3g}{letter}"
     return f"{value:.0f}" if value >= 100 or value == int(value) else f"{value:.2g}"
 
@@ -127,7 +128,7 @@ def lines(
     """Diagrams beneath each other, over one logarithmic axis; a colour for each series' name."""
     names = list(dict.fromkeys(name for panel in panels for name in panel.series))
     xs = sorted({x for panel in panels for points in panel.series.values() for x, _ in points})
-    across = Scale(xs[0], max(xs[-1], xs[0] * 2), 70, _WIDTH - 30, True)
+    across = Scale(xs[0], max(xs[-1], xs[0] * 2), _INSET + 50, _WIDTH - 50, True)
     parts, y = list(legend(names, 46)), float(_TOP)
     for panel in panels:
         parts += _panel(panel, names, across, xs, y)
@@ -141,8 +142,8 @@ def _panel(panel: Panel, names: list[str], across: Scale, xs: Sequence[float], t
     up = linear_scale([y for points in panel.series.values() for _, y in points], top + 180, top + 20)
     yield text(12, top + 8, panel.axis)
     for tick in up.ticks():
-        yield line(across.first, up.at(tick), across.last, up.at(tick), "grid")
-        yield text(across.first - 6, up.at(tick) + 4, number(tick), "end", "small")
+        yield line(_INSET, up.at(tick), _WIDTH - 12, up.at(tick), "grid")
+        yield text(_INSET - 6, up.at(tick) + 4, number(tick), "end", "small")
     for x in xs:
         yield line(across.at(x), up.first, across.at(x), up.first + 4, "axis")
     for name, points in panel.series.items():

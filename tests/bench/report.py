@@ -11,8 +11,9 @@ from tests.bench import figures, machine, plot
 from tests.bench.contestants import NAMES
 from tests.bench.figures import Cell
 from tests.bench.measure import Sample
+from tests.bench.place import BenchFailed
 from tests.bench.results import Results
-from tests.bench.scripts import BY_NAME
+from tests.bench.scripts import title
 
 COMMAND = "tests/bench/compare"
 _ROW = "{:<20} {:>5} {:<17} {:>8} {:>8} {:>8} {:>9} {:>8} {:>7} {:>8} {:>8}  {}"
@@ -37,7 +38,7 @@ def _terminal_row(cell: Cell, name: str, found: list[Sample]) -> str:
     own = ("launcher_us", "scripts_us", "front_us")
     mib = f"{figures.median(found, lambda one: one.pss_kib) / 1024:.1f}"
     numbers = (middle(0, "rate"), middle(2, "p50"), middle(2, "p99"), *(middle(0, one) for one in own), middle(0, *own))
-    return _ROW.format(BY_NAME[cell.script].title, cell.connections, name, *numbers, mib, ratio)
+    return _ROW.format(title(cell.script), cell.connections, name, *numbers, mib, ratio)
 
 
 def markdown(results: Results) -> str:
@@ -65,7 +66,7 @@ def _names(cells: Sequence[Cell]) -> list[str]:
 
 def _rates(cells: Sequence[Cell]) -> str:
     names = _names(cells)
-    rows = [[BY_NAME[cell.script].title, *(f"{cell.rate(name):.0f}" if name in cell.by_name else "-" for name in names)]
+    rows = [[title(cell.script), *(f"{cell.rate(name):.0f}" if name in cell.by_name else "-" for name in names)]
             for cell in cells]  # fmt: skip
     return f"Requests a second, {_SHOWN} connections:\n\n" + table(["script", *names], rows)
 
@@ -76,7 +77,7 @@ def _ratios(cells: Sequence[Cell]) -> str:
     for cell in cells:
         ratios = [str(cell.rate_ratio("selcgi", other) or "-") for other in others]
         best = cell.best_of_others()
-        rows.append([BY_NAME[cell.script].title, *ratios, str(cell.rate_ratio("selcgi warm", best) or "-")])
+        rows.append([title(cell.script), *ratios, str(cell.rate_ratio("selcgi warm", best) or "-")])
     head = ["script", *(f"to {other}" for other in others), "warm to the best of them"]
     return "selcgi's rate to theirs (median of the rounds, least to greatest):\n\n" + table(head, rows)
 
@@ -91,9 +92,7 @@ def _costs(samples: Sequence[Sample]) -> str:
             p50, p99 = figures.median(found, lambda one: one.p50), figures.median(found, lambda one: one.p99)
             mib = figures.median(found, lambda one: one.pss_kib) / 1024
             numbers = [f"{cell.rate(name):.0f}", f"{p50:.1f}", f"{p99:.1f}", f"{own:.0f}", f"{scripts:.0f}"]
-            rows.append(
-                [BY_NAME[cell.script].title, str(cell.connections), name, *numbers, f"{front:.0f}", f"{mib:.0f}"]
-            )
+            rows.append([title(cell.script), str(cell.connections), name, *numbers, f"{front:.0f}", f"{mib:.0f}"])
     head = [
         "script",
         "connections",
@@ -112,7 +111,7 @@ def _slow(rows: Sequence[dict[str, Any]]) -> str:
     found = [[row["contestant"], f"{row['answered']} of {row['requests']}", f"{row['seconds']:.1f}",
               f"{row['idle_pss_kib'] / 1024:.0f}", f"{row['most_pss_kib'] / 1024:.0f}"] for row in rows]  # fmt: skip
     head = ["launcher", "answered", "seconds to the last", "MiB idle", "MiB at most"]
-    return f"Requests to a script that {BY_NAME['slow'].title}, all at once:\n\n" + table(head, found)
+    return f"Requests to a script that {title('slow')}, all at once:\n\n" + table(head, found)
 
 
 def _lone(rows: Sequence[dict[str, Any]]) -> str:
@@ -122,9 +121,7 @@ def _lone(rows: Sequence[dict[str, Any]]) -> str:
         times = {
             name: [row["ms"] for row in rows if (row["contestant"], row["script"]) == (name, script)] for name in names
         }
-        found.append(
-            [BY_NAME[script].title, *(f"{figures.middle(times[name]):.2f}" if times[name] else "-" for name in names)]
-        )
+        found.append([title(script), *(f"{figures.middle(times[name]):.2f}" if times[name] else "-" for name in names)])
     return "A lone request, milliseconds:\n\n" + table(["script", *names], found)
 
 
@@ -145,13 +142,37 @@ def _guest(rows: Sequence[dict[str, Any]]) -> str:
     return "The rate in an enforcing guest to that in one without SELinux:\n\n" + table(["script", "ratio"], found)
 
 
-OTHERS: dict[str, Callable[[Sequence[dict[str, Any]]], str]] = {"lone": _lone, "guest": _guest, "slow": _slow}
+def _bodies(rows: Sequence[dict[str, Any]]) -> str:
+    names = list(dict.fromkeys(row["contestant"] for row in rows))
+    found = []
+    for way, direction in dict.fromkeys((row["way"], row["direction"]) for row in rows):
+        of = {
+            (row["contestant"], row["round"]): row for row in rows if (row["way"], row["direction"]) == (way, direction)
+        }
+        rounds = sorted({number for _, number in of})
+        seconds = {name: [of[name, n]["seconds"] for n in rounds if (name, n) in of] for name in names}
+        pairs = [(of["fcgiwrap", n]["seconds"], of["selcgi", n]["seconds"]) for n in rounds
+                 if ("fcgiwrap", n) in of and ("selcgi", n) in of]  # fmt: skip
+        times = [f"{figures.middle(seconds[name]):.2f}" if seconds[name] else "-" for name in names]
+        found.append([f"{direction}, {way}", *times, str(figures.of_pairs(pairs) or "-")])
+    head = ["way", *names, "fcgiwrap's time to selcgi's"]
+    return f"Seconds for a body of {rows[0]['mib']} MiB:\n\n" + table(head, found)
+
+
+OTHERS: dict[str, Callable[[Sequence[dict[str, Any]]], str]] = {
+    "lone": _lone,
+    "guest": _guest,
+    "bodies": _bodies,
+    "slow": _slow,
+}
 TITLES = {"c.cgi": "static C", "sh.cgi": "sh", "warm.py": "python, warm"}
 
 
 def svg(results: Results, command: str) -> str:
     cells = [cell for cell in figures.cells(results.samples()) if cell.connections == _SHOWN]
-    groups = {BY_NAME[cell.script].title: {name: cell.rate(name) for name in cell.by_name} for cell in cells}
+    if not cells:
+        raise BenchFailed(f"there is no plot without a script measured at {_SHOWN} connections: measure one first")
+    groups = {title(cell.script): {name: cell.rate(name) for name in cell.by_name} for cell in cells}
     caption = [*textwrap.wrap(machine.sentence(results.machine), 150), f"Made by: {command}"]
     axis = f"requests a second, {_SHOWN} connections (logarithmic)"
     return plot.bars("CGI launchers, the same scripts", axis, groups, _names(cells), caption)

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 
 from tests.bench.contestants import Address, Contestant, Front
 from tests.bench.place import BenchFailed, Place, group
-from tests.bench.scripts import Script
+from tests.bench.scripts import Script, path
 from tests.stack import wait_until
 
 _PATIENCE = 20.0  # seconds
@@ -75,7 +75,7 @@ def get(one: Contestant, script: str) -> tuple[int, bytes]:
     """Status and body of one request, on a connection of its own."""
     connection = http.client.HTTPConnection("127.0.0.1", one.port, timeout=_PATIENCE)
     try:
-        connection.request("GET", f"/{script}.cgi")
+        connection.request("GET", path(script))
         answer = connection.getresponse()
         return answer.status, answer.read()
     finally:

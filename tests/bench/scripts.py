@@ -15,10 +15,10 @@ HEAD = "Content-Type: text/plain\\r\\n\\r\\n"
 HELLO_C = f'#include <stdio.h>\nint main(void){{puts("{HEAD}hello");return 0;}}\n'
 SLEEP_C = f'#include <stdio.h>\n#include <unistd.h>\nint main(void){{sleep(SECONDS);puts("{HEAD}hello");return 0;}}\n'
 SLEEP_SECONDS = 3
-IMPORTS = (
-    "import csv, datetime, decimal, email.message, hashlib, html, json, logging, re, sqlite3, subprocess\n"
-    "import urllib.request\n"
-)
+MODULES = ("json", "re", "urllib.request", "email.message", "datetime", "decimal", "hashlib", "csv", "sqlite3",
+           "logging", "html", "subprocess")  # fmt: skip
+IMPORTS = f"import {', '.join(MODULES)}\n"
+FLASK_NAME = "flaskapp"
 FLASK = """import flask
 
 application = flask.Flask(__name__)
@@ -78,10 +78,20 @@ SCRIPTS = (
     Script("perl", "perl", _text(PERL)),
     Script("python", "python", _text(f"#!{PYTHON}\n{PLAIN}"), "yes"),
     Script("imports", "python, 12 imports", _text(f"#!{PYTHON}\n{IMPORTS}{PLAIN}"), "yes"),
-    Script("flask", "Flask application", _flask, "wsgi"),
+    Script(FLASK_NAME, "Flask application", _flask, "wsgi"),
 )
 SLOW = Script("slow", f"sleeps {SLEEP_SECONDS} s", _compiled(SLEEP_C.replace("SECONDS", str(SLEEP_SECONDS))))
 BY_NAME = {script.name: script for script in (*SCRIPTS, SLOW)}
+
+
+def path(name: str) -> str:
+    """Of a URL. An application's ends in its own root: what it does without one is a question of taste."""
+    return f"/{name}.cgi" + ("/" if name == FLASK_NAME else "")
+
+
+def title(name: str) -> str:
+    """For people; the name itself when it is another bench's."""
+    return BY_NAME[name].title if name in BY_NAME else name
 
 
 def write_scripts(place: Place) -> None:

@@ -23,10 +23,11 @@ _LOOK = 0.5  # seconds between two looks at the memory
 
 def slow(place: Place, kinds: Sequence[type[Contestant]], requests: int, say: Say) -> list[dict[str, Any]]:
     """A row for each contestant, alone with nginx."""
-    return [_one(one, requests, say) for one in (kind(place, requests) for kind in kinds) if one.takes(SLOW)]
+    return [at_once(one, requests, say) for one in (kind(place, requests) for kind in kinds) if one.takes(SLOW)]
 
 
-def _one(one: Contestant, requests: int, say: Say) -> dict[str, Any]:
+def at_once(one: Contestant, requests: int, say: Say) -> dict[str, Any]:
+    """A row for one of them, which is started for it."""
     with all_running([one], one.place) as front:
         check(one, SLOW)
         say(f"{requests} slow requests at once: {one.name}")
