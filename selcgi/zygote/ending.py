@@ -7,11 +7,11 @@ order is that of pylifecycle.c, Py_FinalizeEx(). Called by zygote/main.py, last.
 
 import atexit
 import gc
+import itertools
 import os
 import signal
 import sys
 import weakref
-from collections.abc import Set as AbstractSet
 from types import ModuleType
 from typing import Any, NoReturn, cast
 
@@ -19,13 +19,13 @@ _REMEMBERED = ("last_type", "last_value", "last_traceback", "last_exc")
 _FLUSH_FAILED = 120  # Py_RunMain(), when Py_FinalizeEx() fails
 
 
-def end(status: int, loaded: AbstractSet[str]) -> NoReturn:
-    """End this process with `status`; a negative one is a signal. `loaded`: modules that are the zygote's."""
+def end(status: int, last: str) -> NoReturn:
+    """End this process with `status`; a negative one is a signal. `last`: the last of the zygote's own modules."""
     try:
         _join_threads()
         atexit._run_exitfuncs()
         failed = not _flush()
-        _take_down(loaded)
+        _take_down(last)
         failed = not _flush() or failed
     except BaseException:  # of an atexit function, as SystemExit; the end goes on
         failed = True
@@ -65,12 +65,15 @@ class _Unraisable:
         self.err_msg, self.object = None, stream
 
 
-def _take_down(loaded: AbstractSet[str]) -> None:
-    """`__main__` and the modules that the script has loaded: most go with their last reference, the rest is cleared."""
+def _take_down(last: str) -> None:
+    """`__main__` and the modules that the script has loaded: most go with their last reference, the rest is cleared.
+
+    Those are at the end of sys.modules: to look at every name there would copy the pages that they lie on.
+    """
     for name in _REMEMBERED:
         if name in sys.__dict__:
             setattr(sys, name, None)
-    names = [name for name in sys.modules if name not in loaded or name == "__main__"]
+    names = [*itertools.takewhile(lambda name: name != last, reversed(sys.modules)), "__main__"]
     modules = [weakref.ref(module) for name in names if isinstance(module := sys.modules.pop(name, None), ModuleType)]
     module = None
     gc.collect()

@@ -7,24 +7,52 @@ each page that it writes to is copied. Called by zygote/main.py.
 
 import gc
 import io
+import os
+import stat
 import sys
 from types import ModuleType
 
 
 class Streams:
-    """How this interpreter makes its standard streams, as it has made the zygote's: pylifecycle.c, create_stdio()."""
+    """The standard streams of the children, made in the zygote: each child is the first to use its copies.
+
+    As this interpreter has made the zygote's (pylifecycle.c, create_stdio()). Over a pipe, since a stream finds out but
+    once whether it can be sought in; `_empty` is for /dev/null in the place of a body.
+    """
 
     def __init__(self, unbuffered: bool) -> None:
         self._unbuffered = unbuffered
         old = (sys.__stdin__, sys.__stdout__, sys.__stderr__)
         self._encodings = [(one.encoding, one.errors) if one is not None else ("utf-8", "strict") for one in old]
+        self._empty = self._open(0, "r", os.devnull)
+        read_end, write_end = os.pipe2(os.O_CLOEXEC)
+        self._body = self._open(0, "r", f"/proc/self/fd/{read_end}")
+        self._written = (
+            self._open(1, "w", f"/proc/self/fd/{write_end}"),
+            self._open(2, "w", f"/proc/self/fd/{write_end}"),
+        )
+        os.close(read_end)
+        os.close(write_end)
 
-    def renew(self) -> None:
-        sys.stdin = sys.__stdin__ = self._open(0, "r")  # type: ignore[misc]
-        sys.stdout = sys.__stdout__ = self._open(1, "w")  # type: ignore[misc]
-        sys.stderr = sys.__stderr__ = self._open(2, "w")  # type: ignore[misc]
+    def take(self) -> None:
+        """In a child, whose descriptors 0 to 2 are its own by now."""
+        body = self._body if stat.S_ISFIFO(os.fstat(0).st_mode) else self._empty
+        sys.stdin = sys.__stdin__ = body  # type: ignore[misc]
+        sys.stdout = sys.__stdout__ = self._written[0]  # type: ignore[misc]
+        sys.stderr = sys.__stderr__ = self._written[1]  # type: ignore[misc]
 
-    def _open(self, descriptor: int, mode: str) -> io.TextIOWrapper:
+    def _open(self, descriptor: int, mode: str, path: str) -> io.TextIOWrapper:
+        """For `descriptor`, whose place a file of the kind of `path` takes meanwhile."""
+        kept, other = os.dup(descriptor), os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            os.dup2(other, descriptor)
+            return self._make(descriptor, mode)
+        finally:
+            os.dup2(kept, descriptor)
+            os.close(kept)
+            os.close(other)
+
+    def _make(self, descriptor: int, mode: str) -> io.TextIOWrapper:
         encoding, errors = self._encodings[descriptor]
         through = self._unbuffered and descriptor > 0
         raw = io.FileIO(descriptor, mode, closefd=False)
@@ -51,8 +79,8 @@ def forget() -> None:
         tempfile.tempdir = None  # type: ignore[attr-defined]
 
 
-def settle(package: str) -> frozenset[str]:
-    """In the zygote, once everything is loaded: the names of all modules that a child begins with.
+def settle(package: str) -> str:
+    """In the zygote, once everything is loaded: the name of the last module that a child begins with.
 
     selcgi itself, found in `package`, is none of them: a fresh program could not import it either. What was printed
     meanwhile goes out now, and not once with each child.
@@ -64,7 +92,7 @@ def settle(package: str) -> frozenset[str]:
     sys.stderr.flush()
     gc.collect()
     gc.freeze()  # the collector of a child must not touch, and so copy, what it shares
-    return frozenset(sys.modules)
+    return next(reversed(sys.modules))
 
 
 _hidden: list[ModuleType] = []  # still there: to take them down would cost each child

@@ -57,7 +57,7 @@ class World:
         else:
             self.code = script.precompile(setup.script, descriptor)
         self.stamps = Stamps()
-        self.loaded = settle(sys.argv[1])
+        self.last = settle(sys.argv[1])
 
     def run(self, job: Job, descriptor: int) -> int:
         """In the child, in its context. The exit status."""
@@ -65,7 +65,7 @@ class World:
         sys.orig_argv[:] = [sys.executable, *sys.argv]
         os.environ.clear()
         os.environb.update(job.environ)
-        self._streams.renew()
+        self._streams.take()
         forget()
         if self.served is not None:
             os.close(descriptor)
@@ -179,7 +179,7 @@ def main() -> NoReturn:
     if found is None:
         sys.exit(0)
     world, job, descriptor = found
-    end(world.run(job, descriptor), world.loaded)
+    end(world.run(job, descriptor), world.last)
 
 
 def _take_control() -> socket.socket:

@@ -22,16 +22,16 @@ def main() -> None:
     streams = Streams("u" in letters)
     files = [os.open(path, os.O_RDONLY) for path in paths]
     codes = [script.precompile(path, file) for path, file in zip(paths, files, strict=True)]
-    loaded = settle(sys.argv[1])
+    last = settle(sys.argv[1])
     status = 0
     for path, file, code in zip(paths, files, codes, strict=True):
         pid = os.fork()
         if pid == 0:
             sys.argv[:] = [path]
             sys.orig_argv[:] = [sys.executable, path]
-            streams.renew()
+            streams.take()
             forget()
-            end(script.run(code, path, file, folder_first=not letters & {"I", "P"}), loaded)
+            end(script.run(code, path, file, folder_first=not letters & {"I", "P"}), last)
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     if status < 0:
         signal.signal(-status, signal.SIG_DFL)
