@@ -213,7 +213,8 @@ def contexts(statements: list[Statement]) -> str:
     out = []
     for one in statements:
         if one[0] == "filecon":
-            level = "s0:c0.c1023" if "range" in str(one[3]) else "s0"
+            # The second is for MLS; with MCS the level is s0 whatever it says, and the third its categories.
+            level = "s0:c0.c1023,c0.c1023" if "range" in str(one[3]) else "s0"
             label = f"gen_context(system_u:object_r:{one[3][2]},{level})"
             out.append("\t".join(word for word in (one[1].strip('"'), _KINDS[one[2]], label) if word))
     return "\n".join(out) + "\n"

@@ -1,4 +1,4 @@
-"""All that a binary policy says of selcgi's types, as facts that can be compared: rules, attributes, roles.
+"""All that a binary policy says of selcgi's types, as facts that can be compared: rules, attributes, roles, ports.
 
 A program of its own for the distribution's Python, which has setools: `python -I facts.py POLICY` prints a fact a line.
 Must not judge. Run by test_refpolicy_build.py.
@@ -45,6 +45,7 @@ def facts(path: str) -> Iterator[str]:
     yield from (f"boolean {one} {one.state}" for one in policy.bools() if ours(one))
     for role in policy.roles():
         yield from (f"role {role} {one}" for one in role.types() if ours(one))
+    yield from (f"port {one}" for one in policy.portcons() if ours(one.context.type_))
     for one in policy.constraints():
         if "selcgi" in str(one):
             yield f"constraint {one}"

@@ -26,15 +26,18 @@ def built(folder: Path) -> list[Path]:
 
 
 def facts(modules: list[Path]) -> set[str]:
-    """Of the guest userland's policy with these modules loaded."""
+    """Of the guest userland's policy with these modules loaded, and of the labels that it gives to places."""
     program = Path(__file__).with_name("facts.py")
     with tempfile.TemporaryDirectory(prefix="selcgi-policy-") as store:
         binary = policy.loaded(modules, Path(store))
-        return set(command(["/usr/bin/python3", "-I", str(program), str(binary)], timeout=120).splitlines())
+        contexts = binary.parent.parent / "contexts" / "files" / "file_contexts"
+        places = {f"place {' '.join(line.split())}" for line in contexts.read_text().splitlines()}
+        return places | set(command(["/usr/bin/python3", "-I", str(program), str(binary)], timeout=120).splitlines())
 
 
 def test_built_and_loaded_it_is_the_same_policy(tmp_path: Path) -> None:
     ours, theirs = facts(built(tmp_path)), facts(CIL)
     assert len(theirs) > 100_000
-    assert any(one.startswith("constraint ") for one in theirs)
+    assert {"constraint", "place", "port"} <= {one.partition(" ")[0] for one in theirs}
+    assert any(one.startswith("place ") and ":selcgi_exec_t:" in one for one in theirs)
     assert sorted(ours ^ theirs)[:20] == []
