@@ -11,7 +11,7 @@ from itertools import groupby
 
 from selcgi.context import Context, ContextSpec
 from selcgi.diagnose.launching import fault
-from selcgi.diagnose.scene import Mapped, Scene, Scripts, resolve
+from selcgi.diagnose.scene import Resolved, Scene, Scripts, resolve
 from selcgi.diagnose.survey import Survey
 from selcgi.errors import Denied
 from selcgi.mapping.categories import USER, sample, wants
@@ -157,7 +157,7 @@ def _other_interpreter(scripts: Scripts, program: Scripts) -> str:
     return f"its interpreter is {wanted.path}, and {program.paths[0]} is run by {own.path}"
 
 
-def _shown(mapped: Mapped, spec: ContextSpec) -> str:
+def _shown(mapped: Resolved, spec: ContextSpec) -> str:
     template = spec.range or ""
     return f"{mapped.canonical or mapped.wanted}" + (f", by way of example for {template}" if "{" in template else "")
 

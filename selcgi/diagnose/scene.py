@@ -28,7 +28,7 @@ class Launcher:
 
 
 @dataclass(frozen=True, slots=True)
-class Mapped:
+class Resolved:
     """A context that the mapping gives, `canonical` by the policy or None; `where` is file:line of its first rule."""
 
     wanted: Context
@@ -90,7 +90,7 @@ class Scene:
 
     policy: Policy
     launcher: Launcher
-    mapped: tuple[Mapped, ...]
+    mapped: tuple[Resolved, ...]
     scripts: tuple[Scripts, ...] = ()
     doors: tuple[Door, ...] = ()
     trusted: tuple[File, ...] = ()
@@ -168,13 +168,13 @@ class Remembered:
         return self._policy.serial()
 
 
-def resolve(policy: Policy, own: Context, specs: Iterable[tuple[ContextSpec, str]]) -> tuple[Mapped, ...]:
+def resolve(policy: Policy, own: Context, specs: Iterable[tuple[ContextSpec, str]]) -> tuple[Resolved, ...]:
     """The contexts that rules give, with what is left open taken from selcgi's own."""
     found = []
     for spec, where in specs:
         wanted = spec.resolve(own)
         canonical = policy.canonical(str(wanted))
-        found.append(Mapped(wanted, Context.parse(canonical) if canonical else None, where))
+        found.append(Resolved(wanted, Context.parse(canonical) if canonical else None, where))
     return tuple(found)
 
 

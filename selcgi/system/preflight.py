@@ -156,14 +156,16 @@ def first_missing(attempt: Attempt, allowed: Allowed) -> Question | None:
 
 def fix(attempt: Attempt, missing: Question, allowed: Allowed) -> str:
     """One thing to do about it: another range or identity, another label, or one line of policy."""
-    if _would_do(attempt, missing, allowed, replace(attempt.target, range=attempt.own.range)):
+    own, target, ends = attempt.own, attempt.target, (missing.source, missing.target)
+
+    def ask(source: str, target: str) -> bool:
+        return allowed(source, target, missing.classname, missing.permission)
+
+    if would_do(target, replace(target, range=own.range), ends, ask):
+        return f"the types may, the range {target.range} may not (MLS or MCS constraint): change the rule's range"
+    if would_do(target, replace(target, user=own.user, role=own.role), ends, ask):
         return (
-            f"the types may, the range {attempt.target.range} may not (MLS or MCS constraint): change the rule's range"
-        )
-    own = attempt.own
-    if _would_do(attempt, missing, allowed, replace(attempt.target, user=own.user, role=own.role)):
-        return (
-            f"the types may, {attempt.target.user}:{attempt.target.role} may not (a constraint, or no roleallow): "
+            f"the types may, {target.user}:{target.role} may not (a constraint, or no roleallow): "
             "leave user and role out of the rule"
         )
     if missing.step is Step.ENTRYPOINT and type_of(missing.target) != SCRIPT_TYPE:
@@ -177,14 +179,11 @@ def fix(attempt: Attempt, missing: Question, allowed: Allowed) -> str:
     return f"allow it, if it is wanted: {missing.rule}"
 
 
-def _would_do(attempt: Attempt, missing: Question, allowed: Allowed, other: Context) -> bool:
-    """Whether the same question is answered with yes when the script's context is `other`."""
-    target, instead = str(attempt.target), str(other)
-    if target == instead or target not in (missing.source, missing.target):
-        return False
-    source = instead if missing.source == target else missing.source
-    end = instead if missing.target == target else missing.target
-    return allowed(source, end, missing.classname, missing.permission)
+def would_do(one: Context, other: Context, ends: tuple[str, str], ask: Callable[[str, str], bool]) -> bool:
+    """Whether what is refused from the first to the second of `ends` would be, with `other` in the place of `one`."""
+    before, after = str(one), str(other)
+    source, target = (after if end == before else end for end in ends)
+    return before != after and before in ends and ask(source, target)
 
 
 def type_of(context: str) -> str:

@@ -14,7 +14,7 @@ from selcgi.context import Context
 from selcgi.errors import PolicyUnreadable
 from selcgi.system.audit import Denial
 from selcgi.system.policy import Policy
-from selcgi.system.preflight import type_of
+from selcgi.system.preflight import type_of, would_do
 from selcgi.system.reason import Reason
 
 _FILES = frozenset(("file", "dir", "lnk_file", "chr_file", "blk_file", "sock_file", "fifo_file"))
@@ -137,19 +137,17 @@ def _cause(denial: Denial, policy: Policy) -> Reason:
         text = "but the policy of now allows it: another was loaded since, or the type is bounded"
         return Reason("rule", text, "ask again")
     source, target = Context.parse(denial.source), Context.parse(denial.target)
-    if _would_do(policy, denial, replace(target, range=source.range)):
+
+    def ask(one: str, other: str) -> bool:
+        return policy.vector(one, other, denial.classname).allowed.issuperset(denial.permissions)
+
+    ends = (denial.source, denial.target)
+    if would_do(target, replace(target, range=source.range), ends, ask):
         return Reason("constraint", "by its categories (MCS constraint), not for want of a rule", _fix_range(denial))
-    if _would_do(policy, denial, replace(target, user=source.user, role=source.role)):
+    if would_do(target, replace(target, user=source.user, role=source.role), ends, ask):
         text = f"by a constraint: {target.user}:{target.role} is another user or role"
         return Reason("constraint", text, "leave user and role out of the mapping's rule; no allow rule helps")
     return Reason("rule", f"no rule allows it ({' '.join(sorted(wanted - vector.allowed))})", _fix_rule(denial))
-
-
-def _would_do(policy: Policy, denial: Denial, other: Context) -> bool:
-    instead = str(other)
-    if instead == denial.target:
-        return False
-    return policy.vector(denial.source, instead, denial.classname).allowed.issuperset(denial.permissions)
 
 
 def _fix_range(denial: Denial) -> str:
