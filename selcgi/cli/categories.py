@@ -115,8 +115,7 @@ def label(user: str, folder: Path, categories: Path, user_categories: Band | Non
     if not str(folder).isprintable() or ".." in folder.parts:
         raise RegistryFailed(f"{str(folder)!a} is no plain path", "name it without .. and control characters")
     level = f"s0:{_pair(registry, registry.assign(user))}"
-    changed = set_level(folder, level)
-    registry.label(user, str(folder))
+    changed = set_level(folder, level, lambda: registry.label(user, str(folder)))
     click.echo(f"{plain(user)}: {level}, {changed} labels changed beneath {folder}")
     command = lasting(folder, level)
     if permanent:

@@ -11,7 +11,7 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -37,12 +37,14 @@ class Odd:
     why: str
 
 
-def set_level(folder: Path, level: str) -> int:
-    """Give the folder and all beneath it this level, and nothing else of a label; how many were changed.
+def set_level(folder: Path, level: str, record: Callable[[], object] = lambda: None) -> int:
+    """Give the folder and all beneath it this level, and nothing else of a label; how many were changed. `record` is
+    called before the first change, so that one that breaks off is on record.
 
     RegistryFailed at the first that can't be. Nothing is changed where a file has names outside the folder.
     """
     names = _several_names(folder)
+    record()
     changed = 0
     for descriptor, path in _beneath(folder):
         if descriptor < 0:

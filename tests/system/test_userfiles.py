@@ -83,6 +83,20 @@ def test_a_link_that_is_made_meanwhile_is_refused(folder: Path, outside: Path, m
     assert label(outside / "file").endswith(":s0")
 
 
+def test_it_is_on_record_before_the_first_change(folder: Path) -> None:
+    seen: list[str] = []
+    set_level(folder, LEVEL, lambda: seen.extend(map(label, (folder, *folder.rglob("*")))))
+    assert set(seen) == {"system_u:object_r:user_webapp_rw_t:s0"}
+
+
+def test_what_is_refused_is_not_on_record(folder: Path, outside: Path) -> None:
+    (folder / "a" / "mine").hardlink_to(outside / "file")
+    seen: list[str] = []
+    with pytest.raises(RegistryFailed):
+        set_level(folder, LEVEL, lambda: seen.append("recorded"))
+    assert seen == []
+
+
 def test_what_is_at_another_level_is_found(folder: Path) -> None:
     set_level(folder, LEVEL)
     chcon(folder / "a" / "b" / "z ü")
