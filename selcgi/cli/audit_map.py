@@ -78,7 +78,8 @@ def _show(report: Report) -> None:
     contexts, findings = len(report.contexts), len(report.findings)
     colour = "red" if findings else "green"
     verdict = click.style(f"{findings or 'no'} finding{'' if findings == 1 else 's'}", fg=colour, bold=True)
-    click.echo(f"{contexts} context{'' if contexts == 1 else 's'}, {verdict}")
+    nobody = "" if contexts else ": the mapping lets nobody in"
+    click.echo(f"{contexts} context{'' if contexts == 1 else 's'}, {verdict}{nobody}")
 
 
 def _matrix(report: Report) -> None:

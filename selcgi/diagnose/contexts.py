@@ -70,6 +70,13 @@ def _lost(what: str, fix: str) -> Fault:
     return Fault("lost-context", "fatal", what, "a script whose context was lost would run, and not be stopped", fix)
 
 
+@check("nobody")
+def somebody(scene: Scene) -> Iterator[Fault]:
+    if not scene.mapped:
+        what = "the mapping gives nobody a context: it has no rules, or only such that deny"
+        yield Fault("nobody", "warning", what, "every request is answered with 403", "add a rule, see selcgi.map(5)")
+
+
 @check("dead-rule")
 def reached(scene: Scene) -> Iterator[Fault]:
     for where in scene.dead:

@@ -15,6 +15,7 @@ CHECKS: tuple[Check, ...] = (
     surroundings.narrow,
     surroundings.capability,
     surroundings.unknown,
+    contexts.somebody,
     contexts.valid,
     contexts.not_own,
     contexts.enforced,

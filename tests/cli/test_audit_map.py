@@ -56,6 +56,13 @@ def test_users_who_share_files_are_told_of_categories(tmp_path: Path) -> None:
     assert "fix      give each user of the domain categories of his own: user_webapp_t:s0:c{user}" in done.output
 
 
+@pytest.mark.parametrize("rules", ["", "* deny\n"])
+def test_a_mapping_that_lets_nobody_in_is_said_to_be_one(tmp_path: Path, rules: str) -> None:
+    (tmp_path / "site.map").write_text(rules)
+    done = run(tmp_path / "site.map", "--policy", policy.compiled() / "policy")
+    assert (done.exit_code, done.output) == (0, "0 contexts, no findings: the mapping lets nobody in\n")
+
+
 def test_json_for_programs(mapping: Path, tmp_path: Path) -> None:
     planted = policy.planted(policy.compiled() / "policy", "plant_load", tmp_path / "policy")
     done = run(mapping, "--json", "--policy", planted)

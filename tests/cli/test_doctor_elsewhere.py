@@ -28,6 +28,8 @@ MISTAKES = {
     "boolean": ("a plant_late_t:s0", (), "transition", "setsebool -P plant_launch on"),
     "constraint": ("a unconfined_u:unconfined_r:user_webapp_t:s0", (), "transition", "leave user and role out"),
     "wide range": ("a user_webapp_t:s0-s0:c1", (), "new-files", "give the rule the single level s0:c1"),
+    "no rule at all": ("# nobody yet", (), "nobody", "add a rule"),
+    "rules that deny": ("* deny", (), "nobody", "add a rule"),
     "dead rule": ("* user_webapp_t:s0\na deny", (), "dead-rule", "move it up"),
     "label of the scripts": ("a user_webapp_t:s0", ("--root", "/srv/other"), "entrypoint",
                              "semanage fcontext -a -t selcgi_script_exec_t /srv/other/plain.cgi"),

@@ -126,6 +126,7 @@ OTHERS: list[tuple[str, Scene, str]] = [
         scene(policy(becomes={("selcgi_t", "selcgi_script_exec_t", "process"): USER})),
         "sesearch -T -s selcgi_t -t selcgi_script_exec_t",
     ),
+    ("nobody", scene(specs=[]), "add a rule"),
     ("dead-rule", scene(dead=("site.map:7",)), "move it up"),
     ("not-looked-at", scene(omitted=("more than that",)), "a part of it"),
     ("folders", scene(shut=(("/srv/cgj", "No such file or directory"),)), "correct --root"),
