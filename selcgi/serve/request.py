@@ -71,26 +71,24 @@ async def serve_request(site: Site, means: Means, exchange: Exchange) -> None:
     entry = exchange.entry
     entry.id, entry.selinux = os.urandom(6).hex(), site.labels.note.removeprefix("selinux=")
     try:
-        if not await _probed(site, means, exchange):
+        question = means.probe.question(exchange.pairs) if exchange.refused is None else None
+        if question is None:
             await follow(site, means, exchange, began)
+        else:  # of `selcgi check-front`, which gets what arrived for an answer; no script is started
+            await answer_probe(means.probe, question, exchange, lambda: identify(site, exchange))
     except SelcgiError as error:
         _refuse(exchange, error)
     except Exception as error:  # a bug must not leave a client without an answer
         place = traceback.extract_tb(error.__traceback__)[-1]
         _refuse(exchange, unexpected(error, f"{Path(place.filename).name}:{place.lineno}"))
-    await _end(exchange, site.settings.late_body_seconds)
+    exchange.body.discard()
+    if not exchange.body.arrived and not exchange.aborted:
+        await _take_rest(exchange, site.settings.late_body_seconds)
+    exchange.body.close()
+    exchange.end(0)
     exchange.entry.bytes_out = exchange.bytes_out
     means.tally.count(exchange.entry)
     _report(site, means, exchange, began)
-
-
-async def _probed(site: Site, means: Means, exchange: Exchange) -> bool:
-    """Whether it was a probe of `selcgi check-front`, which gets what arrived for an answer and starts no script."""
-    question = means.probe.question(exchange.pairs) if exchange.refused is None else None
-    if question is None:
-        return False
-    await answer_probe(means.probe, question, exchange, lambda: identify(site, exchange))
-    return True
 
 
 async def follow(site: Site, means: Means, exchange: Exchange, began: float) -> None:
@@ -161,7 +159,8 @@ def _ask(site: Site, request: Request, known: Known, script: bytes, entry: Entry
 
 async def admit(site: Site, means: Means, exchange: Exchange, decision: Decision) -> bytes | None:
     """Run it in its turn; see run()."""
-    decision = await _with_length(exchange, decision)
+    if decision.request.content_length is None:
+        decision = await _with_length(exchange, decision)
     decision = decision.under(await site.categories.own(decision.verdict, exchange, decision.request.user))
     who = Identity(decision.request.user, exchange.entry.context)
     began = time.monotonic()
@@ -212,8 +211,6 @@ async def run(site: Site, means: Means, exchange: Exchange, decision: Decision) 
 async def _with_length(exchange: Exchange, decision: Decision) -> Decision:
     """A body of unknown length is taken in first: a script may rely on CONTENT_LENGTH (RFC 3875 section 4.1.2)."""
     request = decision.request
-    if request.content_length is not None:
-        return decision
     if request.method in ("GET", "HEAD"):
         exchange.body.discard()
         return decision
@@ -269,14 +266,9 @@ def _write_down(site: Site, keeper: Keeper | None, exchange: Exchange, entry: En
         keeper.keep(exchange)
 
 
-async def _end(exchange: Exchange, seconds: float) -> None:
-    """The rest of the body is read and thrown away first: a web server still sending it would never see the answer."""
-    body = exchange.body
-    body.discard()
-    if not body.arrived and not exchange.aborted:
-        exchange.flush()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await exchange.input_until(lambda: body.arrived, seconds)
-    body.close()
-    exchange.end(0)
+async def _take_rest(exchange: Exchange, seconds: float) -> None:
+    """The rest of the body, which is thrown away: a web server still sending it would never see the answer."""
+    exchange.flush()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await exchange.input_until(lambda: exchange.body.arrived, seconds)
