@@ -93,8 +93,7 @@ def measure(values: argparse.Namespace, found: results.Results) -> None:
         for part in values.only or PARTS:
             began = time.time()
             measure_part(bench, part, found)
-            words = " ".join(sys.argv[1:])
-            found.runs.append({"part": part, "words": words, "began": began, "seconds": time.time() - began})
+            found.note(part, " ".join(sys.argv[1:]), began)
             if values.json:
                 results.write(values.json, found.text())
 

@@ -186,7 +186,9 @@ def run(values: argparse.Namespace) -> None:
             write_scripts(place)
             found.machine = machine.describe(place.python)
             for name in names:
+                began = time.time()
                 found.others[name] = list(rows_of(place, PARTS[name], values))
+                found.note(name, " ".join(sys.argv[1:]), began)
                 if values.json:
                     results.write(values.json, found.text())
     for name in found.others if values.svg else ():

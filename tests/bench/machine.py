@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.bench.place import PYTHON
+from tests.stack import TREE
 
 VERSIONS: Mapping[str, Sequence[str]] = {
     "nginx": ("/usr/sbin/nginx", "-v"),
@@ -37,6 +38,13 @@ def describe(python: Path | None = None) -> dict[str, object]:
         "libc": " ".join(platform.libc_ver()),
         "versions": {name: version(words) for name, words in VERSIONS.items()} | (_packages(python) if python else {}),
     }
+
+
+def commit() -> str:
+    """Of the tree that is measured, with a + when it was edited since; empty without git."""
+    words = ("git", "-C", str(TREE), "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*")
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    return done.stdout.strip()
 
 
 def _after(path: str, name: str, separator: str = ":") -> str:

@@ -5,10 +5,12 @@ tests/bench.
 """
 
 import json
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.bench import machine
 from tests.bench.measure import Sample
 from tests.bench.place import BenchFailed
 
@@ -31,6 +33,13 @@ class Results:
         fresh = {one.connections for one in samples}
         kept = [one for one in self.rates.get(script, []) if one.connections not in fresh]
         self.rates[script] = sorted([*kept, *samples], key=lambda one: (one.connections, one.round))
+
+    def note(self, part: str, words: str, began: float) -> None:
+        """By which command this part was measured last, when, and of which tree."""
+        self.runs = [run for run in self.runs if (run["part"], run["words"]) != (part, words)]
+        ended = time.time()
+        run = {"part": part, "words": words, "commit": machine.commit(), "began": round(began)}
+        self.runs.append({**run, "seconds": round(ended - began)})
 
     def text(self) -> str:
         rates = {name: [one.json() for one in samples] for name, samples in self.rates.items()}
