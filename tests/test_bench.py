@@ -15,6 +15,7 @@ from tests.bench.__main__ import install
 from tests.bench.contestants import CONTESTANTS, Contestant
 from tests.bench.measure import Sample, cpu_us, launcher, processes_us, pss_kib, read_wrk, sample
 from tests.bench.place import BenchFailed, Place, open_place
+from tests.bench.rates import quiet
 from tests.bench.running import all_running, check
 from tests.bench.scripts import SCRIPTS, write_scripts
 from tests.bench.simulation import Costs, Machine
@@ -33,7 +34,7 @@ REPORT = """Running 2s test @ http://127.0.0.1:1/c.cgi
 Requests/sec:      7.62
 Transfer/sec:      1.28KB
 """  # noqa: W291 - as wrk prints it
-ONE = Sample("selcgi", "c", 8, 0, 100, 50.0, 1.0, 2.0, 300.0, 400.0, 50.0, 1024)
+ONE = Sample("selcgi", "c", 8, 0, 100, 50.0, 1.0, 2.0, 300.0, 400.0, 50.0, 1024, 0.01)
 PAIRS = [(50.0, 100.0), (90.0, 100.0), (30.0, 20.0)]  # rates of selcgi and fcgiwrap, round by round
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -77,6 +78,15 @@ def test_a_ratio_is_the_median_of_the_rounds() -> None:
 def test_a_round_that_one_lacks_makes_no_ratio() -> None:
     (cell,) = figures.cells([one for one in samples() if (one.contestant, one.round) != ("fcgiwrap", 1)])
     assert cell.rate_ratio("selcgi", "fcgiwrap") == figures.Ratio(1.0, 0.5, 1.5)
+
+
+def test_a_disturbed_run_is_repeated_and_the_least_disturbed_counts() -> None:
+    runs = [replace(ONE, round=n, foreign=foreign) for n, foreign in enumerate((0.5, 0.2, 0.3, 0.0))]
+    waiting = iter(runs)
+    assert quiet(lambda: next(waiting)) == runs[1]
+    assert next(waiting) == runs[3]
+    waiting = iter(runs[3:])
+    assert quiet(lambda: next(waiting)) == runs[3]
 
 
 def test_figures_come_back_from_their_file(tmp_path: Path) -> None:
@@ -141,8 +151,8 @@ COSTS = Costs(nginx=50.0, worker=400.0, script=550.0)
 )
 def test_simulated_requests_go_as_fast_as_the_busiest_lets_them(cores: int, workers: int, bound: float) -> None:
     """All the time of one processor; one worker; four of them; nginx."""
-    rate = Machine(cores, workers, 256, COSTS).rate(20_000)
-    assert 0.9 * bound < rate < 1.03 * bound
+    rate = Machine(cores, workers, 256, COSTS).rate(5_000)
+    assert 0.9 * bound < rate < 1.06 * bound
 
 
 def test_the_growth_is_drawn_with_what_was_simulated_apart() -> None:

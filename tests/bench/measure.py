@@ -6,8 +6,11 @@ time. A run with a failed request is no measurement. Called by tests/bench.
 """
 
 import contextlib
+import os
 import re
+import resource
 import subprocess
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -47,6 +50,7 @@ class Sample:
     scripts_us: float
     front_us: float
     pss_kib: int
+    foreign: float  # part of the machine's CPU time that others took meanwhile, or the host of a virtual machine
 
     def json(self) -> dict[str, object]:
         return asdict(self)
@@ -77,6 +81,18 @@ def cpu_us(cgroup: Path) -> int:
     """Of all that ever ran in it, cgroups beneath included (cgroup-v2.rst, cpu.stat)."""
     lines = (cgroup / "cpu.stat").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("usage_usec"))
+
+
+def busy_us() -> float:
+    """Of the whole machine, all that is not idle, stolen time included (proc_stat)."""
+    fields = [int(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    return (sum(fields) - fields[3] - fields[4]) * 1e6 / os.sysconf("SC_CLK_TCK")
+
+
+def children_us() -> float:
+    """Of the programs that this one has waited for: wrk."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return (used.ru_utime + used.ru_stime) * 1e6
 
 
 def launcher(one: Contestant) -> list[int]:
@@ -110,16 +126,20 @@ def _pss(pid: int) -> int:
 def sample(one: Contestant, front: Front, script: str, connections: int, number: int, seconds: int,
            lua: Path | None = None) -> Sample:  # fmt: skip
     before, own_before, front_before = cpu_us(one.cgroup), processes_us(launcher(one)), cpu_us(front.cgroup)
+    all_before, wrk_before, began = busy_us(), children_us(), time.monotonic()
     try:
         load = wrk(one.url(script), connections, seconds, lua)
     except BenchFailed as error:
         raise BenchFailed(
             f"{one.name}, {script}, {connections} connections: {error}; it said:\n{one.said()}"
         ) from error
+    there = (time.monotonic() - began) * 1e6 * len(os.sched_getaffinity(0))
+    known = cpu_us(one.cgroup) - before + cpu_us(front.cgroup) - front_before + children_us() - wrk_before
+    foreign = max(0.0, busy_us() - all_before - known) / there
     own_after = processes_us(list(own_before))  # what has ended since was a script, or is not counted as the launcher's
     own = sum(own_after[pid] - own_before[pid] for pid in own_after) / load.requests
     both = (cpu_us(one.cgroup) - before) / load.requests
     nginx = (cpu_us(front.cgroup) - front_before) / load.requests
     seen = (load.requests, load.rate, load.p50, load.p99)
     costs = (own, both - own, 0.0 if one.kind == "direct" else nginx)
-    return Sample(one.name, script, connections, number, *seen, *costs, pss_kib(list(own_after)))
+    return Sample(one.name, script, connections, number, *seen, *costs, pss_kib(list(own_after)), foreign)

@@ -63,11 +63,12 @@ class Machine:
 
     def _start(self) -> None:
         """All that have a processor, and whose server is free, in the order of their coming."""
-        for _ in range(len(self._ready)):
+        passed_over = []
+        while self._ready and self._cores:
             connection = self._ready.popleft()
             server = self._server(connection)
-            if self._cores == 0 or server in self._busy:
-                self._ready.append(connection)
+            if server in self._busy:
+                passed_over.append(connection)
                 continue
             self._cores -= 1
             if server:
@@ -76,3 +77,4 @@ class Machine:
             took = self._random.expovariate(1 / mean) if mean > 0 else 0.0
             self._started += 1
             heapq.heappush(self._events, (self._now + took, self._started, connection))
+        self._ready.extendleft(reversed(passed_over))
