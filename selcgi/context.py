@@ -98,6 +98,11 @@ class Context:
             raise ValueError(f"the domain {self.domain} has no zygote beside it: its name ends in no {_WEBAPP}")
         return Context(self.user, self.role, self.domain.removesuffix(_WEBAPP) + _ZYGOTE, own.range)
 
+    @property
+    def is_zygote(self) -> bool:
+        """Whether the name of the domain is that of a warm interpreter's."""
+        return self.domain.endswith(_ZYGOTE)
+
     def __str__(self) -> str:
         return f"{self.user}:{self.role}:{self.domain}" + (f":{self.range}" if self.range else "")
 

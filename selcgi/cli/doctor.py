@@ -17,6 +17,8 @@ from selcgi.diagnose.doctor import examine
 from selcgi.diagnose.fault import Fault
 from selcgi.diagnose.scene import Scene
 from selcgi.diagnose.staging import Subject, kernel_faults, stage, why_by_kernel
+from selcgi.errors import ZygoteFailed
+from selcgi.launch.program import program_path
 from selcgi.serve.sources import open_sources
 from selcgi.settings import ListenerSettings, Settings
 from selcgi.system.facts import read_kernel_facts
@@ -107,6 +109,7 @@ def _elsewhere(
             specs=open_sources(settings).specs(),
             program="",
             listener="",
+            warm=_warm_domains(settings),
             kernel=opened.facts(),
             elsewhere=True,
             prefix=folder,
@@ -133,8 +136,22 @@ def subject_of(settings: Settings) -> Subject:
         specs=open_sources(settings).specs(),
         program=str(beside / "selcgi"),
         listener=str(beside / "selcgi-avc"),
+        zygote=zygote_program(),
+        warm=_warm_domains(settings),
         kernel=read_kernel_facts(),
     )
+
+
+def _warm_domains(settings: Settings) -> frozenset[str]:
+    return frozenset(spec.domain for spec, _ in open_sources(settings).warmed())
+
+
+def zygote_program() -> str:
+    """Empty when there is none."""
+    try:
+        return str(program_path())
+    except ZygoteFailed:
+        return ""
 
 
 def _finish(scene: Scene | None, faults: tuple[Fault, ...], as_json: bool) -> NoReturn:

@@ -9,14 +9,13 @@ from typing import Any
 
 import click
 
-from selcgi.cli.doctor import settings_of, subject_of
+from selcgi.cli.doctor import settings_of, subject_of, zygote_program
 from selcgi.cli.options import GROUP_FILE, PARAM, PARAM_DOMAIN, map_option, named_values, root_option
 from selcgi.cli.terminal import plain
 from selcgi.cli.warm import WARM_GLOB
 from selcgi.diagnose.explaining import Answer, Machine, Told, explain_request
 from selcgi.diagnose.staging import kernel_faults, stage, why_by_kernel
-from selcgi.errors import StartRefused, ZygoteFailed
-from selcgi.launch.program import program_path
+from selcgi.errors import StartRefused
 from selcgi.mapping.table import Query
 from selcgi.serve.lookups import known_now
 from selcgi.serve.sources import open_sources
@@ -67,17 +66,10 @@ def explain(
         subject = replace(subject_of(replace(settings, roots=())), specs=())
         policy = open_policy()
         scene = stage(policy, open_labelling(), subject, why_by_kernel(held, policy, facts.label))
-        machine = Machine(open_labelling(), settings.environ.path, WarmSettings(scripts=warm), _zygote_program())
+        machine = Machine(open_labelling(), settings.environ.path, WarmSettings(scripts=warm), zygote_program())
         told = explain_request(scene, chain, query, machine)
     click.echo(json.dumps({"yes": told.yes, **asdict(told)}, indent=1)) if as_json else _show(told)
     sys.exit(0 if told.yes else 1)
-
-
-def _zygote_program() -> str:
-    try:
-        return str(program_path())
-    except ZygoteFailed:
-        return ""
 
 
 def _absolute(settings: Settings, script: str) -> str:

@@ -4,7 +4,7 @@ Decides the list and nothing else. Those that are cheap are asked by serve/prefl
 Called by cli/doctor.py.
 """
 
-from selcgi.diagnose import contexts, places, separation, surroundings
+from selcgi.diagnose import contexts, places, separation, surroundings, warmth
 from selcgi.diagnose.fault import Check, Fault, run
 from selcgi.diagnose.launching import CONTEXT_CHECKS, SCRIPT_CHECKS
 from selcgi.diagnose.scene import Scene
@@ -21,6 +21,11 @@ CHECKS: tuple[Check, ...] = (
     contexts.enforced,
     contexts.reached,
     *CONTEXT_CHECKS,
+    warmth.there,
+    warmth.started,
+    warmth.moved,
+    warmth.executed,
+    warmth.read,
     *SCRIPT_CHECKS,
     places.listed,
     places.labelled,

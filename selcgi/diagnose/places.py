@@ -49,6 +49,9 @@ def drifted(scene: Scene) -> Iterator[Fault]:
         if one.place.labels and type_of(one.label) not in _NO_LABEL and one.label:
             yield from _drift(File(one.paths[0], one.label, one.expected), one.paths)
     around = {file.path: file for one in scene.scripts for file in (one.interpreter, one.program, *one.folders) if file}
+    zygote = scene.warmth.program
+    if zygote is not None:
+        yield from _drift(File(zygote.paths[0], zygote.label, zygote.expected), zygote.paths)
     others = (*scene.trusted, *scene.roots, *filter(None, (scene.program, scene.listener)))
     for file in {**around, **{file.path: file for file in others}}.values():
         yield from _drift(file, (file.path,))

@@ -71,6 +71,16 @@ class Scripts:
 
 
 @dataclass(frozen=True, slots=True)
+class Warmth:
+    """Domains whose scripts run in forks of a warm interpreter: those in `sure` in no other way, those in `perhaps` in
+    part, or else by a fresh program. `program`: the interpreter's own, None where it is not looked for."""
+
+    sure: frozenset[str] = frozenset()
+    perhaps: frozenset[str] = frozenset()
+    program: Scripts | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Door:
     """A listener. `socket` is None where its file is made by another, and for TCP."""
 
@@ -97,6 +107,7 @@ class Scene:
     roots: tuple[File, ...] = ()
     program: File | None = None
     listener: File | None = None
+    warmth: Warmth = Warmth()
     shut: tuple[tuple[str, str], ...] = ()
     dead: tuple[str, ...] = ()
     omitted: tuple[str, ...] = ()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from selcgi.context import Context, ContextSpec
 from selcgi.diagnose.fault import Fault
-from selcgi.diagnose.scene import Launcher, Remembered, Scene, Why, resolve
+from selcgi.diagnose.scene import Launcher, Remembered, Scene, Warmth, Why, resolve
 from selcgi.diagnose.survey import FILES_MOST, Survey, doors
 from selcgi.errors import PolicyUnreadable, StartRefused
 from selcgi.mapping.index import Index
@@ -41,7 +41,8 @@ _NOTHING_CONFINES = "selcgi does not start; without that check every script woul
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What is asked about. `specs`: contexts of the mapping. `program`, `listener`: paths of the installed programs.
+    """What is asked about. `specs`: contexts of the mapping; `warm`: domains of those with warm=. `program`,
+    `listener`, `zygote`: paths of the installed programs, empty for none.
 
     `elsewhere`: it will run on another machine, and this one's mounts, programs and labels do not matter; `prefix`: the
     folder that stands for that machine's root, empty for this one's.
@@ -51,6 +52,8 @@ class Subject:
     specs: Iterable[tuple[ContextSpec, str]]
     program: str
     listener: str
+    zygote: str = ""
+    warm: frozenset[str] = frozenset()
     kernel: KernelFacts | None = None
     elsewhere: bool = False
     prefix: str = ""
@@ -90,6 +93,7 @@ def stage(policy: Policy, labelling: Labelling, subject: Subject, why: Why) -> S
         roots=tuple(survey.file(str(root)) for root in settings.roots),
         program=survey.file(subject.program) if os.path.exists(subject.program) else None,  # noqa: PTH110
         listener=survey.file(subject.listener) if os.path.exists(subject.listener) else None,  # noqa: PTH110
+        warmth=Warmth(subject.warm, program=survey.script(subject.zygote) if subject.zygote else None),
         shut=tuple(survey.shut.items()),
         dead=dead,
         omitted=(*omitted, *_omitted(specs, survey)),

@@ -10,16 +10,19 @@ import os
 import re
 import time
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
+from selcgi.context import ContextSpec
 from selcgi.errors import LaunchFailed, ZygoteFailed
 from selcgi.launch.program import PACKAGE, open_program
 from selcgi.launch.steps import failed
 from selcgi.launch.zygote import Application, Watcher, Zygote
-from selcgi.plan import Plan, Warm
+from selcgi.plan import Plan, Script, Warm
 from selcgi.settings import EnvironRules, WarmSettings
 from selcgi.system.leaves import Leaves
+from selcgi.system.preflight import Step
 from selcgi.system.selinux import Labels
 from selcgi.zygote.frames import Setup
 
@@ -151,6 +154,7 @@ class Zygotes:
     def _start(self, application: Application, plan: Plan) -> None:
         if self._watcher is None:
             raise ZygoteFailed("no warm interpreters are served here")
+        self._ask_policy(application, plan.script)
         try:
             zygote = Zygote(application, plan.script.stamp, self._serial(), self.labels, self.leaves)
         except OSError as error:
@@ -169,6 +173,20 @@ class Zygotes:
             raise
         self._there[application] = zygote
         self._tell(zygote)
+
+    def _ask_policy(self, application: Application, script: Script) -> None:
+        """What the kernel would not stop, or not explain: a permissive domain, a script that does not arrive."""
+        context = application.context
+        if context is None:
+            return
+        try:
+            self.labels.resolve(ContextSpec(context.domain, context.range, context.user, context.role))
+        except LaunchFailed as error:
+            raise ZygoteFailed(f"no warm interpreter can be had as {context}: {error.reason}", error.fix) from error
+        read = replace(script, interpreter=script.interpreter or b"python3")  # a WSGI file may have no first line
+        reason, fix = self.labels.lacking(context, read, {Step.READ})
+        if reason and script.label:
+            raise ZygoteFailed(f"a warm interpreter as {context} can't read the script: {reason}", fix)
 
     def _setup(self, plan: Plan) -> Setup:
         assert plan.warm is not None

@@ -11,7 +11,7 @@ from itertools import islice
 
 from selcgi.diagnose.doctor import examine_cheaply
 from selcgi.diagnose.fault import Fault
-from selcgi.diagnose.scene import Door, Launcher, Remembered, Scene, resolve
+from selcgi.diagnose.scene import Door, Launcher, Remembered, Scene, Warmth, resolve
 from selcgi.errors import PreflightFailed, SelcgiError
 from selcgi.mapping.categories import sample
 from selcgi.serve.site import Site
@@ -37,9 +37,19 @@ def look(site: Site) -> tuple[Fault, ...]:
         launcher=Launcher(labels.own, _pipe_label(labels), no_new_privileges()),
         mapped=resolve(policy, labels.own, islice(specs, _CONTEXTS)),
         doors=tuple(Door(one.address, one.peer_types) for one in site.settings.listeners if one.peer_types),
+        warmth=_warmth(site),
         kernel=read_kernel_facts(),
     )
     return tuple(fault for fault in examine_cheaply(scene) if not labels.note or fault.check not in _ASKED_FOR)
+
+
+def _warmth(site: Site) -> Warmth:
+    """A rule with warm= needs its zygote, or a fresh program instead; --warm may match no script of a domain."""
+    settings = site.settings.warm
+    asked = frozenset(spec.domain for spec, _ in site.table.warmed())
+    by_glob = (spec.domain for spec, _ in islice(site.table.templates(), _CONTEXTS)) if settings.scripts else ()
+    perhaps = frozenset(by_glob) | (asked if settings.fallback else frozenset())
+    return Warmth(frozenset() if settings.fallback else asked, perhaps)
 
 
 def _pipe_label(labels: Labels) -> str:

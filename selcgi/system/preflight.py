@@ -14,7 +14,7 @@ from enum import StrEnum
 from selcgi.context import Context
 
 Allowed = Callable[[str, str, str, str], bool]  # source, target, class, permission
-SCRIPT_TYPE = "selcgi_script_exec_t"
+SCRIPT_TYPE, ZYGOTE_TYPE = "selcgi_script_exec_t", "selcgi_zygote_exec_t"
 
 
 class Step(StrEnum):
@@ -168,10 +168,11 @@ def fix(attempt: Attempt, missing: Question, allowed: Allowed) -> str:
             f"the types may, {target.user}:{target.role} may not (a constraint, or no roleallow): "
             "leave user and role out of the rule"
         )
-    if missing.step is Step.ENTRYPOINT and type_of(missing.target) != SCRIPT_TYPE:
-        relabel = (
-            f"relabel the script: semanage fcontext -a -t {SCRIPT_TYPE} {shlex.quote(attempt.path)}, then restorecon"
-        )
+    what, wanted = ("program", ZYGOTE_TYPE) if attempt.target.is_zygote else ("script", SCRIPT_TYPE)
+    if missing.step is Step.ENTRYPOINT and type_of(missing.target) != wanted:
+        relabel = f"relabel the {what}: semanage fcontext -a -t {wanted} {shlex.quote(attempt.path)}, then restorecon"
+        if attempt.target.is_zygote:
+            return f"restorecon -F {shlex.quote(attempt.path)}; where its place has no label of its own, {relabel}"
         return f"{relabel}; or allow it: {missing.rule}"
     if missing.what:
         check = f"check the label {type_of(missing.target)} with restorecon -nv {shlex.quote(missing.what)}"

@@ -72,7 +72,10 @@ def clone_for(cgroup: int) -> int:
 def become(belongings: Belongings, binding: ModuleType | None) -> Job | None:
     """In the child: everything that makes it the request's process. None when it must end: its worker has been told
     why, or has given the request up. The channel is closed when this returns."""
-    channel = socket.socket(fileno=belongings.channel)
+    try:
+        channel = socket.socket(fileno=belongings.channel)
+    except OSError:  # a hook for forks, of what is preloaded, has moved it elsewhere
+        return None
     try:
         channel.sendall(encode_report(BORN))
         close_all_but(belongings[:6])

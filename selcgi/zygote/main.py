@@ -33,6 +33,7 @@ from selcgi.zygote.frames import (
 from selcgi.zygote.fresh import Streams, forget, settle
 from selcgi.zygote.stamps import Stamps
 
+_FORK_FIX = "see pids.max of its cgroup; where the policy refuses (EACCES), load contrib/selinux/selcgi.cil"
 _LOOK_SECONDS = 1.0  # between two looks at the files that were loaded
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -126,7 +127,7 @@ class Zygote:
             if clone_for(belongings.cgroup) == 0:
                 return True
         except OSError as error:
-            report = encode_report(STUCK, "zygote", f"the warm interpreter can't fork: {error.strerror}", "")
+            report = encode_report(STUCK, "zygote", f"the warm interpreter can't fork: {error.strerror}", _FORK_FIX)
             with suppress(OSError):
                 os.write(belongings.channel, report)
         for descriptor in filter(lambda each: each >= 0, belongings):
