@@ -24,15 +24,11 @@ class Streams:
         self._unbuffered = unbuffered
         old = (sys.__stdin__, sys.__stdout__, sys.__stderr__)
         self._encodings = [(one.encoding, one.errors) if one is not None else ("utf-8", "strict") for one in old]
-        self._empty = self._open(0, "r", os.devnull)
-        read_end, write_end = os.pipe2(os.O_CLOEXEC)
-        self._body = self._open(0, "r", f"/proc/self/fd/{read_end}")
-        self._written = (
-            self._open(1, "w", f"/proc/self/fd/{write_end}"),
-            self._open(2, "w", f"/proc/self/fd/{write_end}"),
-        )
-        os.close(read_end)
-        os.close(write_end)
+        null, (read_end, write_end) = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)
+        self._empty, self._body = self._open(0, "r", null), self._open(0, "r", read_end)
+        self._written = [self._open(each, "w", write_end) for each in (1, 2)]
+        for descriptor in (null, read_end, write_end):
+            os.close(descriptor)
 
     def take(self) -> None:
         """In a child, whose descriptors 0 to 2 are its own by now."""
@@ -41,16 +37,15 @@ class Streams:
         sys.stdout = sys.__stdout__ = self._written[0]  # type: ignore[misc]
         sys.stderr = sys.__stderr__ = self._written[1]  # type: ignore[misc]
 
-    def _open(self, descriptor: int, mode: str, path: str) -> io.TextIOWrapper:
-        """For `descriptor`, whose place a file of the kind of `path` takes meanwhile."""
-        kept, other = os.dup(descriptor), os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    def _open(self, descriptor: int, mode: str, like: int) -> io.TextIOWrapper:
+        """For `descriptor`, where a file of the kind of `like` is meanwhile."""
+        kept = os.dup(descriptor)
         try:
-            os.dup2(other, descriptor)
+            os.dup2(like, descriptor)
             return self._make(descriptor, mode)
         finally:
             os.dup2(kept, descriptor)
             os.close(kept)
-            os.close(other)
 
     def _make(self, descriptor: int, mode: str) -> io.TextIOWrapper:
         encoding, errors = self._encodings[descriptor]

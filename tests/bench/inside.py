@@ -17,7 +17,7 @@ from typing import Any
 from tests.bench.asking import Client, question
 from tests.bench.measure import processes_us
 from tests.enforcing import site
-from tests.enforcing.test_ending import CGROUP, delegate, take_back
+from tests.enforcing.delegation import CGROUP, delegate, take_back
 from tests.stack import Selcgi
 
 CONNECTIONS = 2

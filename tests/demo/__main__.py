@@ -19,6 +19,7 @@ from pathlib import Path
 from tests.demo.requests import ASKING, OTHER, PORT, PROBES, Row, ask_through
 from tests.demo.table import judge, show, verdict
 from tests.enforcing import site
+from tests.enforcing.delegation import CGROUP, delegate
 from tests.enforcing.kernellog import KernelLog
 from tests.enforcing.web import WebServer
 from tests.stack import Selcgi, wait_until
@@ -27,9 +28,11 @@ SCRIPTS = Path(__file__).resolve().parent / "scripts"
 
 
 def install() -> None:
-    """The four probes, and one that stays until it is ended."""
+    """The four probes, that in Python once more to run warm, and one that stays until it is ended."""
     for name in ("probe.sh", "probe.pl", "probe.py"):
         site.script(name, (SCRIPTS / name).read_text())
+    site.script("warm.py", (SCRIPTS / "probe.py").read_text())
+    site.run("setsebool", "selcgi_webapp_warm", "on")
     site.run(shutil.which("tcc") or "gcc", "-o", site.CGI / "probe.c", SCRIPTS / "probe.c")
     site.run("restorecon", "-F", site.CGI / "probe.c")
     site.script(
@@ -90,7 +93,9 @@ def main() -> int:
     if values.permissive:
         make_permissive()
     mode = ("--selinux=permissive-ok",) if values.permissive else ()
-    with site.serving(*mode, identity="proof:/etc/selcgi/proof") as selcgi, WebServer(values.front) as web:
+    delegate()  # as the unit's Delegate=yes: warm interpreters need a cgroup of selcgi's own
+    warm = (f"--warm={site.CGI}/warm.py", f"--cgroup={CGROUP}")
+    with site.serving(*mode, *warm, identity="proof:/etc/selcgi/proof") as selcgi, WebServer(values.front) as web:
         rows = list(all_rows(web, selcgi, log))
         show(rows, values.colour)
         wrong = judge(rows)

@@ -14,7 +14,7 @@ ASKING = ("alice", "bob", "carol", "")
 # whose file and whose process each tries to get at
 OTHER = {"alice": "bob", "bob": "alice", "carol": "alice", "": "alice"}
 PORT = 25  # smtp_port_t: somebody listens there, and no webapp may connect
-PROBES = ("probe.sh", "probe.pl", "probe.py", "probe.c")
+PROBES = ("probe.sh", "probe.pl", "probe.py", "probe.c", "warm.py")
 CELLS = ("own", "other", "public", "write", "connect", "signal")
 # class and permission of the denial that each refused cell must cite
 CAUSES = {

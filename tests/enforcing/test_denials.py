@@ -14,8 +14,8 @@ import pytest
 from tests.enforcing import site
 from tests.enforcing.attempts import attempt, run_as
 from tests.enforcing.conftest import Claims
+from tests.enforcing.delegation import CGROUP, delegate, take_back
 from tests.enforcing.listening import Listening, listening
-from tests.enforcing.test_ending import CGROUP, delegate, take_back
 from tests.stack import Answer, Ask, Selcgi, ask, ask_all, wait_until
 
 pytestmark = pytest.mark.enforcing

@@ -2,7 +2,6 @@
 
 import math
 import os
-import shutil
 import signal
 import socket
 import time
@@ -15,28 +14,11 @@ import pytest
 
 from tests.e2e.test_ending import begin
 from tests.enforcing import site
+from tests.enforcing.delegation import CGROUP, delegate, take_back
 from tests.family import MEMBERS, SOURCE, alive, all_started, new_tag, wait_dead, wait_started
-from tests.launch.conftest import hand_down
 from tests.stack import Ask, Selcgi, ask, ask_all, wait_until
 
 pytestmark = pytest.mark.enforcing
-
-CGROUP = Path("/sys/fs/cgroup/selcgi")
-
-
-def delegate() -> None:
-    """What systemd does for Delegate=yes: a cgroup that belongs to the service's user, with the service in it."""
-    start = CGROUP / "start"
-    hand_down(CGROUP.parent)
-    start.mkdir(parents=True, exist_ok=True)
-    for path in (CGROUP, start):
-        for name in (path, path / "cgroup.procs", path / "cgroup.subtree_control", path / "cgroup.threads"):
-            shutil.chown(name, "selcgi", "selcgi")
-    (start / "cgroup.procs").write_text(str(os.getpid()))
-
-
-def take_back() -> None:
-    Path("/sys/fs/cgroup/cgroup.procs").write_text(str(os.getpid()))
 
 
 @pytest.fixture(params=["guard", "cgroup"])

@@ -11,7 +11,7 @@ import pytest
 from tests.enforcing import site
 from tests.enforcing.attempts import run_as
 from tests.enforcing.conftest import Claims
-from tests.enforcing.test_ending import CGROUP, delegate, take_back
+from tests.enforcing.delegation import CGROUP, delegate, take_back
 from tests.stack import Selcgi, wait_until
 
 pytestmark = pytest.mark.enforcing

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from tests.enforcing import site
-from tests.enforcing.test_ending import CGROUP, way
+from tests.enforcing.delegation import CGROUP
+from tests.enforcing.test_ending import way
 from tests.stack import Answer, Ask, Selcgi, ask
 
 pytestmark = pytest.mark.enforcing

@@ -12,10 +12,10 @@ import pytest
 from tests.enforcing import site
 from tests.enforcing.attempts import run_as
 from tests.enforcing.conftest import Claims
+from tests.enforcing.delegation import CGROUP, delegate, take_back
 from tests.enforcing.faults import load
 from tests.enforcing.listening import listening
 from tests.enforcing.test_denials import heard
-from tests.enforcing.test_ending import CGROUP, delegate, take_back
 
 pytestmark = pytest.mark.enforcing
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.enforcing import site
-from tests.enforcing.test_ending import CGROUP, delegate, take_back
+from tests.enforcing.delegation import CGROUP, delegate, take_back
 from tests.enforcing.test_switches import switched_on
 from tests.stack import Ask, Selcgi, ask, wait_until
 
