@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.enforcing import site
-from tests.enforcing.test_ending import CGROUP, delegate, take_back
+from tests.enforcing.delegation import CGROUP, delegate, take_back
 from tests.enforcing.test_switches import switched_on
 from tests.stack import Selcgi
 
