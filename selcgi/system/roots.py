@@ -95,14 +95,14 @@ def next_name(path: bytes) -> tuple[bytes, bytes]:
     return name, slash + rest
 
 
-def enter(root: Root) -> tuple[int, os.stat_result]:
+def enter(root: Root, label_of: LabelOf) -> tuple[int, os.stat_result]:
     """A descriptor of the root, to be closed, and its status. ScriptRefused when its name leads to something else by
     now; what its name leads to is asked for, so that both are of the same moment."""
     try:
         status = os.lstat(root.path)
         what = "" if (status.st_dev, status.st_ino) == root.identity else "another took its place"
     except PermissionError:  # a folder above it was closed to selcgi: launch/ says which script can't run then
-        status, what = os.fstat(root.descriptor), ""
+        status, what = _status(root.descriptor, root.path, root.descriptor, label_of), ""
     except OSError as error:
         what = error.strerror or str(error)
     if what:
@@ -121,9 +121,16 @@ def open_beneath(directory: int, name: bytes, path: bytes, label_of: LabelOf) ->
             raise ScriptRefused(*not_allowed("search", folder, os.fstat(directory), label_of(directory)))
         raise _unopened(number, path)
     try:
-        return descriptor, os.fstat(descriptor)
-    except OSError as error:
+        return descriptor, _status(descriptor, path, directory, label_of)
+    except BaseException:
         os.close(descriptor)
+        raise
+
+
+def _status(descriptor: int, path: bytes, directory: int, label_of: LabelOf) -> os.stat_result:
+    try:
+        return os.fstat(descriptor)
+    except OSError as error:
         if error.errno == errno.EACCES:
             raise ScriptRefused(*not_looked_at(path, label_of(directory))) from None
         raise _unopened(error.errno or errno.EIO, path) from None

@@ -105,7 +105,7 @@ def _check_spelling(path: bytes) -> None:
 def _walk(root: Root, rest: bytes, label_of: LabelOf) -> _Found:
     """Down from the root, each folder checked before anything in it is looked at."""
     path = root.path
-    directory, status = enter(root)
+    directory, status = enter(root, label_of)
     try:
         while True:
             if bad := objection(status, path, root.owners):
