@@ -7,81 +7,88 @@ order is that of pylifecycle.c, Py_FinalizeEx(). Called by zygote/main.py, last.
 
 import atexit
 import gc
+import io
 import itertools
 import os
 import signal
 import sys
 import weakref
+from collections.abc import Callable
+from contextlib import suppress
 from types import ModuleType
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn
 
-_REMEMBERED = ("last_type", "last_value", "last_traceback", "last_exc")
+# What finalize_modules_delete_special() takes away first.
+_SPECIAL = (
+    *("path", "argv", "ps1", "ps2", "last_type", "last_value", "last_traceback", "last_exc"),
+    *("path_hooks", "path_importer_cache", "meta_path", "__interactivehook__"),
+)
 _FLUSH_FAILED = 120  # Py_RunMain(), when Py_FinalizeEx() fails
 
 
 def end(status: int, last: str) -> NoReturn:
     """End this process with `status`; a negative one is a signal. `last`: the last of the zygote's own modules."""
     try:
-        _join_threads()
+        threading: Any = sys.modules.get("threading")
+        if threading is not None:
+            _call(threading._shutdown, threading)
         atexit._run_exitfuncs()
-        failed = not _flush()
+        if not _flush():
+            status = _FLUSH_FAILED
         _take_down(last)
-        failed = not _flush() or failed
-    except BaseException:  # of an atexit function, as SystemExit; the end goes on
-        failed = True
-    if status < 0 and not failed:
-        signal.signal(-status, signal.SIG_DFL)
-        os.kill(os.getpid(), -status)
-    os._exit(_FLUSH_FAILED if failed else status)
-
-
-def _join_threads() -> None:
-    threading: Any = sys.modules.get("threading")
-    if threading is not None:
-        threading._shutdown()
+        if status < 0:
+            signal.signal(-status, signal.SIG_DFL)
+            os.kill(os.getpid(), -status)
+    finally:
+        os._exit(status)
 
 
 def _flush() -> bool:
     """False when what was printed is lost: the worker has closed its end."""
-    whole = True
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name, None)
-        if stream is None or getattr(stream, "closed", True):
-            continue
+    message = None if sys.version_info < (3, 13) else "Exception ignored on flushing sys.stdout"
+    stream: Any = sys.stdout
+    whole = stream is None or _is_closed(stream) or _call(stream.flush, stream, message)
+    stream = sys.stderr
+    if stream is not None and not _is_closed(stream):
         try:
             stream.flush()
-        except Exception as error:
-            if name == "stdout":
-                sys.unraisablehook(cast(Any, _Unraisable(error, stream)))
-                whole = False
+        except Exception:
+            return False
     return whole
 
 
-class _Unraisable:
-    """What sys.unraisablehook takes."""
-
-    def __init__(self, error: Exception, stream: object) -> None:
-        self.exc_type, self.exc_value, self.exc_traceback = type(error), error, None
-        self.err_msg, self.object = None, stream
+def _is_closed(stream: Any) -> bool:
+    try:
+        return bool(stream.closed)
+    except Exception:
+        return False
 
 
 def _take_down(last: str) -> None:
-    """`__main__` and the modules that the script has loaded: most go with their last reference, the rest is cleared.
-
-    Those are at the end of sys.modules: to look at every name there would copy the pages that they lie on.
-    """
-    for name in _REMEMBERED:
+    """`__main__` and the modules that the script has loaded: most go with their last reference, the rest is cleared."""
+    if gc.isenabled():
+        gc.collect()
+    for name in _SPECIAL:
         if name in sys.__dict__:
             setattr(sys, name, None)
-    names = [*itertools.takewhile(lambda name: name != last, reversed(sys.modules)), "__main__"]
-    modules = [weakref.ref(module) for name in names if isinstance(module := sys.modules.pop(name, None), ModuleType)]
-    module = None
+    sys.stdin, sys.stdout, sys.stderr = sys.__stdin__, sys.__stdout__, sys.__stderr__
+    left = _forget_modules(last)
     gc.collect()
-    for alive in modules:
-        if (module := alive()) is not None:
-            _clear(module.__dict__)
+    for reference in reversed(left):
+        _clear(vars(module) if (module := reference()) is not None else {})
     gc.collect()
-    sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
+    _say_goodbye()
+    streams: tuple[Any, ...] = sys.stdout, sys.stderr
+    for stream in streams:  # in case more was printed
+        with suppress(Exception):
+            stream.flush()
+
+
+def _forget_modules(last: str) -> list[weakref.ref[ModuleType]]:
+    """Those that came after `last`: to look at every name in sys.modules would copy the pages that they lie on."""
+    added = list(itertools.takewhile(lambda name: name != last, reversed(sys.modules)))[::-1]
+    found = (sys.modules.pop(name, None) for name in ("__main__", *added))
+    return [weakref.ref(module) for module in found if isinstance(module, ModuleType)]
 
 
 def _clear(values: dict[str, Any]) -> None:
@@ -90,3 +97,29 @@ def _clear(values: dict[str, Any]) -> None:
         for name in list(values):
             if (name[:1] == "_" and name[1:2] != "_") is private and name != "__builtins__":
                 values[name] = None
+
+
+def _say_goodbye() -> None:
+    """What modules of the zygote hold of the script's: files that it opened, objects with a finalizer."""
+    for one in gc.get_objects():
+        if isinstance(one, io.IOBase):
+            with suppress(Exception):
+                one.flush()
+        elif hasattr(type(one), "__del__"):
+            _call(one.__del__, type(one).__del__)
+
+
+def _call(function: Callable[[], object], what: object, message: str | None = None) -> bool:
+    """False when it raised, which is told as the interpreter does it where it can't raise."""
+    try:
+        function()
+    except BaseException as error:
+        place = error.__traceback__ and error.__traceback__.tb_next
+        told = _Unraisable((type(error), error.with_traceback(place), place, message, None if message else what))
+        with suppress(Exception):
+            sys.unraisablehook(told)
+        return False
+    return True
+
+
+_Unraisable: Any = next(kind for kind in tuple.__subclasses__() if kind.__name__ == "UnraisableHookArgs")

@@ -1,93 +1,111 @@
-"""What a child must not have of its zygote, or of its siblings: streams, and what is random but once made is kept.
+"""What a child must not have of its zygote, or of its siblings, and what it has instead.
 
-Decides what is made anew. Much is done by then: Python's own hooks of a fork have seeded `random` and renewed the
-locks of `logging` and `threading`; `secrets` asks the kernel, `ssl` notices that the pid is another. Must do little:
-each page that it writes to is copied. Called by zygote/main.py.
+Decides what is made anew, and does it before the fork where that will do: a child shall have little to do, and each
+page that it writes to is copied. Much is done by others: Python's own hooks of a fork have seeded `random` and renewed
+the locks of `logging` and `threading`; `secrets` asks the kernel, `ssl` notices that the pid is another. What a preload
+has set on purpose stays: it is as if the script had imported it first. Called by zygote/main.py.
 """
 
 import gc
-import io
 import os
-import stat
+import signal
+import site
 import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from types import ModuleType
+from typing import Any
+
+from selcgi.zygote.interpreter import Interpreter
+from selcgi.zygote.streams import Streams
+
+_PRIVATE = ("selcgi", "selinux", "_selinux")
+_OWN = os.path.dirname(os.path.dirname(__file__))  # noqa: PTH120
 
 
-class Streams:
-    """The standard streams of the children, made in the zygote: each child is the first to use its copies.
+class Fresh:
+    """`interpreter` is what this process stands for."""
 
-    As this interpreter has made the zygote's (pylifecycle.c, create_stdio()). Over a pipe, since a stream finds out but
-    once whether it can be sought in; `_empty` is for /dev/null in the place of a body.
-    """
+    def __init__(self, interpreter: Interpreter) -> None:
+        self._interpreter = interpreter
+        self._streams = Streams(interpreter.unbuffered, interpreter.encoding)
+        self._coerced = _coerced()
+        self._zone = os.environ.get("TZ")
+        self._hidden: list[ModuleType] = []  # still there: to take them down would cost each child
 
-    def __init__(self, unbuffered: bool) -> None:
-        self._unbuffered = unbuffered
-        old = (sys.__stdin__, sys.__stdout__, sys.__stderr__)
-        self._encodings = [(one.encoding, one.errors) if one is not None else ("utf-8", "strict") for one in old]
-        null, (read_end, write_end) = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)
-        self._empty, self._body = self._open(0, "r", null), self._open(0, "r", read_end)
-        self._written = [self._open(each, "w", write_end) for each in (1, 2)]
-        for descriptor in (null, read_end, write_end):
-            os.close(descriptor)
+    def settle(self, folder: str) -> str:
+        """In the zygote, once everything is loaded: the name of the last module that a child begins with.
 
-    def take(self) -> None:
-        """In a child, whose descriptors 0 to 2 are its own by now."""
-        body = self._body if stat.S_ISFIFO(os.fstat(0).st_mode) else self._empty
-        sys.stdin = sys.__stdin__ = body  # type: ignore[misc]
-        sys.stdout = sys.__stdout__ = self._written[0]  # type: ignore[misc]
-        sys.stderr = sys.__stderr__ = self._written[1]  # type: ignore[misc]
+        `folder` is that of a CGI script, and empty for an application.
 
-    def _open(self, descriptor: int, mode: str, like: int) -> io.TextIOWrapper:
-        """For `descriptor`, where a file of the kind of `like` is meanwhile."""
-        kept = os.dup(descriptor)
-        try:
-            os.dup2(like, descriptor)
-            return self._make(descriptor, mode)
-        finally:
-            os.dup2(kept, descriptor)
-            os.close(kept)
+        selcgi itself can't be seen from here on: a fresh program could not import it either.
+        """
+        self._streams.settle()
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        _forget()
+        for name in (*_private(), *_shadowed(folder, self._interpreter.with_site)):
+            self._hidden.append(sys.modules.pop(name))
+        for place in [place for place in sys.path_importer_cache if place == sys.argv[0] or place.startswith(_OWN)]:
+            del sys.path_importer_cache[place]
+        gc.collect()
+        gc.freeze()  # the collector of a child must not touch, and so copy, what it shares
+        return next(reversed(sys.modules))
 
-    def _make(self, descriptor: int, mode: str) -> io.TextIOWrapper:
-        encoding, errors = self._encodings[descriptor]
-        through = self._unbuffered and descriptor > 0
-        raw = io.FileIO(descriptor, mode, closefd=False)
-        raw.name = ("<stdin>", "<stdout>", "<stderr>")[descriptor]
-        binary = raw if through else io.BufferedReader(raw) if mode == "r" else io.BufferedWriter(raw)
-        text = io.TextIOWrapper(
-            binary,
-            encoding,
-            errors,
-            newline="\n",
-            line_buffering=descriptor == 2,
-            write_through=through,
-        )
-        text.mode = mode  # type: ignore[misc]
-        return text
+    def begin(self, argv: Sequence[bytes], environ: Mapping[bytes, bytes]) -> None:
+        """In the child, over its descriptors."""
+        sys.argv[:] = map(os.fsdecode, argv)
+        sys.orig_argv[:] = [*self._interpreter.words, *sys.argv]
+        os.environ.clear()
+        os.environb.update(environ)
+        if self._coerced:
+            os.environ["LC_CTYPE"] = self._coerced
+        if os.environ.get("TZ") != self._zone:
+            time.tzset()
+        self._streams.take()
+        folder = self._interpreter.user_site
+        if folder and os.path.isdir(folder):  # noqa: PTH112 - no object of it is needed
+            site.addsitedir(folder)
 
 
-def forget() -> None:
-    """What modules that a preload has imported remember of this process."""
-    modules = sys.modules
-    if uuid := modules.get("uuid"):
-        uuid._node = uuid._last_timestamp = None  # type: ignore[attr-defined]
-    if tempfile := modules.get("tempfile"):
-        tempfile.tempdir = None  # type: ignore[attr-defined]
+def _forget() -> None:
+    """What modules that a preload has imported remember of one process."""
+    if uuid := sys.modules.get("uuid"):
+        # libuuid's own clock would go on as a copy in each child; Python's is made anew.
+        vars(uuid).update(_node=None, _last_timestamp=None, _generate_time_safe=None)
+    tempfile: Any = sys.modules.get("tempfile")
+    if tempfile and tempfile.tempdir is not None and not _is_chosen(tempfile):
+        tempfile.tempdir = None
 
 
-def settle(package: str) -> str:
-    """In the zygote, once everything is loaded: the name of the last module that a child begins with.
-
-    selcgi itself, found in `package`, is none of them: a fresh program could not import it either. What was printed
-    meanwhile goes out now, and not once with each child.
-    """
-    sys.path[:] = [folder for folder in sys.path if folder != package]
-    for name in [name for name in sys.modules if name.partition(".")[0] in ("selcgi", "selinux", "_selinux")]:
-        _hidden.append(sys.modules.pop(name))
-    sys.stdout.flush()
-    sys.stderr.flush()
-    gc.collect()
-    gc.freeze()  # the collector of a child must not touch, and so copy, what it shares
-    return next(reversed(sys.modules))
+def _is_chosen(tempfile: Any) -> bool:
+    """The folder is not the one that it would find by itself."""
+    try:
+        return bool(tempfile._get_default_tempdir() != tempfile.tempdir)
+    except OSError:
+        return False
 
 
-_hidden: list[ModuleType] = []  # still there: to take them down would cost each child
+def _private() -> list[str]:
+    return [name for name in sys.modules if name.partition(".")[0] in _PRIVATE]
+
+
+def _shadowed(folder: str, with_site: frozenset[str]) -> Iterator[str]:
+    """Modules for which a fresh interpreter would find a file in `folder` first. Those that it has built in, or loads
+    before the script, are none."""
+    try:
+        stems = {entry.partition(".")[0] for entry in os.listdir(folder)} if folder else set()
+    except OSError:
+        return
+    for name in [name for name in sys.modules if name.partition(".")[0] in stems - {"encodings"} - with_site]:
+        spec = getattr(sys.modules[name], "__spec__", None)
+        if spec is not None and spec.origin not in ("built-in", "frozen"):
+            yield name
+
+
+def _coerced() -> str:
+    """The locale that this interpreter has put into its environment, as it would for the script (PEP 538)."""
+    here = os.environ.get("LC_CTYPE", "")
+    with suppress(OSError), open("/proc/self/environ", "rb") as file:
+        return "" if os.fsencode(f"LC_CTYPE={here}") in file.read().split(b"\0") else here
+    return ""

@@ -30,7 +30,7 @@ from selcgi.zygote.frames import (
     decode_setup,
     encode_report,
 )
-from selcgi.zygote.fresh import Streams, forget, settle
+from selcgi.zygote.fresh import Fresh
 from selcgi.zygote.stamps import Stamps
 
 _FORK_FIX = "see pids.max of its cgroup; where the policy refuses (EACCES), load contrib/selinux/selcgi.cil"
@@ -45,9 +45,9 @@ class World:
         """SelcgiError says which module or file can't be loaded."""
         self.setup = setup
         self.binding: ModuleType | None = find_binding() if setup.confined else None
-        letters = interpreter.become(setup.interpreter, setup.flags)
-        self._streams = Streams("u" in letters)
-        self._folder_first = not letters & {"I", "P"}
+        found = interpreter.become(setup.interpreter, setup.flags, package=sys.argv[1])
+        self._folder_first = "safe_path" not in found.flags
+        self._fresh = Fresh(found)
         before = preload.state()
         preload.load(setup.preloads, before)
         self.code: CodeType | None = None
@@ -58,16 +58,11 @@ class World:
         else:
             self.code = script.precompile(setup.script, descriptor)
         self.stamps = Stamps()
-        self.last = settle(sys.argv[1])
+        self.last = self._fresh.settle("" if self.served else os.path.dirname(setup.script))  # noqa: PTH120
 
     def run(self, job: Job, descriptor: int) -> int:
         """In the child, in its context. The exit status."""
-        sys.argv[:] = [os.fsdecode(word) for word in job.argv]
-        sys.orig_argv[:] = [sys.executable, *sys.argv]
-        os.environ.clear()
-        os.environb.update(job.environ)
-        self._streams.take()
-        forget()
+        self._fresh.begin(job.argv, job.environ)
         if self.served is not None:
             os.close(descriptor)
             return application.run(self.served, os.environ)

@@ -5,53 +5,38 @@ script is compiled at most, which runs none of it. Called by zygote/main.py.
 """
 
 import builtins
+import ctypes
 import os
 import signal
 import sys
 import types
 import warnings
+from contextlib import suppress
 from importlib.machinery import SourceFileLoader
 from types import CodeType, TracebackType
 
+from selcgi.errors import LoadFailed
+
 _SOURCE_BYTES = 16 << 20
+_FILE_INPUT = 257  # Include/compile.h, Py_file_input
 BY_SIGINT = -int(signal.SIGINT)  # an exit status: the end by this signal, as of a KeyboardInterrupt that nobody takes
 
 
 def precompile(path: str, descriptor: int) -> CodeType | None:
-    """None when there is something to say about it: then the child compiles it, and says so."""
+    """None when there is something to say about it: then the child does it as a fresh interpreter, and says so.
+
+    LoadFailed when it is none of Python's.
+    """
+    if os.pread(descriptor, 2, 0) != b"#!":
+        fix = "begin it with #!/usr/bin/python3, or leave warm= out of the rule"
+        raise LoadFailed(f"{path} has no first line that names Python", fix)
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         try:
-            code = _compile(path, descriptor)
-        except (SyntaxError, ValueError):
+            code = compile(read_source(descriptor), path, "exec", dont_inherit=True)
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
             return None
     return None if warned else code
-
-
-def run(code: CodeType | None, path: str, descriptor: int, *, folder_first: bool = True) -> int:
-    """In the child. The exit status, or BY_SIGINT. `folder_first`: modules beside the script are found first."""
-    module = types.ModuleType("__main__")
-    module.__dict__.update(__builtins__=builtins, __file__=path, __cached__=None, __annotations__={})
-    module.__loader__ = SourceFileLoader("__main__", path)
-    sys.modules["__main__"] = module
-    if folder_first:
-        sys.path.insert(0, os.path.dirname(path))  # noqa: PTH120
-    try:
-        code = code or _compile(path, descriptor)
-        os.close(descriptor)
-        exec(code, module.__dict__)  # noqa: S102 - that is what it is for
-        return 0
-    except SystemExit as error:
-        return _status(error.code)
-    except BaseException as error:
-        raised = error
-    # Outside of the handler: what a hook raises is raised in no context.
-    place = raised.__traceback__.tb_next if raised.__traceback__ is not None else None
-    return _show(raised, None if _is_ours(place) else place)
-
-
-def _compile(path: str, descriptor: int) -> CodeType:
-    return compile(read_source(descriptor), path, "exec", dont_inherit=True)
 
 
 def read_source(descriptor: int) -> bytes:
@@ -62,33 +47,108 @@ def read_source(descriptor: int) -> bytes:
     return source
 
 
-def _is_ours(place: TracebackType | None) -> bool:
-    """Raised by _compile(), not by the script."""
-    return place is not None and place.tb_frame.f_code is _compile.__code__
+def run(code: CodeType | None, path: str, descriptor: int, *, folder_first: bool = True) -> int:
+    """In the child. The exit status, or BY_SIGINT. `folder_first`: modules beside the script are found first."""
+    if folder_first:
+        sys.path.insert(0, os.path.dirname(path))  # noqa: PTH120
+    names = _make_main(path)
+    try:
+        if code is None:
+            _run_file(path, descriptor, names)
+        else:
+            os.close(descriptor)
+            exec(code, names)  # noqa: S102 - that is what it is for
+        raised = None
+    except BaseException as error:
+        raised = error
+    # Outside of the handler: what a hook raises is raised in no context.
+    _flush()
+    return 0 if raised is None else _end(raised, 1 if code is not None else 2)
 
 
-def _status(code: object) -> int:
-    """Of sys.exit(code): as pythonrun.c, handle_system_exit(), has it."""
+def _make_main(path: str) -> dict[str, object]:
+    """The names of a new module `__main__`, which sys.modules alone holds: it goes when that lets it go."""
+    like = vars(sys.modules["__main__"])
+    main = sys.modules["__main__"] = types.ModuleType("__main__")
+    names = main.__dict__
+    names.update((name, None) for name in like if name[:2] == "__" and name not in names)
+    if "__annotations__" in names:
+        names["__annotations__"] = {}
+    names.update(__loader__=SourceFileLoader("__main__", path), __builtins__=builtins, __file__=path)
+    return names
+
+
+def _run_file(path: str, descriptor: int, names: dict[str, object]) -> None:
+    """As the interpreter itself reads and runs a file: its words on a syntax error hang on how it was read."""
+    run_file = ctypes.pythonapi.PyRun_FileExFlags
+    run_file.argtypes = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int, ctypes.py_object, ctypes.py_object, *_INTS
+    run_file.restype = ctypes.py_object
+    library = ctypes.CDLL(None)
+    library.fdopen.restype = ctypes.c_void_p
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    run_file(library.fdopen(descriptor, b"rb"), os.fsencode(path), _FILE_INPUT, names, names, 1, None)
+
+
+_INTS = (ctypes.c_int, ctypes.c_void_p)
+
+
+def _end(error: BaseException, frames: int) -> int:
+    """The exit status, once it has been told. `frames` of the traceback are selcgi's."""
+    place = error.__traceback__
+    for _ in range(frames):
+        place = place and place.tb_next
+    error.__traceback__ = place
+    if isinstance(error, SystemExit):
+        return _status(error)
+    return _show(error, place)
+
+
+def _status(error: SystemExit) -> int:
+    """As pythonrun.c, handle_system_exit(), has it."""
+    code = error.code
     if code is None:
         return 0
     if isinstance(code, int):
-        return code & 0xFF
-    print(code, file=sys.stderr)
+        return code & 0xFF if -1 << 63 <= code < 1 << 63 else 0xFF
+    with suppress(Exception):
+        _say(str(code))
+    _say("\n")
     return 1
 
 
 def _show(error: BaseException, place: TracebackType | None) -> int:
-    """What the interpreter does with an exception that nobody has caught."""
-    error.__traceback__ = place
+    """What the interpreter does with an exception that nobody has caught: PyErr_PrintEx()."""
     sys.last_type, sys.last_value, sys.last_traceback = type(error), error, place
+    if sys.version_info >= (3, 12):
+        sys.last_exc = error
     try:
-        sys.excepthook(type(error), error, place)
+        hook = sys.excepthook
+    except AttributeError:
+        _say("sys.excepthook is missing\n")
+        hook = sys.__excepthook__
+    try:
+        hook(type(error), error, place)
     except SystemExit as another:
-        return _status(another.code)
+        return _status(another)
     except BaseException as another:
-        within = another.__traceback__.tb_next if another.__traceback__ is not None else None
-        print("Error in sys.excepthook:", file=sys.stderr)
+        within = another.__traceback__ and another.__traceback__.tb_next
+        _say("Error in sys.excepthook:\n")
         sys.__excepthook__(type(another), another.with_traceback(within), within)
-        print("\nOriginal exception was:", file=sys.stderr)
+        _say("\nOriginal exception was:\n")
         sys.__excepthook__(type(error), error, place)
-    return BY_SIGINT if isinstance(error, KeyboardInterrupt) else 1
+    return BY_SIGINT if type(error) is KeyboardInterrupt else 1
+
+
+def _say(text: str) -> None:
+    with suppress(Exception):
+        if sys.stderr is not None:
+            sys.stderr.write(text)
+        else:  # typeshed knows of none
+            os.write(2, text.encode(errors="backslashreplace"))
+
+
+def _flush() -> None:
+    """Before anything is told of the end: pythonrun.c, flush_io()."""
+    for stream in (sys.stderr, sys.stdout):
+        with suppress(Exception):
+            stream.flush()

@@ -13,25 +13,30 @@ def main() -> None:
     names, paths = filter(None, sys.argv[2].split(",")), sys.argv[3:]
     from selcgi.zygote import interpreter, preload, script
     from selcgi.zygote.ending import end
-    from selcgi.zygote.fresh import Streams, forget, settle
+    from selcgi.zygote.fresh import Fresh
 
     with open(paths[0], encoding="latin-1") as opened:
         first, _, flags = opened.readline().removeprefix("#!").strip().partition(" ")
-    letters = interpreter.become(first, flags)
+    found = interpreter.become(first, flags, package=sys.argv[1])
+    stdin = os.dup(0)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)  # as main.py has it
+    os.close(null)
+    fresh = Fresh(found)
     preload.load(list(names), preload.state())
-    streams = Streams("u" in letters)
     files = [os.open(path, os.O_RDONLY) for path in paths]
     codes = [script.precompile(path, file) for path, file in zip(paths, files, strict=True)]
-    last = settle(sys.argv[1])
+    last = fresh.settle(os.path.dirname(paths[0]))  # noqa: PTH120
     status = 0
+    with open("/proc/self/environ", "rb") as begun:
+        environ = [pair.partition(b"=")[::2] for pair in begun.read().split(b"\0") if pair]
     for path, file, code in zip(paths, files, codes, strict=True):
         pid = os.fork()
         if pid == 0:
-            sys.argv[:] = [path]
-            sys.orig_argv[:] = [sys.executable, path]
-            streams.take()
-            forget()
-            end(script.run(code, path, file, folder_first=not letters & {"I", "P"}), last)
+            os.dup2(stdin, 0)
+            os.close(stdin)
+            fresh.begin((os.fsencode(path),), dict(environ))
+            end(script.run(code, path, file, folder_first="safe_path" not in found.flags), last)
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     if status < 0:
         signal.signal(-status, signal.SIG_DFL)

@@ -13,13 +13,24 @@ import pytest
 from tests.stack import TREE
 
 CHILD = Path(__file__).parent / "child.py"
-PRELOADS = "json,logging,random,uuid,tempfile,decimal,threading,atexit,ssl,traceback,subprocess,contextlib"
-SAME = Path("/usr/bin/python3").resolve().name == f"python3.{sys.version_info.minor}"
-PYTHONS = ("/usr/bin/python3",) if SAME else ("/usr/bin/python3", sys.executable)
+PRELOADS = "json,logging,random,uuid,tempfile,decimal,threading,atexit,ssl,traceback,subprocess,contextlib,helping"
+PYTHONS = ("/usr/bin/python3", sys.executable)
 TABLE = (TREE / "tests" / "data" / "warm-scripts.txt").read_text().split("\n=== ")[1:]
 SCRIPTS: dict[str, bytes] = {text.partition("\n")[0]: text.partition("\n")[2].encode() for text in TABLE}
+SCRIPTS["a null byte"] = b"x = 1\0"
+SCRIPTS["bytes that are no UTF-8"] = b"print('A\xff')"
 SCRIPTS["coding"] = b"# -*- coding: latin-1 -*-\nprint(len('caf\xe9'))"
 NEIGHBOUR = "import sys\nclass _A:\n    def __del__(self): print('neighbour goes')\nvalue, kept = 3, _A()\n"
+
+
+HELPING = """
+import logging, sys, warnings
+kept, handler, opened, held = sys.stdout, logging.StreamHandler(), None, None
+def say(text, file=sys.stdout):
+    print(text, file=file)
+def warn():
+    warnings.warn("of a module", stacklevel=2)
+"""
 
 
 @pytest.fixture
@@ -27,11 +38,17 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "neighbour.py").write_text(NEIGHBOUR)
     (tmp_path / "broken.py").write_text("def f():\n    1/0\nf()\n")
     (tmp_path / "wrong.py").write_text("def (\n")
+    (tmp_path / "calendar.py").write_text("mine = 'beside the script'\n")
+    (tmp_path / "json").mkdir()
+    (tmp_path / "json" / "__init__.py").write_text("mine = 'beside the script'\n")
+    (tmp_path / "json" / "tool.py").write_text("")
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "helping.py").write_text(HELPING)
     return tmp_path
 
 
 def outcome(line: list[str], folder: Path) -> tuple[int, str, str]:
-    environ = {"PATH": "/usr/bin:/bin", "REQUEST_METHOD": "GET", "LANG": "C.UTF-8"}
+    environ = {"PATH": "/usr/bin:/bin", "REQUEST_METHOD": "GET", "LANG": "C.UTF-8", "PYTHONPATH": str(folder / "lib")}
     done = subprocess.run(
         line, input=b"one\r\ntwo\nthree", capture_output=True, check=False, cwd=folder, env=environ, timeout=60
     )
@@ -39,8 +56,8 @@ def outcome(line: list[str], folder: Path) -> tuple[int, str, str]:
 
 
 def _alike(output: bytes) -> str:
-    """Addresses differ between two runs of the same."""
-    return re.sub("0x[0-9a-f]+", "0x", output.decode(errors="replace"))
+    """Addresses and the like differ between two runs of the same."""
+    return re.sub("0x[0-9a-f]+|(?<=refcount : )[0-9]+", "0x", output.decode(errors="replace"))
 
 
 def both(folder: Path, python: str, text: bytes, flags: str = "") -> tuple[object, object]:
@@ -48,7 +65,8 @@ def both(folder: Path, python: str, text: bytes, flags: str = "") -> tuple[objec
     path.write_bytes(f"#!{python} {flags}\n".encode() + text + b"\n")
     fresh = outcome([python, *flags.split(), str(path)], folder)
     (folder / "out").unlink(missing_ok=True)
-    warm = outcome([python, "-IS", str(CHILD), str(TREE), PRELOADS, str(path)], folder)
+    preloads = "" if "E" in flags or "I" in flags else PRELOADS  # one is in PYTHONPATH
+    warm = outcome([python, "-IS", str(CHILD), str(TREE), preloads, str(path)], folder)
     return fresh, warm
 
 
@@ -59,8 +77,9 @@ def test_it_is_as_if_started_fresh(folder: Path, python: str, name: str) -> None
     assert warm == fresh
 
 
-@pytest.mark.parametrize("flags", ["-u", "-B", "-I", "-E", "-s", "-uB"])
+@pytest.mark.parametrize("flags", ["-u", "-B", "-I", "-E", "-s", "-P", "-uB", "-Is"])
 def test_flags_of_the_first_line(folder: Path, flags: str) -> None:
-    text = b"import sys, os\nprint(sys.stdout.write_through, sys.dont_write_bytecode, sys.path)\nos._exit(0)"
+    text = b"import sys, os\nprint(sys.stdout.write_through, sys.flags, sys.path, sys.orig_argv, flush=True)\n"
+    text += b"print('lost, or not')\nos._exit(0)"
     fresh, warm = both(folder, "/usr/bin/python3", text, flags)
     assert warm == fresh
