@@ -14,6 +14,7 @@ from selcgi.launch.leafed import LeafRunning
 from selcgi.launch.spawn import check_limits, spawn
 from selcgi.launch.steps import failed
 from selcgi.launch.streams import Streams
+from selcgi.launch.zygote import ZygoteGone
 from selcgi.launch.zygotes import Zygotes
 from selcgi.plan import Exit, Plan
 from selcgi.system.leaves import Leaf
@@ -48,7 +49,12 @@ class WarmRunning:
         self._over = False  # the channel has ended, and nobody has looked what that means
         self._confirmed = self._killed = self._empty = False
         self.warm = True
-        self._ask()
+        try:
+            self._ask()
+        except BaseException:
+            self._disconnect()
+            leaf.spent = True  # a zygote may have been asked, and still find it
+            raise
 
     def _ask(self) -> None:
         """Have a zygote make the process; a fresh program instead, where that is wanted and no zygote can be had."""
@@ -56,6 +62,9 @@ class WarmRunning:
             self._lend()
         except ZygoteFailed as error:
             self._disconnect()
+            if isinstance(error, ZygoteGone) and self._tries < _TRIES:
+                self._ask()
+                return
             if not self._zygotes.settings.fallback or self._plan.warm is None or self._plan.warm.application:
                 raise
             self._zygotes.fell_back(self._plan, error)
