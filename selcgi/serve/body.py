@@ -8,12 +8,15 @@ Filled by serve/session.py, emptied by serve/feeder.py.
 
 import os
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from selcgi.errors import BadRequest, BodyTooLarge, Overloaded, SelcgiError
 from selcgi.settings import ONE_USER, Settings
 
 PIECE = 65536  # bytes read at a time: the capacity of a pipe (pipe(7))
+ROOM = 262144  # bytes of a roomy body in memory: what a wide pipe holds
+Sink = Callable[[Sequence[bytes]], int]
 
 
 @dataclass(slots=True)
@@ -55,8 +58,20 @@ def _full(who: str, used: int, limit: int) -> Overloaded:
     return Overloaded(f"{who} {used} bytes on disk, {limit} are allowed", fix, limit="spool")
 
 
+def _nobody(_: Sequence[bytes]) -> int:
+    return 0
+
+
+def _nothing() -> None:
+    return None
+
+
 class Body:
-    """Bytes in by feed() and end(), out by peek() and consume(). Never longer than `limit` or the declared length."""
+    """Bytes in by feed() and end(), out by peek() and consume(). Never longer than `limit` or the declared length.
+
+    `sink` is offered what comes while nothing is kept, and returns how many bytes it takes from the beginning. `roomy`:
+    its script keeps up, so some more of it may be kept in memory than of others.
+    """
 
     def __init__(self, settings: Settings, space: SpoolSpace, limit: int) -> None:
         self.limit = limit
@@ -65,6 +80,9 @@ class Body:
         self.ended = False  # the web server has said so
         self.error: SelcgiError | None = None
         self.unwanted = False  # nobody will read it: count, and throw away
+        self.sink: Sink = _nobody
+        self.roomy = False
+        self.on_taken: Callable[[], None] = _nothing  # all that was kept, or nobody will
         self._settings = settings
         self._space = space
         self._user: str | None = None
@@ -78,9 +96,14 @@ class Body:
         return self.ended or (self.expected is not None and self.received >= self.expected)
 
     @property
+    def kept(self) -> bool:
+        """Some of it waits to be taken."""
+        return bool(self._memory) or self._read_at < self._write_at
+
+    @property
     def complete(self) -> bool:
         """It has arrived and all of it was taken."""
-        return self.arrived and not self._memory and self._read_at == self._write_at
+        return self.arrived and not self.kept
 
     def expect(self, length: int | None, limit: int, user: str) -> None:
         """What the params say. BodyTooLarge, BadRequest, Overloaded when that, or what is here already, can't be."""
@@ -98,14 +121,17 @@ class Body:
         self._check_length()
         self._check_end()
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, *pieces: bytes) -> None:
         """More of it. An excess is kept in `error`, for the request to find."""
-        self.received += len(data)
+        size = sum(map(len, pieces))
+        self.received += size
         if self.unwanted:
             return
         try:
             self._check_length()
-            self._keep(data)
+            taken = 0 if self.kept else self.sink(pieces)
+            if taken < size and not self.unwanted:
+                self._keep_rest(pieces, taken)
         except SelcgiError as error:
             self.error = error
             self.discard()
@@ -118,29 +144,32 @@ class Body:
         except BadRequest as error:
             self.error = error
 
-    def peek(self) -> bytes:
-        """The next bytes without taking them; empty when there are none yet."""
+    def peek(self) -> memoryview:
+        """The next bytes without taking them; empty when there are none yet. Must be released before they are taken."""
         if self._memory:
-            return bytes(self._memory[:PIECE])
+            return memoryview(self._memory)[:PIECE]
         if self._read_at < self._write_at:
-            return os.pread(self._file, PIECE, self._read_at)
-        return b""
+            return memoryview(os.pread(self._file, PIECE, self._read_at))
+        return memoryview(b"")
 
     def consume(self, size: int) -> None:
         """Take `size` of the bytes that peek() has shown."""
         if self._memory:
             del self._memory[:size]
-            return
-        self._read_at += size
-        if self._read_at == self._write_at:
-            self._rewind()
+        else:
+            self._read_at += size
+            if self._read_at == self._write_at:
+                self._rewind()
+        if not self.kept:
+            self.on_taken()
 
     def discard(self) -> None:
         """Nobody wants the rest: what is kept is dropped, what comes is counted only."""
         if not self.unwanted:
-            self.unwanted = True
-            self._memory.clear()
+            self.unwanted, self.sink = True, _nobody
+            self._memory = bytearray()  # not cleared: the piece that the script did not take is still shown
             self._rewind()
+            self.on_taken()
 
     def close(self) -> None:
         self.discard()
@@ -158,15 +187,21 @@ class Body:
         if self.ended and not self.unwanted and self.expected is not None and self.received < self.expected:
             raise BadRequest(f"the body ended after {self.received} of {self.expected} bytes")
 
-    def _keep(self, data: bytes) -> None:
-        if self._write_at == 0 and len(self._memory) + len(data) <= self._settings.body_memory_bytes:
+    def _keep_rest(self, pieces: Sequence[bytes], taken: int) -> None:
+        for piece in pieces:
+            if taken < len(piece):
+                self._keep(memoryview(piece)[taken:])
+            taken = max(0, taken - len(piece))
+
+    def _keep(self, data: memoryview) -> None:
+        room = ROOM if self.roomy else self._settings.body_memory_bytes
+        if self._write_at == 0 and len(self._memory) + len(data) <= room:
             self._memory += data
             return
         self._space.take(len(data), self._user)
         self._spool(data)
 
-    def _spool(self, data: bytes) -> None:
-        left = memoryview(data)
+    def _spool(self, left: memoryview) -> None:
         try:
             if self._file < 0:
                 flags = os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC

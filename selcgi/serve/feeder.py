@@ -5,25 +5,28 @@ It is never closed because a body broke off: a truncated upload must not look co
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from selcgi.serve.body import Body
-from selcgi.serve.poller import Poller
+from selcgi.serve.exchange import Exchange
+
+_IOV_MAX = 1024  # pieces of one writev(2)
 
 
 class Feeder:
     """Owns the write end `fd` of a script's stdin, non-blocking; -1 means that there is none."""
 
-    def __init__(self, poller: Poller, fd: int, body: Body, writable: Callable[[], None]) -> None:
+    def __init__(self, exchange: Exchange, fd: int, writable: Callable[[], None]) -> None:
         """`writable` is called when a full pipe has room again; it calls push()."""
-        self._poller = poller
+        self._poller, self._conduit = exchange.poller, exchange.conduit
         self._fd = fd
-        self._body = body
+        self._body = exchange.body
         self._writable = writable
         self._waiting = False
         self.written = 0  # bytes
         if fd < 0:
-            body.discard()
+            self._body.discard()
+        else:
+            self._body.sink = self._take
 
     @property
     def closed(self) -> bool:
@@ -32,35 +35,44 @@ class Feeder:
     def push(self) -> None:
         """Write what there is; called when the body has grown and when the pipe has room again."""
         while self._fd >= 0 and self._body.error is None:
-            piece = self._body.peek()
-            if not piece:
+            with self._body.peek() as piece:
+                size = self._write((piece,)) if piece else -1
+            if size < 0:
                 self._pause()
+            if size <= 0:
                 return
-            if not self._write(piece):
-                return
+            self._body.consume(size)
 
     def close(self) -> None:
         """The end of file for the script; what is left of the body is thrown away. The way back to the caller goes too:
         cycles would wait for the garbage collector."""
         if self._fd >= 0:
             self._wait(False)
+            self._conduit.forget(self._fd)
             os.close(self._fd)
             self._fd = -1
             self._body.discard()
         self._writable = _nothing
 
-    def _write(self, piece: bytes) -> bool:
+    def _take(self, pieces: Sequence[bytes]) -> int:
+        """What has just come, before it is kept: a copy less."""
+        taken = self._write(pieces[:_IOV_MAX])
+        if self._fd >= 0 and taken < sum(map(len, pieces)):
+            self._body.roomy = self._conduit.widen(self._fd)
+        return taken
+
+    def _write(self, pieces: Sequence[bytes | memoryview]) -> int:
+        """How much the pipe took: none when it is full, or the script has closed its end."""
         try:
-            size = os.write(self._fd, piece)
+            size = os.writev(self._fd, pieces)
         except BlockingIOError:
             self._wait(True)
-            return False
+            return 0
         except BrokenPipeError:
             self.close()
-            return False
-        self._body.consume(size)
+            return 0
         self.written += size
-        return True
+        return size
 
     def _pause(self) -> None:
         if self._body.complete:

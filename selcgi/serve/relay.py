@@ -54,7 +54,7 @@ class Relay:
         self._entry = exchange.entry
         self._answer = answer
         self._bypass = Bypass(exchange, answer, running.stdout)
-        self._feeder = Feeder(self._poller, running.stdin, exchange.body, partial(self._safely, self._stdin_writable))
+        self._feeder = Feeder(exchange, running.stdin, partial(self._safely, self._stdin_writable))
         self._stderr = StderrLog(exchange, exchange.entry.id, settings.stderr_bytes, settings.stderr_lines)
         self._deadlines = Deadlines(self._loop, limits, settings, self._fail)
         self._phase = Phase.RUNNING

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from selcgi.errors import SelcgiError, unexpected
 from selcgi.serve.body import Body
 from selcgi.serve.exchange import Exchange, Pairs
+from selcgi.serve.patience import Patience
 from selcgi.serve.poller import Poller
 from selcgi.serve.splicing import Conduit
 from selcgi.settings import ListenerSettings, Settings
@@ -30,7 +31,6 @@ from selcgi.wire.connection import (
 )
 from selcgi.wire.records import LONGEST
 
-_AT_ONCE = 65536  # bytes asked of the socket: one record
 _LINGER_SECONDS = 2.0  # for the peer to close after our last byte, or to begin a request while selcgi drains
 _UNTAKEN = 4  # times output_bytes that may wait to be sent before nothing more is read
 _LINGER_BYTES = 1 << 20  # of late input that are read and thrown away meanwhile
@@ -70,6 +70,8 @@ class Session:
         self._takes_until = 0.0  # a request of the last moment, while it drains
         self._late_bytes = 0
         self._lingering = False
+        self._patience = Patience(owner.loop, self._read_on)
+        self._pieces: dict[Exchange, list[bytes]] = {}  # of bodies, and not with them yet
         self.poller, self.conduit = owner.poller, owner.conduit
         self._read_on()
         self._safely(self._readable)
@@ -149,6 +151,7 @@ class Session:
         self.poller.remove_reader(self._sock.fileno())
         self.poller.remove_writer(self._sock.fileno())
         self._sock.close()
+        self._patience.end()
         self._owner.closed(self)
         for exchange in list(self._exchanges.values()):
             exchange.disconnected(why)
@@ -169,11 +172,15 @@ class Session:
             )
 
     def _read_on(self) -> None:
-        self.poller.add_reader(self._sock.fileno(), partial(self._safely, self._readable))
+        if not self.closed:
+            self.poller.add_reader(self._sock.fileno(), partial(self._safely, self._readable))
 
     def _readable(self) -> None:
+        if self._patience.waits(self._exchanges):
+            self.poller.remove_reader(self._sock.fileno())
+            return
         try:
-            data = self._sock.recv(_AT_ONCE)
+            data = self._sock.recv(self._patience.at_once)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
@@ -193,6 +200,8 @@ class Session:
     def _receive(self, data: bytes) -> None:
         for event in self._connection.receive_data(data):
             _ON[type(event)](self, event)
+        if self._pieces:
+            self._feed()
         if answers := self._connection.data_to_send():
             self._send(answers)
         if len(self._out) > _UNTAKEN * self._owner.settings.output_bytes:
@@ -213,11 +222,18 @@ class Session:
 
     def _chunk(self, event: BodyChunk) -> None:
         if exchange := self._exchanges.get(event.request_id):
-            exchange.body.feed(event.data)
+            self._pieces.setdefault(exchange, []).append(event.data)
+
+    def _feed(self) -> None:
+        """All pieces of a body that came at once are one."""
+        pieces, self._pieces = self._pieces, {}
+        for exchange, its in pieces.items():
+            exchange.body.feed(*its)
             exchange.on_input()
 
     def _ended(self, event: BodyEnded) -> None:
         if exchange := self._exchanges.get(event.request_id):
+            self._feed()
             exchange.body.end()
             exchange.on_input()
 

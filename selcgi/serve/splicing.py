@@ -50,13 +50,14 @@ class Conduit:
             return b""
         return unsent + self._read(size)
 
-    def widen(self, pipe: int) -> None:
+    def widen(self, pipe: int) -> bool:
         """Let a pipe hold more, until forget(): a few at a time, and the kernel may refuse. What all pipes of a user
-        hold is bounded, and beyond that new ones are of two pages (pipe(7))."""
+        hold is bounded, and beyond that new ones are of two pages (pipe(7)). Whether it is wide."""
         if pipe not in self._wide and len(self._wide) < _MOST_WIDE:
-            self._wide.add(pipe)
             with suppress(OSError):
                 fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _WIDE)
+                self._wide.add(pipe)
+        return pipe in self._wide
 
     def forget(self, pipe: int) -> None:
         """It is about to be closed."""

@@ -1,0 +1,249 @@
+"""A body from the web server's socket to the script's stdin: every byte once, in order, however fast either side is."""
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from fcntl import F_GETPIPE_SZ, fcntl
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from selcgi.errors import BodyTooLarge
+from selcgi.serve.body import ROOM, Body, SpoolSpace
+from selcgi.serve.feeder import Feeder
+from selcgi.serve.session import Session
+from selcgi.settings import ListenerSettings
+from selcgi.wire.records import Kind, encode_record
+from tests.serve.test_session import BEGIN, SETTINGS, Loop, Owner
+
+SPOOLED = replace(SETTINGS, body_memory_bytes=30_000, spool=Path("/var/tmp"))
+LIMIT = 4 << 20
+MUCH = 1_000_000  # bytes: more than socket, pipe and memory hold
+
+
+class TimedLoop(Loop):
+    """Its timers go off when the test says so."""
+
+    def __init__(self) -> None:
+        self.timers: list[Callable[[], None]] = []
+
+    def call_later(self, _: float, call: Callable[[], None]) -> "TimedLoop":
+        self.timers = [call]
+        return self
+
+    def cancel(self) -> None:
+        self.timers.clear()
+
+    def ring(self) -> bool:
+        for call in list(self.timers):
+            call()
+            return True
+        return False
+
+
+class Uploads(Owner):
+    def __init__(self) -> None:
+        super().__init__()
+        self.timed = TimedLoop()
+        self.loop = cast(Any, self.timed)
+        self.space = SpoolSpace(LIMIT)
+
+    def body(self) -> Body:
+        return Body(SPOOLED, self.space, LIMIT)
+
+
+class Upload:
+    """A web server, a session, and a script that reads when the test has it read."""
+
+    def __init__(self) -> None:
+        self.owner = Uploads()
+        self.peer, ours = socket.socketpair()
+        self.peer.setblocking(False)
+        ours.setblocking(False)
+        self.peer.sendall(BEGIN)
+        self.session = Session(self.owner, ours, ListenerSettings("unix:/x"))
+        (self.exchange,) = self.owner.exchanges
+        self.stdin, entry = os.pipe2(os.O_NONBLOCK)
+        self.feeder = Feeder(self.exchange, entry, self.push)
+        self.exchange.on_input = self.push
+        self.read = b""
+        self.left = b""
+
+    @property
+    def body(self) -> Body:
+        return self.exchange.body
+
+    def push(self) -> None:
+        self.feeder.push()
+
+    def send(self, data: bytes) -> None:
+        """What the socket takes of it now, and the rest with the next."""
+        self.left += data
+        with suppress(BlockingIOError):
+            while self.left:
+                self.left = self.left[self.peer.send(self.left) :]
+
+    def turn(self) -> None:
+        self.owner.poller.dispatch()
+
+    def script_reads(self, most: int) -> None:
+        with suppress(BlockingIOError):
+            self.read += os.read(self.stdin, most)
+
+    def finish(self) -> None:
+        """Until the script has read to the end."""
+        for _ in range(10_000):
+            self.send(b"")
+            self.turn()
+            self.script_reads(1 << 20)
+            if self.feeder.closed and not self.left:
+                break
+        while piece := os.read(self.stdin, 1 << 20):
+            self.read += piece
+
+    def close(self) -> None:
+        self.feeder.close()
+        with suppress(OSError):
+            os.close(self.stdin)
+        self.session.close()
+        self.body.close()
+        self.peer.close()
+        self.owner.poller.close()
+        self.owner.conduit.close()
+
+
+@pytest.fixture
+def upload() -> Iterator[Upload]:
+    made = Upload()
+    yield made
+    made.close()
+
+
+def content(size: int, start: int) -> bytes:
+    return bytes((start + at) * 7 % 251 for at in range(size))
+
+
+Step = tuple[int, int, bool]  # bytes that come in a record; that the script reads then; a pause runs out
+
+
+@given(st.lists(st.tuples(st.integers(1, 65535), st.integers(0, 90_000), st.booleans()), max_size=20))
+@settings(max_examples=60, deadline=None)
+def test_the_script_reads_what_was_sent_however_fast_either_is(steps: list[Step]) -> None:
+    upload = Upload()
+    sent = b""
+    for size, reads, rings in steps:
+        piece = content(size, len(sent))
+        sent += piece
+        upload.send(encode_record(Kind.STDIN, 1, piece))
+        upload.turn()
+        if reads:
+            upload.script_reads(reads)
+        upload.turn()
+        if rings:
+            upload.owner.timed.ring()
+    upload.send(encode_record(Kind.STDIN, 1, b""))
+    upload.finish()
+    assert upload.read == sent
+    assert (upload.feeder.written, upload.body.received, upload.body.complete) == (len(sent), len(sent), True)
+    upload.close()
+    assert upload.owner.space.used == 0
+
+
+def fill(upload: Upload, size: int = MUCH) -> None:
+    """Records until the pipe is full and something is kept."""
+    upload.send(b"".join(encode_record(Kind.STDIN, 1, content(20_000, at)) for at in range(0, size, 20_000)))
+    for _ in range(100):
+        upload.send(b"")
+        upload.turn()
+
+
+def test_a_script_that_reads_a_moment_later_needs_no_disk(upload: Upload) -> None:
+    fill(upload)
+    assert upload.body.kept
+    assert upload.owner.timed.timers, "nothing more is read for a moment"
+    received = upload.body.received
+    upload.turn()
+    assert upload.body.received == received
+    while upload.body.kept:
+        upload.script_reads(1 << 20)
+        upload.turn()
+    assert not upload.owner.timed.timers, "and it goes on as soon as all is taken"
+    upload.send(encode_record(Kind.STDIN, 1, b""))
+    upload.finish()
+    assert upload.read == b"".join(content(20_000, at) for at in range(0, MUCH, 20_000))
+    assert upload.owner.space.of == {}
+
+
+def test_one_that_does_not_read_has_the_web_server_wait_once(upload: Upload) -> None:
+    fill(upload)
+    assert upload.owner.timed.ring()
+    for _ in range(200):
+        upload.send(b"")
+        upload.turn()
+    assert upload.left == b"", "all was taken"
+    assert upload.owner.space.used > 0, "to the disk"
+    assert not upload.owner.timed.timers
+
+
+def test_a_script_that_closes_its_stdin_has_the_rest_thrown_away_at_once(upload: Upload) -> None:
+    fill(upload)
+    os.close(upload.stdin)
+    for _ in range(100):
+        upload.send(b"")
+        upload.turn()
+    assert (upload.feeder.closed, upload.body.unwanted, upload.body.kept) == (True, True, False)
+    assert upload.body.error is None
+    assert upload.body.received == MUCH
+    assert not upload.owner.timed.timers
+
+
+def test_what_is_too_much_is_an_error_though_it_was_never_kept(upload: Upload) -> None:
+    upload.body.expect(30_000, 30_000, "alice")
+    upload.send(encode_record(Kind.STDIN, 1, content(20_000, 0)))
+    upload.turn()
+    upload.script_reads(1 << 20)
+    upload.send(encode_record(Kind.STDIN, 1, content(20_000, 0)))
+    upload.turn()
+    upload.script_reads(1 << 20)
+    assert isinstance(upload.body.error, BodyTooLarge)
+    assert len(upload.read) == 20_000
+    assert not upload.feeder.closed, "a body that broke off must not look complete"
+
+
+def test_thousands_of_tiny_records_come_whole(upload: Upload) -> None:
+    upload.send(b"".join(encode_record(Kind.STDIN, 1, b"%d" % (at % 10)) for at in range(5_000)))
+    upload.send(encode_record(Kind.STDIN, 1, b""))
+    upload.finish()
+    assert upload.read == b"0123456789" * 500
+
+
+def test_requests_side_by_side_do_not_wait_for_each_others_scripts(upload: Upload) -> None:
+    second = BEGIN[:2] + b"\0\2" + BEGIN[4:16] + encode_record(Kind.PARAMS, 2, b"")
+    upload.send(second)
+    upload.turn()
+    fill(upload)
+    assert upload.body.received == MUCH
+    assert not upload.owner.timed.timers
+
+
+def test_a_closed_connection_does_not_read_on_after_a_pause(upload: Upload) -> None:
+    fill(upload)
+    assert upload.owner.timed.timers
+    upload.session.close()
+    assert not upload.owner.timed.timers
+    upload.turn()
+    assert upload.exchange.aborted
+
+
+def test_a_script_that_falls_behind_gets_a_wider_pipe_and_its_body_more_memory(upload: Upload) -> None:
+    before = fcntl(upload.stdin, F_GETPIPE_SZ)
+    assert not upload.body.roomy
+    fill(upload)
+    assert upload.body.roomy
+    assert fcntl(upload.stdin, F_GETPIPE_SZ) == ROOM > before
+    assert upload.owner.space.used == 0
