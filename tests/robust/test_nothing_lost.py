@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import USER, Place, Serve, cgroup, place, serve  # noqa: F401 - fixtures
-from tests.robust.test_robust import LONG
+from tests.robust.test_robust import LONG, children
 from tests.stack import PROGRAM, TREE, Answer, Ask, ask_async, wait_until
 
 pytestmark = pytest.mark.long
@@ -147,6 +147,8 @@ def test_restarts_and_drains_lose_nothing(place: Place, listener: socket.socket)
         running = [start()]
 
         def stop() -> None:
+            # Before it has workers a signal may find no handler yet.
+            wait_until("workers", lambda: children(running[0].pid))
             running[0].terminate()
             assert running[0].wait(30) == 0
 
