@@ -1,5 +1,6 @@
 """The whole way in enforcing mode: browser, web server in httpd_t, selcgi in selcgi_t, script in the user's domain."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,13 @@ pytestmark = pytest.mark.enforcing
 REPORT = """#!/bin/sh
 printf 'Content-Type: text/plain\\n\\n'
 echo "$(tr -d '\\000' < /proc/self/attr/current) $REMOTE_USER $SCRIPT_NAME $PATH_INFO"
+"""
+ECHO = """#!/usr/bin/python3
+import os
+os.write(1, b"Content-Type: application/octet-stream\\n\\n")
+while piece := os.read(0, 65536):
+    while piece:
+        piece = piece[os.write(1, piece) :]
 """
 GIT = ("--root=/usr/lib/git-core", "--env=GIT_PROJECT_ROOT=/srv/git", "--env=GIT_HTTP_EXPORT_ALL=1")
 
@@ -47,6 +55,17 @@ def test_carol_has_no_rule_and_a_wrong_password_no_entry(web: WebServer, proven:
     assert web.ask(path.name, "", "-u", "alice:wrong")[1].split()[1] == "/open/report.cgi"
     url = f"http://127.0.0.1/cgi-bin/{path.name}"
     assert site.run("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-u", "alice:wrong", url) == "401"
+
+
+def test_large_bodies_go_up_and_down(web: WebServer, proven: Selcgi, tmp_path: Path) -> None:
+    """Through pipes of selcgi_t, spliced into the web server's socket: the kernel asks for each of them."""
+    path = site.script("echo.cgi", ECHO)
+    upload, echo = tmp_path / "upload", tmp_path / "echo"
+    upload.write_bytes(os.urandom(4_000_000))
+    options = ("--data-binary", f"@{upload}", "-o", str(echo))
+    assert web.ask(path.name, "alice", *options) == (200, "")
+    assert echo.read_bytes() == upload.read_bytes()
+    assert proven.entry()["bytes_in"] == 4_000_000
 
 
 def test_a_peer_of_another_type_is_not_let_in(proven: Selcgi) -> None:
