@@ -22,6 +22,20 @@ rm -rf /opt/selcgi /etc/selcgi /srv/cgi
 export PIP_NO_INDEX=1 PIP_FIND_LINKS=/opt/wheels PIP_QUIET=1
 set -x
 """
+# Then a script that runs warm, by the installed program, with the label that restorecon gave it.
+WARM = r"""
+printf '#!/usr/bin/python3\nprint("Content-Type: text/plain\\n\\nwarm", __name__)\n' > /srv/cgi/warm.py
+chmod 755 /srv/cgi/warm.py
+setsebool selcgi_webapp_warm on
+mkdir /etc/systemd/system/selcgi.service.d
+printf '[Service]\nEnvironment=SELCGI_SERVE_WARM=/srv/cgi/warm.py\n' > /etc/systemd/system/selcgi.service.d/warm.conf
+systemctl daemon-reload
+systemctl restart selcgi
+curl -sS -u alice:secret http://localhost/cgi-bin/warm.py
+echo "first line: $(head -n 1 /opt/selcgi/bin/selcgi-zygote)"
+echo "log: $(journalctl -u selcgi | grep -o 'launch=[a-z]*' | tail -n 1)"
+ps -eZ | grep selcgi-zygote || ps -eZ | grep zygote
+"""
 AFTER = """
 set +x
 echo "event loop: $(cat /proc/$(systemctl show -P MainPID selcgi)/task/*/children | tr ' ' '\\n' |
@@ -44,9 +58,13 @@ def commands() -> str:
 
 def test_the_installation_works_as_the_page_says() -> None:
     files = {"tree.tar": machine.tree()}
-    job = Job(BEFORE + commands() + AFTER, seconds=280, share_tree=False, files=files, systemd=True, no_denials=True)
+    job = Job(BEFORE + commands() + WARM + AFTER, seconds=280, share_tree=False, files=files, systemd=True, no_denials=True)
     outcome = machine.run(job)
     assert outcome.code == 0, outcome.output
     assert "\nreport for alice:" in outcome.output, outcome.output
     assert "system_u:system_r:selcgi_t:s0" in outcome.output, outcome.output
+    assert "warm __main__" in outcome.output, outcome.output
+    assert "first line: #!/usr/bin/python3 -IS" in outcome.output, outcome.output
+    assert "log: launch=warm" in outcome.output, outcome.output
+    assert "system_u:system_r:user_zygote_t:s0" in outcome.output, outcome.output
     assert "uvloop" in outcome.output.partition("event loop: ")[2], outcome.output
