@@ -33,7 +33,7 @@ systemctl daemon-reload
 systemctl restart selcgi
 curl -sS -u alice:secret http://localhost/cgi-bin/warm.py
 echo "first line: $(head -n 1 /opt/selcgi/bin/selcgi-zygote)"
-echo "log: $(journalctl -u selcgi | grep -o 'launch=[a-z]*' | tail -n 1)"
+echo "log: $(journalctl -u selcgi 2> /dev/null | grep -o 'launch=[a-z]*' | tail -n 1)"
 ps -eZ | grep selcgi-zygote || ps -eZ | grep zygote
 """
 AFTER = """
@@ -58,7 +58,9 @@ def commands() -> str:
 
 def test_the_installation_works_as_the_page_says() -> None:
     files = {"tree.tar": machine.tree()}
-    job = Job(BEFORE + commands() + WARM + AFTER, seconds=280, share_tree=False, files=files, systemd=True, no_denials=True)
+    job = Job(
+        BEFORE + commands() + WARM + AFTER, seconds=280, share_tree=False, files=files, systemd=True, no_denials=True
+    )
     outcome = machine.run(job)
     assert outcome.code == 0, outcome.output
     assert "\nreport for alice:" in outcome.output, outcome.output
