@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from selcgi.zygote.interpreter import Interpreter
+from selcgi.zygote.seeds import Seeds
 from selcgi.zygote.streams import Streams
 
 _PRIVATE = ("selcgi", "selinux", "_selinux")
@@ -31,6 +32,9 @@ class Fresh:
         self._interpreter = interpreter
         self._streams = Streams(interpreter.unbuffered, interpreter.encoding)
         self._coerced = _coerced()
+        self._seeds = Seeds()
+        self._before = dict(os.environb)
+        self._set: dict[bytes, bytes] = {}  # by preloads, as DJANGO_SETTINGS_MODULE is
         self._zone = os.environ.get("TZ")
         self._hidden: list[ModuleType] = []  # still there: to take them down would cost each child
 
@@ -42,6 +46,8 @@ class Fresh:
         selcgi itself can't be seen from here on: a fresh program could not import it either.
         """
         self._streams.settle()
+        self._seeds.settle()
+        self._set = {name: value for name, value in os.environb.items() if self._before.get(name) != value}
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         _forget()
         for name in (*_private(), *_shadowed(folder, self._interpreter.with_site)):
@@ -60,8 +66,10 @@ class Fresh:
         os.environb.update(environ)
         if self._coerced:
             os.environ["LC_CTYPE"] = self._coerced
+        os.environb.update(self._set)
         if os.environ.get("TZ") != self._zone:
             time.tzset()
+        self._seeds.renew()
         self._streams.take()
         folder = self._interpreter.user_site
         if folder and os.path.isdir(folder):  # noqa: PTH112 - no object of it is needed

@@ -57,7 +57,7 @@ class World:
             preload.check(f"the WSGI application of {setup.script}", before)
         else:
             self.code = script.precompile(setup.script, descriptor)
-        self.stamps = Stamps()
+        self.stamps = Stamps((os.path.join(sys.prefix, "pyvenv.cfg"),))  # noqa: PTH118
         self.last = self._fresh.settle("" if self.served else os.path.dirname(setup.script))  # noqa: PTH120
 
     def run(self, job: Job, descriptor: int) -> int:

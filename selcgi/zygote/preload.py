@@ -2,9 +2,11 @@
 
 Decides what can't be shared by the forks of one process: a thread is not there in a child, an open file or connection
 is not its own (it is closed there, and its number is given away again), a signal's handler or timer is not a fresh
-program's. Must not run anything of a request. Called by zygote/main.py.
+program's, and in memory that is mapped to be shared the scripts of two users could write to one another. Must not run
+anything of a request. Called by zygote/main.py.
 """
 
+import gc
 import importlib
 import os
 import signal
@@ -26,10 +28,12 @@ class State(NamedTuple):
 
     descriptors: frozenset[int]
     handlers: tuple[object, ...]
+    shared: frozenset[str]
 
 
 def state() -> State:
-    return State(frozenset(_descriptors()), tuple(signal.getsignal(signum) for signum in _SIGNALS))
+    handlers = tuple(signal.getsignal(signum) for signum in _SIGNALS)
+    return State(frozenset(_descriptors()), handlers, frozenset(_shared_memory()))
 
 
 def load(names: Sequence[str], before: State) -> None:
@@ -45,6 +49,7 @@ def load(names: Sequence[str], before: State) -> None:
 
 def check(who: str, before: State) -> None:
     """LoadFailed when `who` has left something that forks can't share."""
+    gc.collect()  # what nobody holds any more is not left
     for what in _left(before):
         raise LoadFailed(f"{who} has {what}", _FIX)
 
@@ -63,15 +68,34 @@ def _left(before: State) -> Iterator[str]:
     threads = len(os.listdir("/proc/self/task"))
     if others or threads > 1:
         yield f"started a thread ({', '.join(others) or 'of a library'}), which no fork has"
-    if children := Path("/proc/thread-self/children").read_text().split():
-        yield f"started a process (pid {children[0]}) that would be nobody's"
+    if _has_child():
+        yield "started a process that would be nobody's"
     for descriptor in sorted(_descriptors() - before.descriptors):
         yield f"left {_named(descriptor)} open, which requests can't share"
+    for mapping in sorted(set(_shared_memory()) - before.shared):
+        yield f"mapped memory that all requests could write to ({mapping})"
     for signum, handler in zip(_SIGNALS, before.handlers, strict=True):
         if signal.getsignal(signum) != handler:
             yield f"set a handler for {signal.Signals(signum).name}"
     if any(signal.getitimer(timer)[0] for timer in _TIMERS):
         yield "started a timer"
+
+
+def _has_child() -> bool:
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def _shared_memory() -> Iterator[str]:
+    """Address and file of each writable mapping that a fork does not copy (proc_pid_maps(5))."""
+    with open("/proc/self/maps", encoding="utf-8", errors="replace") as file:
+        for line in file:
+            address, mode, _, _, _, *name = line.split(maxsplit=5)
+            if mode[1] == "w" and mode[3] == "s":
+                yield f"{address} {''.join(name).strip()}".strip()
 
 
 def _named(descriptor: int) -> str:

@@ -1,6 +1,8 @@
 """What two requests of one zygote must not have in common."""
 
 import json
+import os
+import random
 import subprocess
 import sys
 from collections import Counter
@@ -83,6 +85,34 @@ def test_what_is_random_is_so_for_each(tmp_path: Path) -> None:
         assert not twice, name
     for one in shown:
         Path(one["mkstemp"]).unlink()
+
+
+TAKEN = """
+import multiprocessing.process, os, random
+without, seeded, again = random.Random(), random.Random(7), random.Random(7)
+again.seed()
+os.environ["SET_BY_A_PRELOAD"], os.environ["REQUEST_METHOD"] = "yes", "of the preload"
+os.environ.setdefault("PATH", "is there")
+"""
+SHOW_TAKEN = """#!/usr/bin/python3
+import json, os, random
+from multiprocessing.process import current_process
+from numbers_of_a_preload import again, seeded, without
+print(json.dumps([without.random(), again.random(), current_process().authkey.hex(), seeded.random(),
+    os.environ["SET_BY_A_PRELOAD"], os.environ["REQUEST_METHOD"], os.environ["PATH"],
+    random.Random.seed.__module__]), flush=True)
+"""
+
+
+def test_what_a_preload_has_taken_from_the_kernel_each_child_takes_for_itself(tmp_path: Path) -> None:
+    """What it has set stays, a seed among it."""
+    own, shared = set(), set()
+    for line in children(tmp_path, SHOW_TAKEN, TAKEN).stdout.splitlines():
+        first, second, key, *others = json.loads(line)
+        own |= {first, second, key}
+        shared.add(tuple(others))
+    assert len(own) == 3 * CHILDREN
+    assert shared == {(random.Random(7).random(), "yes", "of the preload", os.environ["PATH"], "random")}
 
 
 def test_what_one_leaves_no_other_finds(tmp_path: Path) -> None:

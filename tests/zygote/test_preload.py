@@ -40,6 +40,8 @@ def outcome(folder: Path, text: str, *names: str) -> str:
         ("import sqlite3; kept = sqlite3.connect('{folder}/base')", "{folder}/base open"),
         ("kept = open('{folder}/log', 'w')", "{folder}/log open"),
         ("import select; kept = select.epoll()", "eventpoll] open"),
+        ("import mmap; kept = mmap.mmap(-1, 4096)", "memory that all requests could write to ("),
+        ("import multiprocessing; kept = multiprocessing.Lock()", "memory that all requests could write to ("),
         ("import signal; signal.signal(signal.SIGHUP, print)", "handler for SIGHUP"),
         ("import signal; signal.setitimer(signal.ITIMER_PROF, 1000)", "a timer"),
     ],
@@ -62,6 +64,15 @@ def test_it_leaves_nothing_that_forks_can_not_share(tmp_path: Path, text: str, r
 def test_one_that_fails_is_named_with_its_place(tmp_path: Path, text: str, reason: str) -> None:
     said = outcome(tmp_path, text)
     assert said == f"--preload mine can't be imported: {reason.replace('{folder}', str(tmp_path))}"
+
+
+def test_what_nobody_holds_any_more_is_not_left(tmp_path: Path) -> None:
+    text = "ring = [open('{folder}/log', 'w')]; ring.append(ring); del ring".replace("{folder}", str(tmp_path))
+    assert outcome(tmp_path, text) == ""
+
+
+def test_memory_that_is_mapped_for_the_module_alone_is_its_own(tmp_path: Path) -> None:
+    assert outcome(tmp_path, "import mmap; kept = mmap.mmap(-1, 4096, flags=mmap.MAP_PRIVATE)") == ""
 
 
 def test_the_usual_ones_leave_nothing(tmp_path: Path) -> None:

@@ -1,0 +1,43 @@
+"""What a module takes from the kernel's randomness when it is loaded, and each child must take for itself.
+
+Decides which generators of `random` are meant: those that were made without a seed while preloads and applications were
+loaded. One with a seed of its own gives the same in a fresh program, and so it does here. Generators of other libraries
+are not known. Must not be left on: what it puts into `random` is taken out again before the first fork. Called by
+zygote/fresh.py.
+"""
+
+import os
+import random
+import sys
+import weakref
+from typing import Any
+
+_SEED: Any = random.Random.seed
+
+
+class Seeds:
+    """Watches from its making until settle()."""
+
+    def __init__(self) -> None:
+        unseeded: weakref.WeakSet[random.Random] = weakref.WeakSet()
+
+        def seed(self: random.Random, a: Any = None, version: int = 2) -> None:
+            (unseeded.add if a is None else unseeded.discard)(self)
+            _SEED(self, a, version)
+
+        random.Random.seed = seed  # type: ignore[method-assign]
+        self._watched = unseeded
+        self._unseeded: tuple[random.Random, ...] = ()
+
+    def settle(self) -> None:
+        """In the zygote, when everything is loaded."""
+        random.Random.seed = _SEED  # type: ignore[method-assign]
+        self._unseeded = tuple(self._watched)
+
+    def renew(self) -> None:
+        """In a child. The generator behind random.random() has been seeded by then: `random` has a hook for forks."""
+        for one in self._unseeded:
+            _SEED(one)
+        process: Any = sys.modules.get("multiprocessing.process")
+        if process is not None:  # it proves to a manager or listener who asks
+            process.current_process().authkey = os.urandom(32)
