@@ -84,7 +84,7 @@ def test_a_disturbed_run_is_repeated_and_the_least_disturbed_counts() -> None:
     runs = [replace(ONE, round=n, foreign=foreign) for n, foreign in enumerate((0.5, 0.2, 0.3, 0.0))]
     waiting = iter(runs)
     assert quiet(lambda: next(waiting)) == runs[1]
-    assert next(waiting) == runs[3]
+    assert next(waiting) == runs[2]
     waiting = iter(runs[3:])
     assert quiet(lambda: next(waiting)) == runs[3]
 

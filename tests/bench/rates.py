@@ -19,7 +19,7 @@ from tests.bench.scripts import Script
 _ANSWERS = 4  # of each connection, at least
 _LONGEST = 20  # seconds of a run
 _FOREIGN = 0.05  # of the machine, that others may take without a second try
-_TRIES = 3
+_TRIES = 2
 Say = Callable[[str], None]
 
 
