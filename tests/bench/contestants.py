@@ -1,8 +1,9 @@
 """The launchers of CGI scripts that are compared, each as its manual says it is run at its best.
 
 Decides the configuration of each: as many scripts at once as `at_once`, no log of requests, user nobody. Those that are
-no web server are behind one nginx, which keeps its connections. It starts nothing: that is running.py's. Called by
-tests/bench.
+no web server are behind one nginx, which keeps its connections. Left out: multiwatch (it starts fcgiwrap), mini-httpd,
+thttpd, h2o and busybox (web servers for files that can do CGI, too, with a process for each connection, or by way of
+perl). It starts nothing: that is running.py's. Called by tests/bench.
 """
 
 import shlex
