@@ -36,6 +36,7 @@ Transfer/sec:      1.28KB
 """  # noqa: W291 - as wrk prints it
 ONE = Sample("selcgi", "c", 8, 0, 100, 50.0, 1.0, 2.0, 300.0, 400.0, 50.0, 1024, 0.01)
 PAIRS = [(50.0, 100.0), (90.0, 100.0), (30.0, 20.0)]  # rates of selcgi and fcgiwrap, round by round
+RATE = report.RATIOS["rate"]
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -67,17 +68,17 @@ def test_a_run_without_requests_is_no_measurement() -> None:
 
 def test_a_ratio_is_the_median_of_the_rounds() -> None:
     (cell,) = figures.cells(samples())
-    found = cell.rate_ratio("selcgi", "fcgiwrap")
+    found = cell.ratio("selcgi", "fcgiwrap", RATE)
     assert found == figures.Ratio(0.9, 0.5, 1.5)
     assert str(found) == "0.90 (0.50 to 1.50)"
     assert cell.rate("fcgiwrap") == 100.0
     assert cell.best_of_others() == "fcgiwrap"
-    assert cell.rate_ratio("selcgi warm", "fcgiwrap") is None
+    assert cell.ratio("selcgi warm", "fcgiwrap", RATE) is None
 
 
 def test_a_round_that_one_lacks_makes_no_ratio() -> None:
     (cell,) = figures.cells([one for one in samples() if (one.contestant, one.round) != ("fcgiwrap", 1)])
-    assert cell.rate_ratio("selcgi", "fcgiwrap") == figures.Ratio(1.0, 0.5, 1.5)
+    assert cell.ratio("selcgi", "fcgiwrap", RATE) == figures.Ratio(1.0, 0.5, 1.5)
 
 
 def test_a_disturbed_run_is_repeated_and_the_least_disturbed_counts() -> None:
@@ -128,6 +129,9 @@ def test_the_tables_hold_what_was_measured() -> None:
     text = report.markdown(results.Results({}, [], {"c": samples()}))
     assert "| static C | 50 | 100 |" in text
     assert "| static C | 0.90 (0.50 to 1.50) | - |" in text
+    assert "selcgi's 99th percentile of latency to theirs" in text
+    assert report.RATIOS["requests a second of CPU time (its own, scripts', nginx's)"](ONE) == 1e6 / 750
+    assert "other programs took 1% of the machine's CPU time" in text
     assert "slow" not in text
     assert "0.90 (0.50 to 1.50)" in report.terminal(samples())
 

@@ -50,8 +50,8 @@ class Cell:
         """Requests a second; 0 when it was not measured."""
         return median(self.by_name[name], lambda one: one.rate) if name in self.by_name else 0.0
 
-    def rate_ratio(self, ours: str, other: str) -> Ratio | None:
-        return ratio(self.by_name.get(ours, []), self.by_name.get(other, []), lambda one: one.rate)
+    def ratio(self, ours: str, other: str, of: Callable[[Sample], float]) -> Ratio | None:
+        return ratio(self.by_name.get(ours, []), self.by_name.get(other, []), of)
 
     def best_of_others(self) -> str:
         """The fastest launcher that is not selcgi; empty when there is none."""

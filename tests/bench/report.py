@@ -19,6 +19,11 @@ COMMAND = "tests/bench/compare"
 _ROW = "{:<20} {:>5} {:<17} {:>8} {:>8} {:>8} {:>9} {:>8} {:>7} {:>8} {:>8}  {}"
 _HEAD = ("script", "conn.", "launcher", "req/s", "p50 ms", "p99 ms", "own us", "scripts", "nginx", "all us", "MiB")
 _SHOWN = 8  # connections, in Markdown and the plot
+RATIOS: dict[str, Callable[[Sample], float]] = {
+    "rate": lambda one: one.rate,
+    "99th percentile of latency": lambda one: one.p99,
+    "requests a second of CPU time (its own, scripts', nginx's)": lambda one: 1e6 / one.cpu_us,
+}
 
 
 def terminal(samples: Sequence[Sample]) -> str:
@@ -34,7 +39,7 @@ def _terminal_row(cell: Cell, name: str, found: list[Sample]) -> str:
     def middle(digits: int, *fields: str) -> str:
         return f"{figures.median(found, lambda one: sum(getattr(one, field) for field in fields)):.{digits}f}"
 
-    ratio = "" if name == "selcgi" else str(cell.rate_ratio("selcgi", name) or "")
+    ratio = "" if name == "selcgi" else str(cell.ratio("selcgi", name, RATIOS["rate"]) or "")
     own = ("launcher_us", "scripts_us", "front_us")
     mib = f"{figures.median(found, lambda one: one.pss_kib) / 1024:.1f}"
     numbers = (middle(0, "rate"), middle(2, "p50"), middle(2, "p99"), *(middle(0, one) for one in own), middle(0, *own))
@@ -47,7 +52,9 @@ def markdown(results: Results) -> str:
     shown = [cell for cell in figures.cells(samples) if cell.connections == _SHOWN]
     parts = [f"On {machine.sentence(results.machine)}. Made by `{COMMAND}`."] if results.machine else []
     if shown:
-        parts += [_rates(shown), _ratios(shown), _costs(samples)]
+        ratios = [_ratios(shown, what, of) for what, of in RATIOS.items()]
+        parts += [_rates(shown), *ratios, _costs(samples)]
+        parts.append(_disturbance(samples))
     parts += [OTHERS[name](rows) for name, rows in results.others.items()]
     parts += [f"Not measured: {name}: {why.splitlines()[0]}." for name, why in results.left_out.items()]
     return "\n\n".join(parts) + "\n"
@@ -64,6 +71,11 @@ def _names(cells: Sequence[Cell]) -> list[str]:
     return [*(name for name in NAMES if name in found), *sorted(found - set(NAMES))]
 
 
+def _disturbance(samples: Sequence[Sample]) -> str:
+    foreign = figures.middle([one.foreign for one in samples])
+    return f"While this was measured, other programs took {foreign:.0%} of the machine's CPU time (median of the runs)."
+
+
 def _rates(cells: Sequence[Cell]) -> str:
     names = _names(cells)
     rows = [[title(cell.script), *(f"{cell.rate(name):.0f}" if name in cell.by_name else "-" for name in names)]
@@ -71,20 +83,22 @@ def _rates(cells: Sequence[Cell]) -> str:
     return f"Requests a second, {_SHOWN} connections:\n\n" + table(["script", *names], rows)
 
 
-def _ratios(cells: Sequence[Cell]) -> str:
+def _ratios(cells: Sequence[Cell], what: str, of: Callable[[Sample], float]) -> str:
     others = [name for name in _names(cells) if not name.startswith("selcgi")]
     rows = []
     for cell in cells:
-        ratios = [str(cell.rate_ratio("selcgi", other) or "-") for other in others]
+        ratios = [str(cell.ratio("selcgi", other, of) or "-") for other in others]
         best = cell.best_of_others()
-        rows.append([title(cell.script), *ratios, str(cell.rate_ratio("selcgi warm", best) or "-")])
-    head = ["script", *(f"to {other}" for other in others), "warm to the best of them"]
-    return "selcgi's rate to theirs (median of the rounds, least to greatest):\n\n" + table(head, rows)
+        rows.append([title(cell.script), *ratios, str(cell.ratio("selcgi warm", best, of) or "-")])
+    head = ["script", *(f"to {other}" for other in others), "warm to the fastest of them"]
+    return f"selcgi's {what} to theirs, {_SHOWN} connections (median of the rounds, least to greatest):\n\n" + table(
+        head, rows
+    )
 
 
 def _costs(samples: Sequence[Sample]) -> str:
     rows = []
-    for cell in figures.cells([one for one in samples if one.script in ("c", "imports")]):
+    for cell in figures.cells([one for one in samples if one.script in ("c", "sh", "imports")]):
         for name in _names([cell]):
             found = cell.by_name[name]
             own, scripts, front = (figures.median(found, lambda one, field=field: getattr(one, field))  # type: ignore[misc]
