@@ -73,7 +73,13 @@ class Fresh:
         self._streams.take()
         folder = self._interpreter.user_site
         if folder and os.path.isdir(folder):  # noqa: PTH112 - no object of it is needed
-            site.addsitedir(folder)
+            self._add(folder)
+
+    def _add(self, folder: str) -> None:
+        """The account's packages, before those of the system."""
+        known, place = len(sys.path), self._interpreter.user_place
+        site.addsitedir(folder)
+        sys.path[place:] = sys.path[known:] + sys.path[place:known]
 
 
 def _forget() -> None:

@@ -47,6 +47,7 @@ class Interpreter(NamedTuple):
     unbuffered: bool
     encoding: str  # of the standard streams: PYTHONIOENCODING, empty without it
     user_site: str  # where packages of the account are, when it would look for them; else empty
+    user_place: int  # in sys.path
     with_site: frozenset[str]  # modules that it has loaded before the script
 
 
@@ -71,7 +72,7 @@ def become(interpreter: str, flags: str, package: str) -> Interpreter:
     sys.path[:] = [folder for folder in sys.path if folder != package]
     sys.path[:0] = filter(None, heeded.get("PYTHONPATH", "").split(":"))
     _warn(heeded.get("PYTHONWARNINGS", ""))
-    before = frozenset(sys.modules)
+    before, place = frozenset(sys.modules), len(sys.path)
     _find_packages(named)
     return Interpreter(
         words=(named if os.path.basename(interpreter) != "env" else os.path.basename(named), *words),  # noqa: PTH119
@@ -79,6 +80,7 @@ def become(interpreter: str, flags: str, package: str) -> Interpreter:
         unbuffered="u" in letters or bool(heeded.get("PYTHONUNBUFFERED")),
         encoding=heeded.get("PYTHONIOENCODING", ""),
         user_site=site.getusersitepackages() if site.ENABLE_USER_SITE else "",
+        user_place=place,
         with_site=frozenset(sys.modules) - before,
     )
 

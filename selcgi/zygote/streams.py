@@ -27,24 +27,25 @@ class Streams:
         named, _, handler = encoding.partition(":")
         self._encoding = codecs.lookup(named).name if named else sys.stdout.encoding
         self._errors = handler or ("strict" if named else str(sys.stdout.errors))
-        self._empty = self._make(0)
-        if encoding:
-            stdin: Any = sys.stdin
-            stdin.reconfigure(encoding=self._encoding, errors=self._errors)
+        self._empty = self._make(0, unbuffered)
         if unbuffered or encoding:
+            stdin: Any = sys.stdin
+            stdin.reconfigure(encoding=self._encoding, errors=self._errors, write_through=unbuffered)
             sys.stdout = sys.__stdout__ = self._make(1, unbuffered)  # type: ignore[misc]
             sys.stderr = sys.__stderr__ = self._make(2, unbuffered)  # type: ignore[misc]
 
-    def _make(self, descriptor: int, direct: bool = False) -> io.TextIOWrapper:
+    def _make(self, descriptor: int, unbuffered: bool) -> io.TextIOWrapper:
         raw = io.FileIO(descriptor, "wb" if descriptor else "rb", closefd=False)
-        binary: Any = raw if direct else io.BufferedWriter(raw) if descriptor else io.BufferedReader(raw)
+        binary: Any = raw
+        if not descriptor or not unbuffered:
+            binary = io.BufferedWriter(raw) if descriptor else io.BufferedReader(raw)
         text = io.TextIOWrapper(
             binary,
             self._encoding,
             "backslashreplace" if descriptor == 2 else self._errors,
             newline="\n",
-            line_buffering=descriptor == 2 and not direct,
-            write_through=direct,
+            line_buffering=descriptor == 2 and not unbuffered,
+            write_through=unbuffered,
         )
         raw.name = f"<{_NAMES[descriptor]}>"
         text.mode = "w" if descriptor else "r"  # type: ignore[misc]
