@@ -25,6 +25,7 @@ _REPORT_BYTES = 32768
 _CREDENTIALS = struct.Struct("3i")  # struct ucred of unix(7): pid, uid, gid
 _CREDENTIALS_SPACE = socket.CMSG_SPACE(_CREDENTIALS.size)
 _TRIES = 2
+_MUCH = 65536  # bytes of a job: up to here any buffer will do
 
 
 class WarmRunning:
@@ -134,7 +135,7 @@ class WarmRunning:
 
     def _born(self, pid: int) -> None:
         """It is watched from here on; if it can't be, it ends. It holds its streams by itself."""
-        if not pid or pid in self._leaves.scripts:
+        if not pid or self._leaves.scripts.has(pid):
             raise LaunchFailed("zygote", f"a child was reported by process {pid}, which is none of this request")
         try:
             if not self._born_inside and self._channel is not None:
@@ -157,13 +158,15 @@ class WarmRunning:
         assert self._channel is not None
         try:
             data = encode_job(job)
+            if len(data) > _MUCH:
+                self._channel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, len(data) + _MUCH)
             if self._channel.send(data, socket.MSG_NOSIGNAL) == len(data):
                 return
         except (BlockingIOError, ValueError):
             pass
         except OSError as error:
             raise failed("zygote", error) from error
-        raise LaunchFailed("zygote", "the params are too long for a warm interpreter", "raise net.core.wmem_default")
+        raise LaunchFailed("zygote", "the params are too long for a warm interpreter", "raise net.core.wmem_max")
 
     def _ended(self) -> None:
         """The end of the channel: the child is in its context, or there is none."""

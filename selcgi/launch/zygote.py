@@ -24,6 +24,7 @@ from selcgi.zygote.frames import FAILED, MESSAGE_BYTES, READY, RETIRING, Setup, 
 
 Stamp = tuple[int, int, int]
 _LINE_BYTES = 4096
+_WAITING_BYTES = 1 << 20  # of requests that it has not taken in; net.core.wmem_max is less, mostly: about 550 of them
 _LINES = 200  # of one zygote's, then no more are logged
 
 
@@ -64,12 +65,14 @@ class Zygote:
         self.state = "starting"
         self.why = self.fix = ""
         self.failed = False  # it could not even start
+        self._awaited = False  # its end
         self.served = 0  # requests
         self.since = self.used = time.monotonic()
         self.pid = 0
         self.lines_left = _LINES
         self.control, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.control.setblocking(False)
+        self.control.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _WAITING_BYTES)
         self.log, self._log_end = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(self.log, False)
         self.leaf: Leaf | None = None
@@ -175,10 +178,14 @@ class Zygote:
         return lines
 
     def gone(self) -> bool:
-        """Reap it, once it has ended; then nothing of it is left and nothing is open."""
+        """Reap it, once it has ended; then nothing of it is left and nothing is open. What says that it ends, and is
+        still there when it is asked again, is killed: a thread that a module has left, say, keeps it for ever."""
         if self.pid:
             with suppress(ChildProcessError):
                 if reap(self.pid) is None:
+                    if self.leaf is not None and self._awaited:
+                        self.leaf.kill()
+                    self._awaited = True
                     return False
             self._leaves.scripts.discard(self.pid)
             self.pid = 0
@@ -192,6 +199,8 @@ class Zygote:
         """Close what is open. What still runs is killed."""
         self.control.close()
         self._theirs.close()
+        if self._watcher is not None and self.log >= 0:
+            self._watcher.remove_reader(self.log)  # who gets its number next would not be heard
         for descriptor in (self.log, self._log_end):
             if descriptor >= 0:
                 os.close(descriptor)

@@ -110,6 +110,10 @@ class Own(set[int]):
         super().__init__()
         self.expecting: set[Callable[[], None]] = set()
 
+    def has(self, pid: int) -> bool:
+        """Whether it is somebody's that is known: for who has just learned of one, and must not ask in a circle."""
+        return super().__contains__(pid)
+
     def __contains__(self, pid: object) -> bool:
         if not super().__contains__(pid):
             for learn in tuple(self.expecting):

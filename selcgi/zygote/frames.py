@@ -1,8 +1,8 @@
 """What worker and zygote tell each other, as bytes: the setup of a zygote, a request's job, and the reports of both.
 
 Decides the form alone, and that nothing in it is without bound. Must not open, start or set anything. Used by
-zygote/ and launch/. Texts are JSON; bytes of argv and environment go through UTF-8 with surrogate escapes (PEP 383),
-which keeps each of them.
+zygote/ and launch/. Texts are JSON; words of argv and environment are as execve(2) takes them, with a NUL between
+them, so that a job is hardly longer than what is in it, whatever bytes these are.
 """
 
 import json
@@ -57,12 +57,12 @@ def decode_setup(data: bytes) -> Setup:
 
 
 def encode_job(job: Job) -> bytes:
-    """With its length before it. ValueError when it is longer than JOB_BYTES."""
-    argv = [_text(word) for word in job.argv]
-    environ = {_text(name): _text(value) for name, value in job.environ.items()}
-    data = json.dumps((argv, environ, job.context, job.rlimits, job.nice)).encode()
-    if len(data) > JOB_BYTES:
-        raise ValueError(f"{len(data)} bytes")
+    """With its length before it. ValueError when it is longer than JOB_BYTES, or for a NUL."""
+    head = json.dumps((len(job.argv), job.context, job.rlimits, job.nice)).encode()
+    words = (head, *job.argv, *(part for pair in job.environ.items() for part in pair))
+    data = b"\0".join(words)
+    if len(data) > JOB_BYTES or data.count(b"\0") >= len(words):
+        raise ValueError(f"{len(data)} bytes, {len(words)} words")
     return _LENGTH.pack(len(data)) + data
 
 
@@ -78,10 +78,11 @@ def length_of_job(data: bytes) -> int | None:
 
 def decode_job(data: bytes) -> Job:
     """Of all that encode_job() has made."""
-    argv, environ, context, rlimits, nice = json.loads(data[_LENGTH.size :])
+    head, *words = data[_LENGTH.size :].split(b"\0")
+    count, context, rlimits, nice = json.loads(head)
     limits = tuple((which, (soft, hard)) for which, (soft, hard) in rlimits)
-    words = {_bytes(name): _bytes(value) for name, value in environ.items()}
-    return Job(tuple(map(_bytes, argv)), words, context, limits, nice)
+    environ = dict(zip(words[count::2], words[count + 1 :: 2], strict=True))
+    return Job(tuple(words[:count]), environ, context, limits, nice)
 
 
 def encode_report(*message: str | int) -> bytes:
@@ -96,11 +97,3 @@ def decode_report(line: bytes) -> list[str | int]:
     if not isinstance(message, list) or not message:
         raise ValueError("no report")
     return message
-
-
-def _text(data: bytes) -> str:
-    return data.decode("utf-8", "surrogateescape")
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
