@@ -12,6 +12,7 @@ import signal
 import sys
 import types
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 from wsgiref.handlers import BaseCGIHandler
 
@@ -19,6 +20,7 @@ from selcgi.errors import LoadFailed
 from selcgi.zygote.preload import last_line
 from selcgi.zygote.script import read_source
 
+_CONTROL = re.compile(r"[\0-\x08\x0a-\x1f\x7f]")
 Application = Callable[[dict[str, Any], Any], Any]
 
 
@@ -53,12 +55,45 @@ def _execute(path: str, descriptor: int) -> types.ModuleType:
     return module
 
 
+class _ClientGone(Exception):
+    """The worker takes no more of the answer."""
+
+
 class _Gateway(BaseCGIHandler):
     """One request. wsgiref writes each piece as it comes, and gives an answer of one piece its length."""
 
     os_environ: dict[str, str] = {}
     wsgi_run_once = True
     failed = False
+    _left: int | None = None  # bytes of the length that the application has told; None: it has not
+    headers_sent: bool  # this and the next are wsgiref's own, unknown to its types
+    environ: dict[str, Any]
+    headers: Any
+    status: Any
+
+    def run(self, application: Any) -> None:
+        """Not wsgiref's, which takes every broken connection for the client's: an application has others."""
+        try:
+            self.setup_environ()
+            self.result = application(self.environ, self.start_response)
+            self.finish_response()
+        except _ClientGone:
+            self.close()
+        except BaseException:  # SystemExit too: it is no answer
+            self.handle_error()
+
+    def get_scheme(self) -> str:
+        named = self.environ.get("REQUEST_SCHEME", "")
+        return named if named in ("http", "https") else super().get_scheme()
+
+    def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+        """A line break in one of them would begin a header of its own, or the body."""
+        for name, value in (("Status", status), *headers):
+            if _CONTROL.search(name + value):
+                raise ValueError(f"the header {name!r} has a control character in its name or value: {value!r}")
+        if any(name.lower() == "status" for name, _ in headers):
+            raise ValueError("the header Status is the gateway's own")
+        return super().start_response(status, headers, exc_info)
 
     def log_exception(self, exc_info: Any) -> None:
         self.failed = True
@@ -66,16 +101,53 @@ class _Gateway(BaseCGIHandler):
 
     def handle_error(self) -> None:
         """Of an answer that has begun, nothing but the end by a signal says that the rest is missing."""
-        begun = bool(getattr(self, "headers_sent", False))  # wsgiref's own, unknown to its types
+        begun = self.headers_sent
         super().handle_error()
         if begun:
             sys.stderr.flush()
             os.kill(os.getpid(), signal.SIGABRT)
 
     def write(self, data: bytes) -> None:
-        """The headers wait for the first piece that is not empty: until then the application may take them back."""
-        if data:
-            super().write(data)
+        """The headers wait for the first piece that is not empty: until then the application may take them back.
+
+        Nothing is written past the length that it has told.
+        """
+        if not data or self._left == 0:
+            return
+        if not self.headers_sent and self.headers is not None:
+            told = self.headers.get("Content-Length") or ""
+            self._left = int(told) if told.isdecimal() else None
+        if self._left is not None:
+            data = data[: self._left]
+            self._left -= len(data)
+        super().write(data)
+
+    def set_content_length(self) -> None:
+        if self._has_length():
+            super().set_content_length()
+
+    def finish_content(self) -> None:
+        if self.headers_sent or self._has_length():
+            super().finish_content()
+        else:
+            self.send_headers()
+
+    def _has_length(self) -> bool:
+        """No length of 0 where the answer has no body anyhow (RFC 9110 section 8.6)."""
+        bodiless = self.environ.get("REQUEST_METHOD") == "HEAD" or str(self.status)[:3] in ("204", "304")
+        return bool(getattr(self, "bytes_sent", 0)) or not bodiless
+
+    def _write(self, data: bytes) -> None:
+        try:
+            super()._write(data)
+        except BrokenPipeError:
+            raise _ClientGone from None
+
+    def _flush(self) -> None:
+        try:
+            super()._flush()
+        except BrokenPipeError:
+            raise _ClientGone from None
 
 
 def run(application: Application, environ: Mapping[str, str]) -> int:
@@ -87,7 +159,8 @@ def run(application: Application, environ: Mapping[str, str]) -> int:
     variables = {_native(name): _native(value) for name, value in environ.items()}
     for name in ("SCRIPT_NAME", "PATH_INFO", "QUERY_STRING"):  # applications ask for them without a thought
         variables.setdefault(name, "")
-    with open(0, "rb", closefd=False) as body, open(1, "wb", closefd=False) as answer:
+    # What is left to write to a client that has gone is tried once more at the end.
+    with suppress(BrokenPipeError), open(0, "rb", closefd=False) as body, open(1, "wb", closefd=False) as answer:
         gateway = _Gateway(body, answer, sys.stderr, variables, multithread=False, multiprocess=True)
         gateway.run(application)
     return int(gateway.failed)

@@ -1,6 +1,7 @@
 """PEP 3333 in a process of its own: what the application is given, what comes out as a CGI response."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -136,6 +137,97 @@ def test_nothing_at_all_has_a_length(tmp_path: Path) -> None:
     head, body = answered(tmp_path, f"{OK}\nreturn []")
     assert b"Content-Length: 0" in head
     assert body == b""
+
+
+@pytest.mark.parametrize(
+    ("status", "method", "pieces", "length"),
+    [
+        ("204 No Content", "GET", "[]", None),
+        ("304 Not Modified", "GET", "[b'']", None),
+        ("200 OK", "HEAD", "[]", None),
+        ("200 OK", "HEAD", "[b'four']", b"4"),
+        ("200 OK", "GET", "[b'']", b"0"),
+    ],
+)
+def test_the_length_of_an_answer_without_a_body(
+    tmp_path: Path, status: str, method: str, pieces: str, length: bytes | None
+) -> None:
+    text = f'start_response("{status}", [("Content-Type", "text/plain")])\nreturn {pieces}'
+    head, _ = answered(tmp_path, text, REQUEST_METHOD=method)
+    told = [line.partition(b": ")[2] for line in head.splitlines() if line.startswith(b"Content-Length")]
+    assert told == ([] if length is None else [length])
+
+
+def test_nothing_is_written_past_the_length_that_was_told(tmp_path: Path) -> None:
+    text = 'start_response("200 OK", [("Content-Length", "4")])(b"abc")\nreturn [b"def", b"ghi"]'
+    assert answered(tmp_path, text)[1] == b"abcd"
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        '"200 OK\\r\\nX: y", []',
+        '"200 OK", [("X", "a\\r\\nSet-Cookie: b")]',
+        '"200 OK", [("X\\nY", "a")]',
+        '"200 OK", [("Status", "404 Not Found")]',
+    ],
+)
+def test_a_header_can_not_hold_another(tmp_path: Path, call: str) -> None:
+    done = served(tmp_path, f"def application(environ, start_response):\n    start_response({call})\n    return [b'x']")
+    assert done.returncode == 1
+    assert done.stdout.startswith(b"Status: 500 Internal Server Error\r\nContent-Type: text/plain\r\n")
+    assert b"ValueError: the header" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "scheme"),
+    [
+        ("REQUEST_SCHEME", "https", b"https"),
+        ("HTTPS", "on", b"https"),
+        ("REQUEST_SCHEME", "gopher", b"http"),
+        ("HTTPS", "", b"http"),
+    ],
+)
+def test_the_scheme(tmp_path: Path, name: str, value: str, scheme: bytes) -> None:
+    text = f"{OK}\nreturn [environ['wsgi.url_scheme'].encode()]"
+    assert answered(tmp_path, text, b"", **{name: value})[1] == scheme
+
+
+def test_a_connection_of_the_applications_own_that_breaks_is_no_client_that_left(tmp_path: Path) -> None:
+    """Else the answer would look whole."""
+    text = """
+def application(environ, start_response):
+    start_response("200 OK", [])
+    yield b"begun"
+    raise ConnectionResetError("the database")
+"""
+    done = served(tmp_path, text)
+    assert done.returncode == -signal.SIGABRT
+    assert b"ConnectionResetError: the database" in done.stderr
+
+
+def test_a_client_that_leaves_is_no_error(tmp_path: Path) -> None:
+    text = """
+def application(environ, start_response):
+    start_response("200 OK", [])
+    return pieces()
+def pieces():
+    try:
+        while True:
+            yield b"x" * 4096
+    finally:
+        print("closed")
+"""
+    path = tmp_path / "app.wsgi"
+    path.write_text(text)
+    line = [sys.executable, "-c", PROGRAM, str(TREE), "application", str(path)]
+    with subprocess.Popen(line, env=ENVIRON, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.read(10)
+        process.stdout.close()
+        assert process.stderr.read() == b"closed\n"
+    assert process.returncode == 0
 
 
 def test_a_file_is_an_answer(tmp_path: Path) -> None:
