@@ -165,3 +165,13 @@ def test_a_wsgi_application_behind_nginx(avcs: Claims) -> None:
         avcs.expect(domain, "staff_webapp_rw_t" if domain == "user_webapp_t" else "user_webapp_rw_t", "file", "read")
     avcs.expect("user_webapp_t", "user_webapp_rw_t", "file", "read")
     avcs.expect("anon_webapp_t", "staff_webapp_rw_t", "file", "read")
+
+
+def test_a_policy_that_is_loaded_anew_has_new_interpreters(warm: Selcgi) -> None:
+    path = site.script("tells.py", TELLS)
+    assert run_as(warm, path, "alice").status == 200
+    (first,) = zygotes(warm)
+    site.run("load_policy")
+    assert run_as(warm, path, "alice").text.split() == [site.context_of("alice"), "alice"]
+    wait_until("the first is gone", lambda: first not in zygotes(warm))
+    assert f"pid={first} retiring: the policy was loaded anew" in warm.log()
