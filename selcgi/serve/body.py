@@ -82,6 +82,7 @@ class Body:
         self.unwanted = False  # nobody will read it: count, and throw away
         self.sink: Sink = _nobody
         self.roomy = False
+        self.taken = 0  # bytes of what was kept
         self.on_taken: Callable[[], None] = _nothing  # all that was kept, or nobody will
         self._settings = settings
         self._space = space
@@ -154,6 +155,7 @@ class Body:
 
     def consume(self, size: int) -> None:
         """Take `size` of the bytes that peek() has shown."""
+        self.taken += size
         if self._memory:
             del self._memory[:size]
         else:

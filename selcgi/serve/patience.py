@@ -1,7 +1,8 @@
 """How a large body is taken off the web server while its script reads it: in larger pieces, and not ahead of it.
 
-Decides how much is read at once, and when nothing is, for a moment, and once until the script has taken all. So one
-that reads nearly as fast as its body comes needs no disk; one that does not read has the web server wait for nothing.
+Decides how much is read at once, and when nothing is, for a moment, as long as the script has taken something since
+the last time. So one that reads nearly as fast as its body comes needs no disk, and one that does not read has the web
+server wait once. However slow it is, some is read after each pause.
 Must not read or write anything. Used by serve/session.py, one for each connection.
 """
 
@@ -23,7 +24,7 @@ class Patience:
         self._loop = loop
         self._resume = resume
         self._timer: asyncio.TimerHandle | None = None
-        self._spent = False
+        self._taken = -1  # bytes, of what was kept, when the last pause began
         self.at_once = _AT_ONCE  # bytes that may be read
 
     def waits(self, exchanges: Mapping[int, Exchange]) -> bool:
@@ -35,9 +36,9 @@ class Patience:
             body = exchange.body
         self.at_once = _MUCH if body.roomy else _AT_ONCE
         if not body.kept:
-            self._spent = False
-        elif not self._spent:
-            self._spent = True
+            self._taken = -1
+        elif self._timer is None and body.taken != self._taken:
+            self._taken = body.taken
             body.on_taken = self.end
             self._timer = self._loop.call_later(_SECONDS, self.end)
         return self._timer is not None

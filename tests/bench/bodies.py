@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from selcgi.wire.records import Kind, encode_pairs, encode_record
+from tests.guest.host import end_on_sigterm
 from tests.servers import CONTRIB, free_port
 from tests.stack import Ask, Selcgi, wait_until
 
@@ -208,6 +209,7 @@ def main() -> int:
     parser.add_argument("--way", choices=WAYS, action="append", help="default: both")
     parser.add_argument("--direction", choices=SCRIPTS, action="append", help="default: both")
     values = parser.parse_args()
+    end_on_sigterm()
     size = values.mib << 20
     folder = Path(tempfile.mkdtemp(prefix="selcgi-bench-", dir="/var/tmp"))
     folder.chmod(0o755)

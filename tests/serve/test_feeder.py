@@ -190,6 +190,28 @@ def test_one_that_does_not_read_has_the_web_server_wait_once(upload: Upload) -> 
     assert not upload.owner.timed.timers
 
 
+def test_one_that_reads_slowly_has_the_web_server_wait_again_each_time_that_it_has_taken_some(upload: Upload) -> None:
+    fill(upload, 3 * MUCH)
+    for _ in range(2):
+        received = upload.body.received
+        assert upload.owner.timed.ring()
+        upload.turn()
+        assert upload.body.received > received, "some comes after each pause"
+        upload.script_reads(100_000)
+        for _ in range(20):
+            upload.send(b"")
+            upload.turn()
+        assert upload.owner.timed.timers
+    upload.send(encode_record(Kind.STDIN, 1, b""))
+    while not upload.feeder.closed or upload.left:
+        upload.owner.timed.ring()
+        upload.send(b"")
+        upload.turn()
+        upload.script_reads(1 << 20)
+    upload.finish()
+    assert upload.read == b"".join(content(20_000, at) for at in range(0, 3 * MUCH, 20_000))
+
+
 def test_a_script_that_closes_its_stdin_has_the_rest_thrown_away_at_once(upload: Upload) -> None:
     fill(upload)
     os.close(upload.stdin)
