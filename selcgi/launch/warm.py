@@ -47,6 +47,7 @@ class WarmRunning:
         self._born_inside = plan.account is None
         self._process: LeafRunning | None = None
         self._error: LaunchFailed | None = None
+        self._untaken = False  # the job
         self._over = False  # the channel has ended, and nobody has looked what that means
         self._confirmed = self._killed = self._empty = False
         self.warm = True
@@ -108,7 +109,7 @@ class WarmRunning:
             except BlockingIOError:
                 return
             except ConnectionResetError:  # it did not read the whole job
-                data = b""
+                data, self._untaken = b"", True
             if not data:
                 self._disconnect()
                 self._over = True
@@ -164,12 +165,17 @@ class WarmRunning:
                 return
         except (BlockingIOError, ValueError):
             pass
+        except ConnectionError:  # why comes next, or its end
+            self._untaken = True
+            return
         except OSError as error:
             raise failed("zygote", error) from error
         raise LaunchFailed("zygote", "the params are too long for a warm interpreter", "raise net.core.wmem_max")
 
     def _ended(self) -> None:
         """The end of the channel: the child is in its context, or there is none."""
+        if self._untaken:
+            raise LaunchFailed("zygote", "the warm interpreter's child ended before it took the request")
         if self._process is not None:
             self._labels.confirm(self.pid, self._plan.context)
             self._confirmed = True

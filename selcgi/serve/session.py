@@ -97,7 +97,11 @@ class Session:
             return 0
         size = self.conduit.fill(pipe, min(most, LONGEST))
         if size:
-            self._wait(self.conduit.forward(self._connection.stdout_header(wire_id, size), size, self._sock))
+            try:
+                self._wait(self.conduit.forward(self._connection.stdout_header(wire_id, size), size, self._sock))
+            except BaseException:
+                self.close()  # a part of the record may be out, and the next would be taken for the rest
+                raise
         return size
 
     def write_stderr(self, wire_id: int, data: bytes) -> None:

@@ -23,8 +23,10 @@ class Conduit:
         self._wide: set[int] = set()
 
     def close(self) -> None:
-        os.close(self._exit)
-        os.close(self._entry)
+        """Then fill() takes nothing."""
+        ends, self._exit, self._entry = (self._exit, self._entry), -1, -1
+        for end in filter(lambda each: each >= 0, ends):
+            os.close(end)
 
     def fill(self, pipe: int, most: int) -> int:
         """Take up to `most` bytes out of a pipe: how many. 0 when it holds none, has ended, or must be read."""
@@ -36,18 +38,26 @@ class Conduit:
     def forward(self, header: bytes, size: int, sock: socket.socket) -> bytes:
         """Send `header` and the `size` bytes that fill() took; what the socket did not take of both is returned.
 
-        Nothing when the peer is gone: whoever reads the socket next sees it.
+        Nothing when the peer is gone: whoever reads the socket next sees it. Where memory is short, what is lost here
+        must not be the beginning of another's: the conduit is closed.
         """
+        try:
+            return self._forward(header, size, sock)
+        except MemoryError:
+            self.close()
+            raise
+
+    def _forward(self, header: bytes, size: int, sock: socket.socket) -> bytes:
         unsent = header
         try:
             unsent = header[sock.send(header, socket.MSG_MORE) :]
             while size and not unsent:
                 size -= os.splice(self._exit, sock.fileno(), size)
-        except (BlockingIOError, InterruptedError):
-            pass
-        except OSError:
+        except ConnectionError:
             self._read(size)
             return b""
+        except OSError:  # it is full, or takes none in this way: what is sent next tells
+            pass
         return unsent + self._read(size)
 
     def widen(self, pipe: int) -> bool:

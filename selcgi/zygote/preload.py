@@ -74,6 +74,8 @@ def _left(before: State) -> Iterator[str]:
         yield f"left {_named(descriptor)} open, which requests can't share"
     for mapping in sorted(set(_shared_memory()) - before.shared):
         yield f"mapped memory that all requests could write to ({mapping})"
+    for descriptor in sorted(before.descriptors - _descriptors()):
+        yield f"closed descriptor {descriptor}, whose number a request's would get"
     for signum, handler in zip(_SIGNALS, before.handlers, strict=True):
         if signal.getsignal(signum) != handler:
             yield f"set a handler for {signal.Signals(signum).name}"

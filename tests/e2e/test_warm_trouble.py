@@ -55,3 +55,19 @@ def test_params_of_any_bytes_are_as_long_as_a_fresh_start_takes_them(place: Plac
     text = letter * (120_000 // len(letter.encode()))
     answer = ask(warm.socket, Ask(script, "alice", params={"HTTP_X_ONE": text, "HTTP_X_TWO": text}))
     assert (answer.status, answer.text) == (200, "120000 120000\n"), warm.log()
+
+
+def test_a_child_that_ends_before_it_takes_its_request_is_said_to_have(
+    place: Place, serve: Serve, cgroup: Path
+) -> None:
+    place.rules("* user_webapp_t:s0 warm=wsgi")
+    ends = f"import os\nos.setsid = lambda: os._exit(3)\n{WSGI}"
+    fails = f"import os\ndef fail(): raise OSError('on purpose')\nos.setsid = fail\n{WSGI}"
+    scripts = [place.script("ends.wsgi", ends), place.script("fails.wsgi", fails)]
+    with serve(f"--cgroup={cgroup}") as selcgi:
+        assert [ask(selcgi.socket, Ask(script, "alice")).status for script in scripts * 5] == [500] * 10
+        wait_until("ten lines", lambda: len(selcgi.entries()) == 10)
+        assert {entry["reason"] for entry in selcgi.entries()} == {
+            "the warm interpreter's child ended before it took the request",
+            "a warm interpreter's child failed: on purpose",
+        }

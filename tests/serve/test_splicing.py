@@ -2,9 +2,12 @@
 
 import os
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from fcntl import F_GETPIPE_SZ, fcntl
+from fcntl import F_GETPIPE_SZ, fcntl, ioctl
+from pathlib import Path
+from termios import FIONREAD
 from typing import cast
 
 import pytest
@@ -194,3 +197,47 @@ def test_a_closed_connection_takes_nothing() -> None:
     assert os.read(pipe.exit, 100) == b"late"
     pipe.close()
     close(line)
+
+
+def test_what_a_socket_takes_in_no_other_way_comes_back(conduit: Conduit, tmp_path: Path) -> None:
+    pipe = Pipe(b"content")
+    with open(tmp_path / "appended", "ab") as file:  # splice(2): EINVAL for what was opened to append
+
+        class Unspliced:
+            fileno = file.fileno
+
+            def send(self, data: bytes, _: int) -> int:
+                return len(data)
+
+        assert conduit.fill(pipe.exit, 7) == 7
+        assert conduit.forward(HEADER, 7, cast(socket.socket, Unspliced())) == b"content"
+    pipe.close()
+
+
+def test_without_memory_nothing_of_one_is_left_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> bytes:
+        raise MemoryError
+
+    line = Line(MULTIPLEXED)
+    one, other = line.owner.exchanges
+    pipe = Pipe(content(60_000))
+    line.peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+
+    def splice_on() -> None:
+        for _ in range(100):
+            os.write(pipe.entry, content(60_000 - len_of(pipe)))
+            one.splice(pipe.exit, 60_000)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("selcgi.serve.splicing.os.read", fail)
+        with pytest.raises(MemoryError):
+            splice_on()
+    assert line.session.closed
+    assert other.aborted
+    assert line.owner.conduit.fill(pipe.exit, 100) == 0, "others read, then write"
+    pipe.close()
+    close(line)
+
+
+def len_of(pipe: Pipe) -> int:
+    return int.from_bytes(ioctl(pipe.exit, FIONREAD, bytes(4)), sys.byteorder)
