@@ -178,22 +178,25 @@ class Zygote:
         return lines
 
     def gone(self) -> bool:
-        """Reap it, once it has ended; then nothing of it is left and nothing is open. What says that it ends, and is
-        still there when it is asked again, is killed: a thread that a module has left, say, keeps it for ever."""
+        """Reap it, once it has ended; then nothing of it is left and nothing is open. What is still there when it is
+        asked again is killed: a thread that a module has left, say, keeps it for ever. Not at once: a request's process
+        that was born last may have to be moved from here to where it belongs."""
         if self.pid:
             with suppress(ChildProcessError):
                 if reap(self.pid) is None:
-                    if self.leaf is not None and self._awaited:
-                        self.leaf.kill()
-                    self._awaited = True
-                    return False
+                    return self._insist()
             self._leaves.scripts.discard(self.pid)
             self.pid = 0
         if self.leaf is not None and self.leaf.populated():
-            self.leaf.kill()
-            return False
+            return self._insist()
         self.close()
         return True
+
+    def _insist(self) -> bool:
+        if self.leaf is not None and self._awaited:
+            self.leaf.kill()
+        self._awaited = True
+        return False
 
     def close(self) -> None:
         """Close what is open. What still runs is killed."""

@@ -97,11 +97,8 @@ class Session:
             return 0
         size = self.conduit.fill(pipe, min(most, LONGEST))
         if size:
-            try:
-                self._wait(self.conduit.forward(self._connection.stdout_header(wire_id, size), size, self._sock))
-            except BaseException:
-                self.close()  # a part of the record may be out, and the next would be taken for the rest
-                raise
+            forward = partial(self.conduit.forward, self._connection.stdout_header(wire_id, size), size, self._sock)
+            self._safely(lambda: self._wait(forward()))  # of a record that breaks off, the next would be the rest
         return size
 
     def write_stderr(self, wire_id: int, data: bytes) -> None:
