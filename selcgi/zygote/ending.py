@@ -7,7 +7,6 @@ order is that of pylifecycle.c, Py_FinalizeEx(). Called by zygote/main.py, last.
 
 import atexit
 import gc
-import io
 import itertools
 import os
 import signal
@@ -19,10 +18,9 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 # What finalize_modules_delete_special() takes away first.
-_SPECIAL = (
-    *("path", "argv", "ps1", "ps2", "last_type", "last_value", "last_traceback", "last_exc"),
-    *("path_hooks", "path_importer_cache", "meta_path", "__interactivehook__"),
-)
+_SPECIAL = ("argv", "ps1", "ps2", "last_type", "last_value", "last_traceback", "last_exc", "__interactivehook__")
+_OF_IMPORT = ("path", "path_hooks", "path_importer_cache", "meta_path")
+_KEPT: list[object] = []  # to free what lies on the zygote's pages would copy them
 _FLUSH_FAILED = 120  # Py_RunMain(), when Py_FinalizeEx() fails
 
 
@@ -68,7 +66,8 @@ def _take_down(last: str) -> None:
     """`__main__` and the modules that the script has loaded: most go with their last reference, the rest is cleared."""
     if gc.isenabled():
         gc.collect()
-    for name in _SPECIAL:
+    _KEPT.extend([vars(sys).get(name) for name in _OF_IMPORT])
+    for name in (*_SPECIAL, *_OF_IMPORT):
         if name in sys.__dict__:
             setattr(sys, name, None)
     sys.stdin, sys.stdout, sys.stderr = sys.__stdin__, sys.__stdout__, sys.__stderr__
@@ -80,8 +79,10 @@ def _take_down(last: str) -> None:
     _say_goodbye()
     streams: tuple[Any, ...] = sys.stdout, sys.stderr
     for stream in streams:  # in case more was printed
-        with suppress(Exception):
+        try:
             stream.flush()
+        except Exception:  # noqa: S112 - as the interpreter does it
+            continue
 
 
 def _forget_modules(last: str) -> list[weakref.ref[ModuleType]]:
@@ -100,12 +101,12 @@ def _clear(values: dict[str, Any]) -> None:
 
 
 def _say_goodbye() -> None:
-    """What modules of the zygote hold of the script's: files that it opened, objects with a finalizer."""
-    for one in gc.get_objects():
-        if isinstance(one, io.IOBase):
-            with suppress(Exception):
-                one.flush()
-        elif hasattr(type(one), "__del__"):
+    """What modules of the zygote hold of the script's: objects with a finalizer, files with what was not flushed.
+
+    The last first: a text over its buffer.
+    """
+    for one in reversed(gc.get_objects()):
+        if hasattr(type(one), "__del__"):
             _call(one.__del__, type(one).__del__)
 
 

@@ -150,5 +150,7 @@ def _say(text: str) -> None:
 def _flush() -> None:
     """Before anything is told of the end: pythonrun.c, flush_io()."""
     for stream in (sys.stderr, sys.stdout):
-        with suppress(Exception):
+        try:
             stream.flush()
+        except Exception:  # noqa: S112 - as the interpreter does it
+            continue
