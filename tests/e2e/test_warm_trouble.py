@@ -71,13 +71,3 @@ def test_a_child_that_ends_before_it_takes_its_request_is_said_to_have(
             "the warm interpreter's child ended before it took the request",
             "a warm interpreter's child failed: on purpose",
         }
-
-
-def test_the_last_one_born_outlives_its_zygote(place: Place, serve: Serve, cgroup: Path) -> None:
-    """Of scripts with a Unix user of their own it is born in the zygote's cgroup, and moved by the worker."""
-    place.rules("* user_webapp_t:s0 warm=wsgi")
-    slow = "import os, time\nos.register_at_fork(after_in_child=lambda: time.sleep(1.5))\n"
-    script = place.script("app.wsgi", slow + WSGI)
-    with serve(f"--cgroup={cgroup}", "--warm-requests=1") as selcgi:
-        assert [ask(selcgi.socket, Ask(script, "alice")).status for _ in range(4)] == [201] * 4, selcgi.log()
-        assert selcgi.log().count("retiring: it has served 1 requests") == 4, "none had to be born twice"

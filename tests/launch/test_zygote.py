@@ -5,7 +5,7 @@ from typing import cast
 
 from selcgi.launch.zygote import Application, Zygote
 from selcgi.serve.poller import Poller
-from selcgi.system.leaves import Leaves
+from selcgi.system.leaves import Leaf, Leaves
 from selcgi.system.selinux import NoLabels
 
 
@@ -26,3 +26,34 @@ def test_who_gets_the_number_of_its_log_is_heard() -> None:
     poller.close()
     for descriptor in {source, entry, number}:
         os.close(descriptor)
+
+
+class Inhabited:
+    """A leaf that has a member until it is killed."""
+
+    killed = False
+
+    def kill(self) -> None:
+        self.killed = True
+
+    def populated(self) -> bool:
+        return not self.killed
+
+
+class Home:
+    """Where leaves come from."""
+
+    def give_back(self, leaf: Leaf) -> None:
+        assert not leaf.populated()
+
+
+def test_what_is_in_its_cgroup_when_it_has_ended_may_still_be_moved() -> None:
+    """A request's process is born there where scripts have a Unix user of their own; what stays is no request's."""
+    zygote = Zygote(Application(b"/srv/x.cgi", None, None, ""), (0, 0, 0), 0, NoLabels(), cast(Leaves, Home()))
+    leaf = Inhabited()
+    zygote.leaf = cast(Leaf, leaf)
+    assert not zygote.gone()
+    assert not leaf.killed
+    assert not zygote.gone()
+    assert leaf.killed
+    assert zygote.gone()
