@@ -64,6 +64,7 @@ printf 'Content-Type: text/plain\\n\\nwent\\n'
 STAMPS = {
     "serve/accesslog.py": 1,  # the field `time` of a line
     "serve/denials.py": 2,  # when a request ran: the kernel's records of refusals have its wall clock
+    "serve/log.py": 1,  # the same, for a line that passes the machinery of logging by
     "serve/supervisor.py": 2,  # when the last reload was, for selcgi status
     "system/registry.py": 2,  # since when a user has categories, and the import
 }
