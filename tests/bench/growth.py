@@ -31,6 +31,7 @@ from tests.bench.scripts import PLAIN, write_scripts
 from tests.bench.simulation import Costs, Machine
 from tests.guest.fetch import GuestFailed
 from tests.guest.host import end_on_sigterm
+from tests.stack import wait_until
 
 Row = dict[str, Any]
 CONNECTIONS = 64
@@ -79,7 +80,9 @@ def cost(one: Tuned, script: str, connections: int, seconds: int, lua: str = "",
 
 def workers(place: Place, size: int, seconds: int) -> Row:
     """With more workers than processors the rate says nothing, the memory does."""
-    return cost(Tuned(place, f"--workers={size}"), "c", CONNECTIONS, seconds)
+    one = Tuned(place, f"--workers={size}")
+    all_there = lambda: len(measure.launcher(one)) > size  # noqa: E731 - and the supervisor
+    return cost(one, "c", CONNECTIONS, seconds, first=lambda: wait_until("all workers", all_there))
 
 
 def mapping(place: Place, size: int, seconds: int) -> Row:
