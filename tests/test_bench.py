@@ -161,7 +161,9 @@ def test_simulated_requests_go_as_fast_as_the_busiest_lets_them(cores: int, work
 
 def test_the_growth_is_drawn_with_what_was_simulated_apart() -> None:
     costs = {"launcher_us": 400.0, "scripts_us": 550.0, "front_us": 50.0}
-    rows = [{"size": n, "round": 0, "rate": 500.0 * n, "pss_kib": 1024 * n, **costs} for n in (1, 2, 8)]
+    rows = [
+        {"size": n, "round": 0, "rate": 500.0 * n, "pss_kib": 1024 * n, "foreign": 0.02, **costs} for n in (1, 2, 8)
+    ]
     machine = {"cores": 2, "processor": "p", "kernel": "6", "distribution": "D", "libc": "l", "versions": {}}
     root = ElementTree.fromstring(growth.svg("workers", results.Results(machine, others={"workers": rows}), "growth"))
     measured, simulated, memory = root.iter(f"{SVG}polyline")

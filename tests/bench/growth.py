@@ -75,6 +75,7 @@ def cost(one: Tuned, script: str, connections: int, seconds: int, lua: str = "",
         first()
         found = measure.sample(one, front, script, connections, 0, seconds, path)
     costs = {"launcher_us": found.launcher_us, "scripts_us": found.scripts_us, "front_us": found.front_us}
+    costs["foreign"] = found.foreign
     return {"rate": found.rate, "p99": found.p99, "pss_kib": found.pss_kib, "start_seconds": start, **costs}
 
 
@@ -146,7 +147,11 @@ def svg(name: str, found: results.Results, command: str) -> str:
     """Rate above, memory below."""
     rows = found.others[name]
     memory = [(n, kib / 1024) for n, kib in medians(rows, "pss_kib")]
-    caption = [*textwrap.wrap(machine.sentence(found.machine), 150), f"Made by: {command}"]
+    foreign = statistics.median(row["foreign"] for row in rows)
+    disturbed = (
+        f"While this was measured, other programs took {foreign:.0%} of the machine's CPU time (median of the runs)."
+    )
+    caption = [disturbed, *textwrap.wrap(machine.sentence(found.machine), 150), f"Made by: {command}"]
     rates = {"measured": medians(rows, "rate")}
     if name == "workers":
         cores = found.machine["cores"]

@@ -187,6 +187,10 @@ def svg(results: Results, command: str) -> str:
     if not cells:
         raise BenchFailed(f"there is no plot without a script measured at {_SHOWN} connections: measure one first")
     groups = {title(cell.script): {name: cell.rate(name) for name in cell.by_name} for cell in cells}
-    caption = [*textwrap.wrap(machine.sentence(results.machine), 150), f"Made by: {command}"]
+    caption = [
+        _disturbance(results.samples()),
+        *textwrap.wrap(machine.sentence(results.machine), 150),
+        f"Made by: {command}",
+    ]
     axis = f"requests a second, {_SHOWN} connections (logarithmic)"
     return plot.bars("CGI launchers, the same scripts", axis, groups, _names(cells), caption)
