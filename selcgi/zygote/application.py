@@ -21,6 +21,8 @@ from selcgi.zygote.preload import last_line
 from selcgi.zygote.script import read_source
 
 _CONTROL = re.compile(r"[\0-\x08\x0a-\x1f\x7f]")
+# Frameworks check host names by it, and import it at their first request, which each child's is.
+_AT_FIRST = "encodings.idna"
 Application = Callable[[dict[str, Any], Any], Any]
 
 
@@ -30,6 +32,7 @@ def load(name: str, path: str, descriptor: int) -> Application:
     LoadFailed when that fails, or when it is nothing that can be called.
     """
     sys.path.insert(0, os.path.dirname(path))  # noqa: PTH120 - no object of it is needed
+    importlib.import_module(_AT_FIRST)
     module, _, attribute = name.rpartition(":")
     what = f"the WSGI application {name} of {path}"
     try:
