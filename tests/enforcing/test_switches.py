@@ -216,4 +216,5 @@ def test_every_boolean_is_off_as_shipped() -> None:
         "selcgi_webapp_read_home": "off",
         "selcgi_webapp_run_programs": "off",
         "selcgi_webapp_send_mail": "off",
+        "selcgi_webapp_warm": "off",
     }
