@@ -126,7 +126,8 @@ def bin_test() -> dict[str, Any]:
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_a_run_that_is_killed_leaves_nothing(signum: signal.Signals) -> None:
     folder = Path(tempfile.gettempdir())
-    words = [sys.executable, "-m", "tests.guest", "run", "echo it runs; sleep 600"]
+    # Whoever has started the tests in the background may have had it ignored.
+    words = ["env", "--default-signal=INT", sys.executable, "-m", "tests.guest", "run", "echo it runs; sleep 600"]
     environ = {**os.environ, "TMPDIR": str(folder), "PYTHONPATH": str(image.TREE)}
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environ) as process:
         assert process.stdout is not None

@@ -128,7 +128,7 @@ def test_a_guard_that_is_killed_after_its_script_has_ended_is_an_error_too(bench
     running = bench.launcher().launch(bench.plan("sleep 1000 &"))
     outcome = Outcome()
     wait(running, lambda: running.exit is not None, outcome)
-    assert bench.alive()
+    wait_until("its job", bench.alive)  # while it executes sleep, it has no environment to be known by
     os.kill(children()[0], signal.SIGKILL)
     wait(running, lambda: running.gone, outcome)
     assert isinstance(outcome.error, LaunchFailed)
