@@ -128,7 +128,7 @@ class PostgreSql(Directory):
 
     def started(self) -> None:
         psql = (self._programs / "psql", "-q", "-v", "ON_ERROR_STOP=1", "-h", self.folder, "-p", str(self.port))
-        wait_until("postgres answers", (self.folder / f".s.PGSQL.{self.port}").exists)
+        wait_until("postgres takes a connection", self._ready)  # it listens sooner, and says no until it has started
         self.run(*psql, "-d", "postgres", text="CREATE DATABASE selcgi;")
         sql = (CONTRIB / "apache" / "selcgi-dbd.sql").read_text()
         crypted = output(["openssl", "passwd", "-apr1", PASSWORD])
@@ -136,6 +136,10 @@ class PostgreSql(Directory):
             value = "NULL" if context is None else f"'{context}'"
             sql += f"INSERT INTO accounts VALUES ('{name}', '{crypted}', {value});\n"
         self.run(*psql, "-v", f"password={SECRET}", "-d", "selcgi", text=sql)
+
+    def _ready(self) -> bool:
+        words = (self._programs / "pg_isready", "-q", "-h", self.folder, "-p", str(self.port))
+        return subprocess.run(words, check=False).returncode == 0
 
 
 class _ApacheAsking(Apache):
