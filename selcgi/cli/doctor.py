@@ -19,6 +19,7 @@ from selcgi.diagnose.scene import Scene
 from selcgi.diagnose.staging import Subject, kernel_faults, stage, why_by_kernel
 from selcgi.errors import ZygoteFailed
 from selcgi.launch.program import program_path
+from selcgi.mapping.chain import Chain
 from selcgi.serve.sources import open_sources
 from selcgi.settings import ListenerSettings, Settings
 from selcgi.system.facts import read_kernel_facts
@@ -87,7 +88,8 @@ def doctor(policy: Path | None, file_contexts: Path | None, prefix: Path | None,
         _finish(None, faults, as_json)
     with ExitStack() as held:
         loaded = open_policy()
-        scene = stage(loaded, open_labelling(), subject_of(settings), why_by_kernel(held, loaded, facts.label))
+        subject = subject_of(settings, open_sources(settings))
+        scene = stage(loaded, open_labelling(), subject, why_by_kernel(held, loaded, facts.label))
         faults = (*faults, *examine(scene))
     _finish(scene, faults, as_json)
 
@@ -104,12 +106,13 @@ def _elsewhere(
         if file_contexts is not None:
             labelling = held.enter_context(open_file_contexts(file_contexts, folder))
             roots = tuple(Path(f"{folder}{root}") for root in settings.roots)
+        chain = open_sources(settings)
         subject = Subject(
             settings=replace(settings, roots=roots),
-            specs=open_sources(settings).specs(),
+            specs=chain.specs(),
             program="",
             listener="",
-            warm=_warm_domains(settings),
+            warm=_warm_domains(chain),
             kernel=opened.facts(),
             elsewhere=True,
             prefix=folder,
@@ -128,22 +131,22 @@ def settings_of(
     return Settings(listeners=listeners, maps=maps, group_files=groups, param_domains=param_domains, roots=whole)
 
 
-def subject_of(settings: Settings) -> Subject:
+def subject_of(settings: Settings, chain: Chain) -> Subject:
     """With the programs beside the Python that runs now, or where selcgi is installed."""
     beside = Path(sys.executable).parent
     return Subject(
         settings=settings,
-        specs=open_sources(settings).specs(),
+        specs=chain.specs(),
         program=str(beside / "selcgi"),
         listener=str(beside / "selcgi-avc"),
         zygote=zygote_program(),
-        warm=_warm_domains(settings),
+        warm=_warm_domains(chain),
         kernel=read_kernel_facts(),
     )
 
 
-def _warm_domains(settings: Settings) -> frozenset[str]:
-    return frozenset(spec.domain for spec, _ in open_sources(settings).warmed())
+def _warm_domains(chain: Chain) -> frozenset[str]:
+    return frozenset(spec.domain for spec, _ in chain.warmed())
 
 
 def zygote_program() -> str:

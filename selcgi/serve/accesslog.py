@@ -8,7 +8,6 @@ import json
 import logging
 import re
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
 from selcgi.errors import LaunchFailed, SelcgiError
@@ -84,12 +83,7 @@ class Entry:
         return {name: getattr(self, name) for name in _NAMES if name not in _WHEN_SET or getattr(self, name)}
 
     def __str__(self) -> str:
-        return self._usual() or " ".join(
-            f"{name}={_text(value)}" for name, value in self._pairs() if value or name not in _WHEN_SET
-        )
-
-    def _pairs(self) -> Iterator[tuple[str, Value]]:
-        return ((name, getattr(self, name)) for name in _NAMES)
+        return self._usual() or " ".join(f"{name}={_text(value)}" for name, value in self.fields().items())
 
     def _usual(self) -> str:
         """The same line in one piece, where nothing in it needs quotes and nothing went wrong; "" for any other."""

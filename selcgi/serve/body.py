@@ -12,10 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from selcgi.errors import BadRequest, BodyTooLarge, Overloaded, SelcgiError
+from selcgi.serve.splicing import PIECE, WIDE
 from selcgi.settings import ONE_USER, Settings
 
-PIECE = 65536  # bytes read at a time: the capacity of a pipe (pipe(7))
-ROOM = 262144  # bytes of a roomy body in memory: what a wide pipe holds
 Sink = Callable[[Sequence[bytes]], int]
 
 
@@ -70,7 +69,7 @@ class Body:
     """Bytes in by feed() and end(), out by peek() and consume(). Never longer than `limit` or the declared length.
 
     `sink` is offered what comes while nothing is kept, and returns how many bytes it takes from the beginning. `roomy`:
-    its script keeps up, so some more of it may be kept in memory than of others.
+    its script keeps up, so as much of it may be kept in memory as its wide pipe holds.
     """
 
     def __init__(self, settings: Settings, space: SpoolSpace, limit: int) -> None:
@@ -196,7 +195,7 @@ class Body:
             taken = max(0, taken - len(piece))
 
     def _keep(self, data: memoryview) -> None:
-        room = ROOM if self.roomy else self._settings.body_memory_bytes
+        room = WIDE if self.roomy else self._settings.body_memory_bytes
         if self._write_at == 0 and len(self._memory) + len(data) <= room:
             self._memory += data
             return

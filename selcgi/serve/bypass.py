@@ -7,8 +7,8 @@ Used by serve/relay.py, one for each request.
 
 from selcgi.serve.answer import Answer
 from selcgi.serve.exchange import Exchange
+from selcgi.serve.splicing import PIECE
 
-PIECE = 65536  # bytes read at a time: what a pipe holds (pipe(7))
 _MUCH = 16384  # bytes; for less, a read and a write cost no more than a splice(2) in, a header and a splice out
 _RECORDS = 8  # of one turn, so that other requests have theirs
 

@@ -9,11 +9,11 @@ Must not read or write anything. Used by serve/session.py, one for each connecti
 import asyncio
 from collections.abc import Callable, Mapping
 
-from selcgi.serve.body import ROOM
 from selcgi.serve.exchange import Exchange
+from selcgi.serve.splicing import WIDE
 
 _AT_ONCE = 65536  # bytes: one record
-_MUCH = ROOM - _AT_ONCE  # with what may be here of a record already, no more than a roomy body keeps in memory
+_MUCH = WIDE - _AT_ONCE  # with what may be here of a record already, no more than a roomy body keeps in memory
 _SECONDS = 0.1
 
 

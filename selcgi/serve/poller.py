@@ -38,11 +38,7 @@ class Poller:
 
     def add_reader(self, descriptor: int, call: Call) -> None:
         """Also in place of another."""
-        if descriptor in self._readers or descriptor in self._writers:
-            self._add(descriptor, self._readers, call, descriptor in self._writers, select.EPOLLIN)
-        else:
-            self._epoll.register(descriptor, select.EPOLLIN)
-            self._readers[descriptor] = call
+        self._add(descriptor, self._readers, call, descriptor in self._writers, select.EPOLLIN)
 
     def add_writer(self, descriptor: int, call: Call) -> None:
         """Also in place of another."""
@@ -50,12 +46,7 @@ class Poller:
 
     def remove_reader(self, descriptor: int) -> None:
         """Also when there is none."""
-        if descriptor not in self._readers:
-            return
-        del self._readers[descriptor]
-        if descriptor not in self._writers:
-            self._epoll.unregister(descriptor)
-        else:
+        if self._readers.pop(descriptor, None):
             self._forget(descriptor, descriptor in self._writers, select.EPOLLOUT)
 
     def remove_writer(self, descriptor: int) -> None:

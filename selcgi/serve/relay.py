@@ -15,11 +15,12 @@ from selcgi.errors import ClientGone, DeadlineExceeded, LaunchFailed, SelcgiErro
 from selcgi.launch.running import Running
 from selcgi.plan import Limits
 from selcgi.serve.answer import Answer
-from selcgi.serve.bypass import PIECE, Bypass
+from selcgi.serve.bypass import Bypass
 from selcgi.serve.deadlines import Deadlines
 from selcgi.serve.exchange import Exchange
 from selcgi.serve.feeder import Feeder
 from selcgi.serve.met import limit_met
+from selcgi.serve.splicing import PIECE
 from selcgi.serve.stderr import StderrLog
 from selcgi.settings import Settings
 

@@ -11,7 +11,8 @@ import os
 import socket
 from contextlib import suppress
 
-_WIDE = 256 << 10  # bytes that a widened pipe holds, four times what others do
+PIECE = 64 << 10  # bytes that a pipe holds (pipe(7)), so many are read at a time
+WIDE = 256 << 10  # bytes that a widened pipe holds
 _MOST_WIDE = 16  # at a time: 4 MiB of the 64 MiB that a user's pipes may hold by default
 
 
@@ -65,7 +66,7 @@ class Conduit:
         hold is bounded, and beyond that new ones are of two pages (pipe(7)). Whether it is wide."""
         if pipe not in self._wide and len(self._wide) < _MOST_WIDE:
             with suppress(OSError):
-                fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _WIDE)
+                fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, WIDE)
                 self._wide.add(pipe)
         return pipe in self._wide
 

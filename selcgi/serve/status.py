@@ -15,19 +15,12 @@ from selcgi.serve.log import utc
 from selcgi.serve.tally import LIMITS
 from selcgi.serve.zygotepage import Row, Warmed, ZygotePage
 
-_WARM_COUNTS = {
-    "zygote_starts": Warmed.STARTS,
-    "zygote_failures": Warmed.FAILURES,
-    "warm_requests": Warmed.REQUESTS,
-    "warm_retries": Warmed.RETRIES,
-    "warm_fallbacks": Warmed.COLD,
-}
-_WARM_TEXTS = {
-    "zygote_starts": "Warm interpreters that were started.",
-    "zygote_failures": "Those that could not start, or ended though nobody ended them.",
-    "warm_requests": "Requests that ran in a fork of one.",
-    "warm_retries": "Requests whose first warm interpreter was gone.",
-    "warm_fallbacks": "Requests that got a fresh program in place of one.",
+_WARM = {
+    "zygote_starts": (Warmed.STARTS, "Warm interpreters that were started."),
+    "zygote_failures": (Warmed.FAILURES, "Those that could not start, or ended though nobody ended them."),
+    "warm_requests": (Warmed.REQUESTS, "Requests that ran in a fork of one."),
+    "warm_retries": (Warmed.RETRIES, "Requests whose first warm interpreter was gone."),
+    "warm_fallbacks": (Warmed.COLD, "Requests that got a fresh program in place of one."),
 }
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})  # Prometheus text format 0.0.4
 
@@ -83,12 +76,12 @@ def _warm_metrics(found: dict[str, Any]) -> Iterator[str]:
     states = Counter(row["state"] for row in found["zygotes"] if row["state"] != "ended")
     rows = [({"state": state}, number) for state, number in sorted(states.items())]
     yield from _metric("selcgi_zygotes", "gauge", "Warm interpreters, by what they do.", rows)
-    for name, text in _WARM_TEXTS.items():
+    for name, (_, text) in _WARM.items():
         yield from _metric(f"selcgi_{name}_total", "counter", text, [({}, found["warm"][name])])
 
 
 def _warm(pages: list[ZygotePage]) -> dict[str, int]:
-    return {name: sum(page.counts[one] for page in pages) for name, one in _WARM_COUNTS.items()}
+    return {name: sum(page.counts[one] for page in pages) for name, (one, _) in _WARM.items()}
 
 
 def _zygote(row: Row, page: Page, now: float, memory: Callable[[int], int | None] | None) -> dict[str, Any]:

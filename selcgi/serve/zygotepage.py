@@ -2,7 +2,7 @@
 
 Decides how much is kept: a fixed number of rows of a fixed size, long names cut; of those that have ended the last few,
 with the reason. A zygote too many is counted but not shown. A reader may see a row half written. Written by
-serve/interpreters.py in its worker, read by serve/status.py.
+serve/zygoterows.py in its worker, read by serve/status.py.
 """
 
 import struct

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selcgi.errors import BadRequest, BodyTooLarge, Overloaded, SelcgiError
-from selcgi.serve.body import PIECE, Body, SpoolSpace
+from selcgi.serve.body import Body, SpoolSpace
+from selcgi.serve.splicing import PIECE
 from selcgi.settings import Settings
 from selcgi.system.processes import open_descriptors
 

@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selcgi.errors import BodyTooLarge
-from selcgi.serve.body import ROOM, Body, SpoolSpace
+from selcgi.serve.body import Body, SpoolSpace
 from selcgi.serve.feeder import Feeder
 from selcgi.serve.session import Session
+from selcgi.serve.splicing import WIDE
 from selcgi.settings import ListenerSettings
 from selcgi.wire.records import Kind, encode_record
 from tests.serve.test_session import BEGIN, SETTINGS, Loop, Owner
@@ -267,5 +268,5 @@ def test_a_script_that_falls_behind_gets_a_wider_pipe_and_its_body_more_memory(u
     assert not upload.body.roomy
     fill(upload)
     assert upload.body.roomy
-    assert fcntl(upload.stdin, F_GETPIPE_SZ) == ROOM > before
+    assert fcntl(upload.stdin, F_GETPIPE_SZ) == WIDE > before
     assert upload.owner.space.used == 0
