@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.servers import PROOF
 from tests.stack import Selcgi
 
 USER = "nobody"  # scripts run as this user: the tests themselves run as root
@@ -36,6 +37,13 @@ class Place:
         path.chmod(0o755)
         return str(path)
 
+    def proof(self) -> Path:
+        """A proof file with what the web servers of tests/servers.py send."""
+        path = self.folder / "proof"
+        path.write_text(PROOF)
+        path.chmod(0o600)
+        return path
+
 
 @pytest.fixture
 def place() -> Iterator[Place]:
@@ -59,6 +67,11 @@ def cgroup() -> Iterator[Path]:
     for inner in sorted(path.rglob("*/"), reverse=True):
         inner.rmdir()
     path.rmdir()
+
+
+@pytest.fixture
+def control(place: Place) -> Path:
+    return place.folder / "control.sock"
 
 
 @pytest.fixture(params=["guard", "cgroup"])

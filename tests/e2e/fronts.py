@@ -17,7 +17,7 @@ from typing import Any
 
 from selcgi.diagnose.finding import Question
 from tests.e2e.conftest import USER, Place
-from tests.servers import PASSWORD, PROOF, SERVERS, Apache, Caddy, HAProxy, Lighttpd, Nginx, Server
+from tests.servers import PASSWORD, SERVERS, Apache, Caddy, HAProxy, Lighttpd, Nginx, Server
 from tests.stack import PROGRAM, TREE, Selcgi
 
 PAGE = TREE / "contrib" / "WEB-SERVERS.md"
@@ -127,9 +127,7 @@ class Checked:
 def behind(kind: type[Server], place: Place, identity: str) -> Iterator[tuple[Server, Selcgi]]:
     """A web server of the kind, in front of a selcgi with a control socket."""
     place.script("show.cgi", f"#!/bin/sh\ntouch {place.marks}/ran\n")
-    proof = place.folder / "proof"
-    proof.write_text(PROOF)
-    proof.chmod(0o600)
+    proof = place.proof()
     options = ("--selinux=off", f"--map={place.map}", f"--root={place.cgi}", f"--script-user={USER}", "--workers=2")
     listens = f"proof:{proof}" if identity == "proof" else identity
     with (

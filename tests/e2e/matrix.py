@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.e2e.cases import ANSWERS, CASES, SHOW
 from tests.e2e.conftest import USER, Place
-from tests.servers import PROOF, VARIANTS, Server
+from tests.servers import VARIANTS, Server
 from tests.stack import TREE, Selcgi
 
 PAGE = TREE / "contrib" / "WEB-SERVERS.md"
@@ -30,12 +30,9 @@ def column(kind: type[Server]) -> list[str]:
         place.script("show.cgi", SHOW)
         place.script("answers.cgi", ANSWERS)
         place.rules("* anon_webapp_t:s0 script=*/answers.cgi timeout=3s", "* anon_webapp_t:s0")
-        proof = folder / "proof"
-        proof.write_text(PROOF)
-        proof.chmod(0o600)
         options = ("--selinux=off", f"--map={place.map}", f"--root={place.cgi}", f"--script-user={USER}", "--workers=1")
         with (
-            Selcgi(folder, *options, identity=f"proof:{proof}") as selcgi,
+            Selcgi(folder, *options, identity=f"proof:{place.proof()}") as selcgi,
             kind(folder, place.cgi, selcgi.socket) as server,
         ):
             return [cell(case.cell(server.port)) for case in CASES]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import USER, Place
-from tests.servers import CONTRIB, PASSWORD, PROOF, Nginx, Server
+from tests.servers import CONTRIB, PASSWORD, Nginx, Server
 from tests.stack import Selcgi, wait_until
 
 pytestmark = pytest.mark.web
@@ -52,12 +52,10 @@ def service() -> Iterator[int]:
 def site(place: Place, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Server, Selcgi]]:
     place.script("show.cgi", "#!/bin/sh\nprintf 'Content-Type: text/plain\\n\\n'\nenv\n")
     place.rules("bob user_webapp_t:s0:c2")
-    proof = place.folder / "proof"
-    proof.write_text(PROOF)
-    proof.chmod(0o600)
     sources = ("--map=param:UDOMAIN", "--param-domain=user_webapp_t", f"--map={place.map}")
     options = ("--selinux=off", *sources, f"--root={place.cgi}", f"--script-user={USER}", "--workers=1")
-    with service() as port, Selcgi(place.folder, *options, identity=f"proof:{proof},map-param=UDOMAIN") as selcgi:
+    identity = f"proof:{place.proof()},map-param=UDOMAIN"
+    with service() as port, Selcgi(place.folder, *options, identity=identity) as selcgi:
         text = (CONTRIB / "nginx" / "directory.conf").read_text()
         text = text.replace("127.0.0.1:8080", f"127.0.0.1:{port}").replace("/srv/cgi", str(place.cgi))
         monkeypatch.setattr(Nginx, "extra", text)

@@ -11,7 +11,7 @@ import pytest
 
 from selcgi.wire.records import Kind, RecordReader, encode_pairs, encode_record, encode_stream
 from tests.e2e.conftest import Place, Serve
-from tests.servers import PROOF, Apache, Lighttpd, Nginx, NginxStreaming, Server
+from tests.servers import Apache, Lighttpd, Nginx, NginxStreaming, Server
 from tests.stack import Ask, Selcgi, ask, wait_until
 
 SIZE = 8_000_000
@@ -159,11 +159,8 @@ def test_a_client_that_leaves_in_the_middle_ends_the_script(
 @pytest.mark.web
 @pytest.mark.parametrize("kind", [Nginx, NginxStreaming, Apache, Lighttpd], ids=lambda kind: kind.name)
 def test_up_and_down_through_a_web_server(kind: type[Server], data: bytes, place: Place, serve: Serve) -> None:
-    proof = place.folder / "proof"
-    proof.write_text(PROOF)
-    proof.chmod(0o600)
     upload = place.marks / "data"
-    with serve(identity=f"proof:{proof}") as selcgi, kind(place.folder, place.cgi, selcgi.socket) as server:
+    with serve(identity=f"proof:{place.proof()}") as selcgi, kind(place.folder, place.cgi, selcgi.socket) as server:
         echoed = server.curl("echo.cgi", "alice", "--data-binary", f"@{upload}").stdout
         assert (echoed.endswith(b"\n200"), echoed[:-4] == data) == (True, True)
         assert server.ask("hash.cgi", "alice", "--data-binary", f"@{upload}") == (

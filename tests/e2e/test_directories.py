@@ -9,7 +9,6 @@ import pytest
 
 from tests.directories import ApacheDbd, ApacheLdap, Directory, OpenLdap, PostgreSql
 from tests.e2e.conftest import USER, Place
-from tests.servers import PROOF
 from tests.stack import Selcgi, wait_until
 
 pytestmark = pytest.mark.web
@@ -47,9 +46,7 @@ def site(request: pytest.FixtureRequest, place: Place) -> Iterator[Site]:
     directory, apache = KINDS[request.param]
     place.script("show.cgi", SHOW)
     place.rules("bob user_webapp_t:s0:c2", "* deny")
-    proof = place.folder / "proof"
-    proof.write_text(PROOF)
-    proof.chmod(0o600)
+    proof = place.proof()
     with directory(place.folder, PEOPLE) as there, selcgi(place, apache.param, proof) as running:
         server = apache(place.folder, place.cgi, running.socket)
         server.directory_port = there.port

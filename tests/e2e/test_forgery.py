@@ -64,11 +64,8 @@ def test_what_auth_type_proves(place: Place, serve: Serve, kind: type[Server], s
 
 @pytest.fixture
 def selcgi(place: Place, serve: Serve) -> Iterator[Selcgi]:
-    proof = place.folder / "proof"
-    proof.write_text(PROOF)
-    proof.chmod(0o600)
     place.script("show.cgi", SHOW)
-    with serve("--pass-param=REDIRECT_STATUS", identity=f"proof:{proof}") as running:
+    with serve("--pass-param=REDIRECT_STATUS", identity=f"proof:{place.proof()}") as running:
         yield running
 
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e.conftest import USER, Place
+from tests.servers import PROOF
 from tests.stack import PROGRAM, Ask, Selcgi, ask, wait_until
 
 NAME = "AUTHENTICATE_UDOMAIN"
-PROOF = "0123456789abcdef" * 2
 SHOW = "#!/bin/sh\nprintf 'Content-Type: text/plain\\n\\n'\nenv\n"
 FROM_DIRECTORY = "staff_webapp_t:s0:c7"
 
@@ -24,12 +24,9 @@ def options(place: Place, *sources: str) -> tuple[str, ...]:
 def selcgi(place: Place) -> Iterator[Selcgi]:
     place.script("show.cgi", SHOW)
     place.rules("alice user_webapp_t:s0:c1", "__anonymous__ anon_webapp_t:s0")
-    proof = place.folder / "proof"
-    proof.write_text(PROOF)
-    proof.chmod(0o600)
     plain = f"--listen=unix:{place.folder}/plain.sock,identity=remote-user"
     words = (*options(place, f"param:{NAME}"), "--param-domain=staff_webapp_t", plain)
-    with Selcgi(place.folder, *words, identity=f"proof:{proof},map-param={NAME}") as running:
+    with Selcgi(place.folder, *words, identity=f"proof:{place.proof()},map-param={NAME}") as running:
         yield running
 
 
@@ -99,9 +96,7 @@ REFUSED = {
 @pytest.mark.parametrize("reason", REFUSED)
 def test_sources_that_make_no_sense_stop_the_start(place: Place, reason: str) -> None:
     words, identity = REFUSED[reason]
-    proof = place.folder / "proof"
-    proof.write_text(PROOF)
-    proof.chmod(0o600)
+    proof = place.proof()
     maps, others = [word for word in words if word[0] != "-"], [word for word in words if word[0] == "-"]
     listen = f"--listen=unix:{place.folder}/s,identity={identity.format(proof=proof)}"
     line = [*PROGRAM, "serve", listen, *options(place, *maps), *others]

@@ -12,7 +12,7 @@ import pytest
 
 from selcgi.wire.records import Kind, Record, RecordReader, encode_pairs, encode_record, encode_stream
 from tests.e2e.conftest import Place, Serve
-from tests.servers import PROOF, free_port
+from tests.servers import free_port
 from tests.stack import PATIENCE, PROGRAM, TREE, Ask, Selcgi, ask, to_answer, wait_until
 
 HELLO = "#!/bin/sh\nprintf 'Content-Type: text/plain\\n\\nhello\\n'\n"
@@ -225,9 +225,7 @@ def test_a_peer_that_goes_without_reading_its_answer_harms_nobody(selcgi: Selcgi
 
 def test_a_tcp_address_is_free_again_at_once(place: Place) -> None:
     """selcgi closes first, so its end of the connection lingers in the kernel."""
-    proof, address = place.folder / "proof", ("127.0.0.1", free_port())
-    proof.write_text(PROOF)
-    proof.chmod(0o600)
+    proof, address = place.proof(), ("127.0.0.1", free_port())
     line = [*PROGRAM, "serve", f"--listen=tcp:{address[0]}:{address[1]},identity=proof:{proof}", "--selinux=off"]
     line += [f"--map={place.map}", f"--root={place.cgi}", "--script-user=nobody", "--workers=1", "--cgroup=none"]
     hello = Ask(place.script("hello.cgi", HELLO))

@@ -22,17 +22,9 @@ RAN = "#!/bin/sh\necho ran >> $CGI_MARKS/ran\nprintf 'Content-Type: text/plain\\
 
 
 @pytest.fixture
-def control(place: Place) -> Path:
-    return place.folder / "control.sock"
-
-
-@pytest.fixture
 def selcgi(place: Place, serve: Serve, control: Path) -> Iterator[Selcgi]:
     place.script("ran.cgi", RAN)
-    proof = place.folder / "proof"
-    proof.write_text(PROOF)
-    proof.chmod(0o600)
-    with serve("--cgroup=none", f"--control={control}", "--workers=2", identity=f"proof:{proof}") as running:
+    with serve("--cgroup=none", f"--control={control}", "--workers=2", identity=f"proof:{place.proof()}") as running:
         wait_until("the control socket", control.exists)
         yield running
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import USER, Place, Serve
-from tests.servers import PROOF, SERVERS, Server
+from tests.servers import SERVERS, Server
 from tests.stack import PROGRAM, TREE, Answer, Ask, ask, wait_until
 
 # Goes where its query says, and leaves a process behind that no signal of a terminal reaches.
@@ -142,11 +142,8 @@ def test_run_shows_every_script_on_the_way(place: Place, first: str) -> None:
 @pytest.mark.parametrize("kind", SERVERS, ids=lambda kind: kind.name)
 def test_through_a_web_server(place: Place, serve: Serve, kind: type[Server]) -> None:
     """The user stays the one whom the web server knows; a place of its own is not reached through another."""
-    proof = place.folder / "proof"
-    proof.write_text(PROOF)
-    proof.chmod(0o600)
     with (
-        serve(ON, identity=f"proof:{proof}") as selcgi,
+        serve(ON, identity=f"proof:{place.proof()}") as selcgi,
         kind(place.folder, place.cgi, selcgi.socket) as server,
     ):
         status, text = server.ask("first.cgi?/cgi-bin/show.cgi/a%20b?x=1", "alice", "--data-binary", "x" * 100_000)

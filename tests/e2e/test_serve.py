@@ -12,6 +12,7 @@ import pytest
 from selcgi.wire.records import Kind, RecordReader, encode_pairs, encode_record, encode_stream
 from tests.e2e.conftest import Place, Serve
 from tests.e2e.test_ending import begin
+from tests.servers import PROOF
 from tests.stack import TREE, Ask, ask, wait_until
 
 ECHO = """#!/usr/bin/python3
@@ -22,7 +23,6 @@ print("Content-Type: text/plain\\n")
 print(os.environ.get("CONTENT_LENGTH"), len(body), os.environ.get("REMOTE_USER"), os.environ.get("SELCGI_PROOF"))
 """
 SLOW = "#!/bin/sh\n: > $CGI_MARKS/slow\nsleep 2\nprintf 'Content-Type: text/plain\\n\\nslow\\n'\n"
-PROOF = "0123456789abcdef" * 2
 
 
 def script_of(place: Place) -> str:
@@ -130,11 +130,8 @@ def test_answers_that_are_not_what_they_say(
 
 
 def test_a_name_needs_its_proof_which_goes_nowhere(serve: Serve, place: Place) -> None:
-    proof = place.folder / "proof"
-    proof.write_text(PROOF)
-    proof.chmod(0o600)
     path = script_of(place)
-    with serve("--cgroup=none", identity=f"proof:{proof}") as selcgi:
+    with serve("--cgroup=none", identity=f"proof:{place.proof()}") as selcgi:
         assert ask(selcgi.socket, Ask(path, "alice")).status == 403
         assert ask(selcgi.socket, Ask(path, "alice", params={"SELCGI_PROOF": "x" * 32})).status == 403
         assert ask(selcgi.socket, Ask(path, "alice", params={"SELCGI_PROOF": PROOF})).text == "None 0 alice None\n"

@@ -26,11 +26,6 @@ Status = Callable[..., str]
 
 
 @pytest.fixture
-def control(place: Place) -> Path:
-    return place.folder / "control.sock"
-
-
-@pytest.fixture
 def selcgi(place: Place, serve: Serve, control: Path) -> Iterator[Selcgi]:
     place.script("hello.cgi", HELLO)
     place.script("hang.cgi", HANG)

@@ -242,16 +242,6 @@ def test_what_no_zygote_can_stand_for_is_said(place: Place, warm: Selcgi, text: 
     assert reason in warm.entry()["reason"]
 
 
-def test_a_thread_of_a_preload_is_refused_by_name(place: Place, serve: Serve, cgroup: Path) -> None:
-    place.rules("* user_webapp_t:s0 warm=wsgi")
-    script = place.script(
-        "app.wsgi", f"import threading\nthreading.Thread(target=threading.Event().wait).start()\n{WSGI}"
-    )
-    with serve(f"--cgroup={cgroup}") as selcgi:
-        assert ask(selcgi.socket, Ask(script, "alice")).status == 503
-        assert "started a thread (Thread-1 (wait)), which no fork has" in selcgi.entry()["reason"]
-
-
 def test_params_that_are_very_long_arrive_whole(place: Place, warm: Selcgi) -> None:
     script = place.script(
         "long.cgi", HEAD + "import os\nprint('Content-Type: text/plain\\n')\nprint(len(os.environ['HTTP_X_LONG']))\n"

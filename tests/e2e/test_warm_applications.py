@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import Place, Serve
-from tests.servers import PROOF, Nginx, Server
+from tests.servers import Nginx, Server
 
 pytestmark = pytest.mark.web
 
@@ -98,14 +98,11 @@ def packages() -> Iterator[Path]:
 def front(
     request: pytest.FixtureRequest, place: Place, serve: Serve, cgroup: Path, packages: Path
 ) -> Iterator[tuple[Server, str]]:
-    proof = place.folder / "proof"
-    proof.write_text(PROOF)
-    proof.chmod(0o600)
     place.rules("* user_webapp_t:s0 warm=wsgi")
     name = f"{request.param}_site.py"
     place.script(name, f"import sys\nsys.path.append({str(packages)!r})\n{APPLICATIONS[request.param]}")
     with (
-        serve(f"--cgroup={cgroup}", identity=f"proof:{proof}") as selcgi,
+        serve(f"--cgroup={cgroup}", identity=f"proof:{place.proof()}") as selcgi,
         Nginx(place.folder, place.cgi, selcgi.socket) as nginx,
     ):
         yield nginx, name

@@ -18,11 +18,6 @@ Counted = Callable[[], dict[str, Any]]
 
 
 @pytest.fixture
-def control(place: Place) -> Path:
-    return place.folder / "control.sock"
-
-
-@pytest.fixture
 def warm(place: Place, serve: Serve, cgroup: Path, control: Path) -> Iterator[Selcgi]:
     place.rules("* user_webapp_t:s0")
     options = (f"--warm={place.cgi}/*.py", "--warm-requests=3", "--preload=json", f"--control={control}")

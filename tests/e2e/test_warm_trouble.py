@@ -14,14 +14,14 @@ from tests.stack import Ask, Selcgi, ask, ask_all, wait_until
 __all__ = ["warm"]
 
 
-def test_one_that_ends_and_never_does_is_killed(place: Place, serve: Serve, cgroup: Path) -> None:
+def test_a_thread_is_refused_by_name_and_keeps_no_zygote(place: Place, serve: Serve, cgroup: Path) -> None:
     place.rules("* user_webapp_t:s0 warm=wsgi")
     script = place.script(
         "app.wsgi", f"import threading\nthreading.Thread(target=threading.Event().wait).start()\n{WSGI}"
     )
     with serve(f"--cgroup={cgroup}") as selcgi:
         assert ask(selcgi.socket, Ask(script, "alice")).status == 503
-        assert "started a thread" in selcgi.entry()["reason"]
+        assert "started a thread (Thread-1 (wait)), which no fork has" in selcgi.entry()["reason"]
         wait_until("its thread keeps it no more", lambda: not zygotes(selcgi))
 
 

@@ -53,12 +53,9 @@ class Bare(HAProxy):
 
 @pytest.fixture
 def selcgi(place: Place, serve: Serve) -> Iterator[Selcgi]:
-    proof = place.folder / "proof"
-    proof.write_text(PROOF)
-    proof.chmod(0o600)
     place.script("show.cgi", SHOW)
     place.script("answers.cgi", ANSWERS)
-    with serve("--cgroup=none", "--timeout=6", "--kill-grace=1", identity=f"proof:{proof}") as running:
+    with serve("--cgroup=none", "--timeout=6", "--kill-grace=1", identity=f"proof:{place.proof()}") as running:
         yield running
 
 

@@ -14,7 +14,7 @@ from tests.enforcing import site
 from tests.enforcing.attempts import run_as
 from tests.enforcing.conftest import Claims
 from tests.enforcing.warm import rules, serving
-from tests.stack import Selcgi
+from tests.stack import Answer, Selcgi
 
 pytestmark = pytest.mark.enforcing
 
@@ -108,20 +108,20 @@ def warm() -> Iterator[Selcgi]:
         yield running
 
 
-def claim(avcs: Claims, tries: dict[str, tuple[str, str, str]]) -> None:
+def all_refused(answer: Answer, tries: dict[str, tuple[str, str, str]], avcs: Claims) -> None:
+    """The answer is SEEN, of an interpreter that was still in the zygote's domain."""
+    assert answer.status == 200, answer.text
+    context, seen = json.loads(answer.text)
+    assert context == "system_u:system_r:user_zygote_t:s0"
+    assert {text: end for text, end in seen.items() if end not in ("EACCES", "EPERM")} == {}
+    assert set(seen) == set(tries)
     for target, classname, permission in dict.fromkeys(tries.values()):
         avcs.expect("user_zygote_t", target, classname, permission)
 
 
 def test_module_level_code_reads_code_and_nothing_else(warm: Selcgi, avcs: Claims) -> None:
     path = hostile("loading.wsgi", f"SEEN = [context(), tried({list(TRIES)!r})]")
-    answer = run_as(warm, path, "alice")
-    assert answer.status == 200, warm.log()
-    context, seen = json.loads(answer.text)
-    assert context == "system_u:system_r:user_zygote_t:s0"
-    assert {text: end for text, end in seen.items() if end not in ("EACCES", "EPERM")} == {}
-    assert set(seen) == set(TRIES)
-    claim(avcs, TRIES)
+    all_refused(run_as(warm, path, "alice"), TRIES, avcs)
 
 
 def test_a_child_before_it_moves_has_what_it_was_lent_and_no_more(warm: Selcgi, avcs: Claims) -> None:
@@ -130,13 +130,7 @@ def test_a_child_before_it_moves_has_what_it_was_lent_and_no_more(warm: Selcgi, 
 SEEN = []
 os.register_at_fork(after_in_child=lambda: SEEN.extend([context(), tried({list(tries)!r})]))
 """
-    answer = run_as(warm, hostile("forking.wsgi", hook), "alice")
-    assert answer.status == 200, warm.log()
-    context, seen = json.loads(answer.text)
-    assert context == "system_u:system_r:user_zygote_t:s0"
-    assert {text: end for text, end in seen.items() if end not in ("EACCES", "EPERM")} == {}
-    assert set(seen) == set(tries)
-    claim(avcs, tries)
+    all_refused(run_as(warm, hostile("forking.wsgi", hook), "alice"), tries, avcs)
 
 
 def test_a_child_that_moves_elsewhere_is_not_believed(warm: Selcgi, avcs: Claims) -> None:

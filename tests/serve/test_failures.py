@@ -124,17 +124,23 @@ def test_recorder_that_does_not_keep_up_holds_nobody_up(
 
 def recorded(path: Path, *exchanges: Exchange) -> None:
     """By a recorder in a process of its own, as in service."""
+    recorded_lines(path, *(encode(exchange, kind(exchange.entry)) for exchange in exchanges))
+
+
+def recorded_lines(path: Path, *lines: bytes) -> None:
     recorder = Recorder(path)
     pid = os.fork()
     if pid == 0:
+        status = 1
         try:
             recorder.run()
+            status = 0
         finally:
-            os._exit(0)
-    for exchange in exchanges:
-        recorder.outlet.send(encode(exchange, kind(exchange.entry)))
+            os._exit(status)
+    for line in lines:
+        recorder.outlet.send(line)
     recorder.close()
-    os.waitpid(pid, 0)
+    assert os.waitpid(pid, 0)[1] == 0
 
 
 def ids(path: Path) -> list[int]:
@@ -165,17 +171,8 @@ def test_damaged_file_is_read_and_put_right(tmp_path: Path) -> None:
 
 def test_what_is_no_record_is_not_written(tmp_path: Path) -> None:
     path = tmp_path / "failures"
-    recorder = Recorder(path)
-    for line in (b"[]", b"no json", b'{"kind": "x", "time": ""}', b'{"kind": "failed"}', encode(failed(1), "failed")):
-        recorder.outlet.send(line)
-    pid = os.fork()
-    if pid == 0:
-        try:
-            recorder.run()
-        finally:
-            os._exit(0)
-    recorder.close()
-    assert os.waitpid(pid, 0)[1] == 0
+    no_records = (b"[]", b"no json", b'{"kind": "x", "time": ""}', b'{"kind": "failed"}')
+    recorded_lines(path, *no_records, encode(failed(1), "failed"))
     assert ids(path) == [1]
 
 

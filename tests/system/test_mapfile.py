@@ -1,7 +1,7 @@
 """Files that selcgi believes: read when only root or selcgi could have written them, refused with a fix otherwise."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,14 +9,8 @@ import pytest
 from selcgi.errors import StartRefused
 from selcgi.system.mapfile import open_folder, read_mapfile, read_protected, shown
 
+pytestmark = pytest.mark.usefixtures("no_descriptor_is_left")
 SOMEBODY = 12345
-
-
-@pytest.fixture(autouse=True)
-def no_descriptor_is_left() -> Iterator[None]:
-    before = sorted(Path("/proc/self/fd").iterdir())
-    yield
-    assert sorted(Path("/proc/self/fd").iterdir()) == before
 
 
 @pytest.fixture

@@ -47,20 +47,14 @@ def test_quiet_fork_leaves_no_handler_and_no_mask_in_the_child() -> None:
     wakeup = signal.set_wakeup_fd(write_end)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
     try:
-        pid = processes.quiet_fork()
-        if pid == 0:
-            os.kill(os.getpid(), signal.SIGUSR2)
-            os._exit(0)
-        ended = processes.reap(pid, wait=True)
-        assert ended is not None
-        assert ended.signal == signal.SIGUSR2
-        pid = processes.quiet_fork()
-        if pid == 0:
-            os.kill(os.getpid(), signal.SIGUSR1)
-            os._exit(0)
-        ended = processes.reap(pid, wait=True)
-        assert ended is not None
-        assert ended.signal == signal.SIGUSR1
+        for number in (signal.SIGUSR1, signal.SIGUSR2):
+            pid = processes.quiet_fork()
+            if pid == 0:
+                os.kill(os.getpid(), number)
+                os._exit(0)
+            ended = processes.reap(pid, wait=True)
+            assert ended is not None
+            assert ended.signal == number
         assert signal.SIGUSR2 in signal.pthread_sigmask(signal.SIG_BLOCK, ())
         os.set_blocking(read_end, False)
         with pytest.raises(BlockingIOError):

@@ -18,6 +18,7 @@ from selcgi.errors import Overloaded, ScriptNotFound, ScriptRefused, StartRefuse
 from selcgi.system.roots import Roots, open_roots
 from selcgi.system.scripts import open_script
 
+pytestmark = pytest.mark.usefixtures("no_descriptor_is_left")
 SOMEBODY = 12345
 SHELL = "#!/bin/sh\necho\n"
 
@@ -36,13 +37,6 @@ def folder(path: Path) -> Path:
     path.mkdir(parents=True)
     path.chmod(0o755)
     return path
-
-
-@pytest.fixture(autouse=True)
-def no_descriptor_is_left() -> Iterator[None]:
-    before = sorted(Path("/proc/self/fd").iterdir())
-    yield
-    assert sorted(Path("/proc/self/fd").iterdir()) == before
 
 
 @pytest.fixture

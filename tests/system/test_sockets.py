@@ -19,13 +19,7 @@ from selcgi.errors import StartRefused
 from selcgi.settings import ListenerSettings
 from selcgi.system.sockets import close_listener, open_listener, parse_listener
 
-
-@pytest.fixture(autouse=True)
-def no_descriptor_is_left() -> Iterator[None]:
-    before = sorted(Path("/proc/self/fd").iterdir())
-    yield
-    assert sorted(Path("/proc/self/fd").iterdir()) == before
-
+pytestmark = pytest.mark.usefixtures("no_descriptor_is_left")
 
 PARSED = {
     "unix:/run/s": ListenerSettings("unix:/run/s"),
