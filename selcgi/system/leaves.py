@@ -33,7 +33,10 @@ class Leaf:
         self.name = f"/{path.parent.name}/{path.name}"  # what paths of its members end with in /proc/PID/cgroup
         self.confined = False  # by ceilings.py
         self._birthplace = -1
-        self.spent = False  # some kernels kill at once what is born where a kill ever was (seen with 7.2: kill_seq)
+        # Linux 6.14 and later kill at once what a process of one cgroup makes in another, unless both have been killed
+        # equally often: cgroup_css_set_fork() notes that number of the parent's cgroup, and cgroup_post_fork() compares
+        # it with the child's (kernel/cgroup/cgroup.c, kill_seq). So where a kill was, nothing more is started.
+        self.spent = False
         self._pool = pool
         with contextlib.ExitStack() as on_failure:
             self.directory = _open(path, os.O_PATH | os.O_DIRECTORY, on_failure) if newborn else -1
@@ -88,7 +91,7 @@ class Leaf:
 
     def kill(self) -> None:
         """SIGKILL to every member, those that are being forked included; needs no right to signal them."""
-        self.spent = self.directory >= 0 or self._birthplace >= 0
+        self.spent = True
         os.write(self._kill, b"1")
 
     def populated(self) -> bool:

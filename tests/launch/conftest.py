@@ -89,19 +89,22 @@ def delegated() -> Iterator[Path]:
         base.rmdir()
 
 
-@pytest.fixture(params=["leaf", "guard"])
-def leaves(request: pytest.FixtureRequest) -> Iterator[Leaves | None]:
-    """Both ways to end a request; None is the one without cgroups."""
-    if request.param == "guard":
-        yield None
-        return
-    tree = Tree(request.getfixturevalue("delegated"))
+@pytest.fixture
+def pool(delegated: Path) -> Iterator[Leaves]:
+    """The leaves of a worker, which this process is."""
+    tree = Tree(delegated)
     pool = tree.leaves(0)
     try:
         yield pool
     finally:
         pool.close()
         tree.remove()
+
+
+@pytest.fixture(params=["leaf", "guard"])
+def leaves(request: pytest.FixtureRequest) -> Leaves | None:
+    """Both ways to end a request; None is the one without cgroups."""
+    return request.getfixturevalue("pool") if request.param == "leaf" else None
 
 
 @pytest.fixture(autouse=True)
