@@ -55,9 +55,11 @@ class Account:
 @dataclass(frozen=True, slots=True)
 class Warm:
     """The script runs in a fork of a warm interpreter. `application` is what serves PEP 3333 for it: NAME of the script
-    itself, or MODULE:NAME; empty for a CGI script, which runs as `__main__`."""
+    itself, or MODULE:NAME; empty for a CGI script, which runs as `__main__`. `fallback`: a fresh program will do where
+    no warm interpreter can be had."""
 
     application: str = ""
+    fallback: bool = False
 
 
 @valueclass(frozen=True, slots=True)

@@ -38,17 +38,14 @@ WARM_FIX = "systemd: Delegate=yes in the unit; else see --cgroup"
 
 class Launcher:
     """Starts scripts from the main thread of a process that has no other. `leaves` is None where none are delegated;
-    then there are no `zygotes`, and `fallback` says whether a CGI script that wants one gets a fresh program."""
+    then there are no `zygotes`."""
 
-    def __init__(
-        self, labels: Labels, leaves: Leaves | None, zygotes: Zygotes | None = None, *, fallback: bool = False
-    ) -> None:
+    def __init__(self, labels: Labels, leaves: Leaves | None, zygotes: Zygotes | None = None) -> None:
         """From here on this process leaves no core files, and its children get no capability and no descriptor but 0 to
         2. Where it has guards, all its children must be theirs to end."""
         self._labels = labels
         self._leaves = leaves
         self.zygotes = zygotes
-        self._fallback = fallback
         self._guards = Guards()
         if leaves is None:
             set_child_subreaper()
@@ -63,7 +60,7 @@ class Launcher:
         LaunchFailed or ContextLost: nothing of it runs, nothing is open.
         """
         streams = make_streams(plan.empty_body)
-        if plan.warm is not None and not (self._leaves is None and self._fallback and not plan.warm.application):
+        if plan.warm is not None and not (self._leaves is None and plan.warm.fallback):
             return self._launch_warm(plan, streams)
         try:
             if self._leaves is None:
@@ -99,8 +96,7 @@ class Launcher:
         try:
             pid = spawn(plan, streams.theirs, self._labels, leaf, partial(_destroy, leaf))
             try:
-                if leaf.confined:
-                    leaves.slow(leaf, limits)
+                leaves.slow(leaf, limits)
                 return LeafRunning(pid, streams, leaves, leaf)
             except (OSError, LaunchFailed) as error:
                 _destroy(leaf, pid)
@@ -113,7 +109,7 @@ class Launcher:
 def open_launcher(settings: Settings, labels: Labels, leaves: Leaves | None) -> Launcher:
     """With zygotes, which need cgroups, where there are some."""
     if leaves is None:
-        return Launcher(labels, None, fallback=settings.warm.fallback)
+        return Launcher(labels, None)
     return Launcher(labels, leaves, Zygotes(labels, leaves, settings.warm, settings.environ))
 
 

@@ -67,7 +67,7 @@ class WarmRunning:
             if isinstance(error, ZygoteGone) and self._tries < _TRIES:
                 self._ask()
                 return
-            if not self._zygotes.settings.fallback or self._plan.warm is None or self._plan.warm.application:
+            if self._plan.warm is None or not self._plan.warm.fallback:
                 raise
             self._zygotes.fell_back(self._plan, error)
             self._start_cold()

@@ -1,5 +1,7 @@
 """Which scripts run warm: by the word of their rule, else by --warm."""
 
+from dataclasses import replace
+
 import pytest
 
 from selcgi.context import ContextSpec
@@ -30,6 +32,13 @@ def verdict(warm: str) -> Verdict:
 )
 def test_rule_goes_before_the_globs(warm: str, script: str, meant: Warm | None) -> None:
     assert warmth(verdict(warm), script, GLOBS) == meant
+
+
+@pytest.mark.parametrize(("warm", "meant"), [("", True), ("yes", True), ("wsgi:app", False)])
+def test_a_wsgi_application_can_not_be_started_fresh(warm: str, meant: bool) -> None:
+    found = warmth(verdict(warm), "/srv/cgi/report.py", replace(GLOBS, fallback=True))
+    assert found is not None
+    assert found.fallback is meant
 
 
 def test_nothing_is_warm_unless_it_is_said() -> None:
