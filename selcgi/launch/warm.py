@@ -7,6 +7,7 @@ after is a LeafRunning's. Must not block or log. Made by launch/cold.py.
 
 import socket
 import struct
+from contextlib import suppress
 
 from selcgi.errors import LaunchFailed, ZygoteFailed
 from selcgi.launch.child import to_rlimits
@@ -66,11 +67,8 @@ class WarmRunning:
             self._disconnect()
             if isinstance(error, ZygoteGone) and self._tries < _TRIES:
                 self._ask()
-                return
-            if self._plan.warm is None or not self._plan.warm.fallback:
-                raise
-            self._zygotes.fell_back(self._plan, error)
-            self._start_cold()
+            else:
+                self._go_without(error)
 
     def _lend(self) -> None:
         self._tries += 1
@@ -95,15 +93,19 @@ class WarmRunning:
         if self._tries > 1:
             self._zygotes.retried()
 
-    def _start_cold(self) -> None:
+    def _go_without(self, error: ZygoteFailed) -> None:
+        if self._plan.warm is None or not self._plan.warm.fallback:
+            raise error
+        self._zygotes.fell_back(self._plan, error)
         self.warm = False
         pid = spawn(self._plan, self._streams.theirs, self._labels, self._leaf, lambda _: self._leaf.kill())
         self._born(pid)
         self._confirmed = True
 
     def _learn(self) -> None:
-        """Take in what the channel has, as far as it says which process is ours."""
-        while self._channel is not None and self._error is None:
+        """Take in what the channel has, as far as it says which process is ours. It is left open at its end: not only
+        poll() calls this, and `wake` must then tell that there is something for poll()."""
+        while self._channel is not None and self._error is None and not self._over:
             try:
                 data, parts, _, _ = self._channel.recvmsg(_REPORT_BYTES, _CREDENTIALS_SPACE)
             except BlockingIOError:
@@ -111,15 +113,19 @@ class WarmRunning:
             except ConnectionResetError:  # it did not read the whole job
                 data, self._untaken = b"", True
             if not data:
-                self._disconnect()
                 self._over = True
                 return
             try:
                 self._take(data, _sender(parts))
-            except LaunchFailed as error:  # poll() tells it
-                self._error = error
+            except LaunchFailed as error:
+                self._refuse(error)
             except (ValueError, IndexError, RecursionError):  # what the zygote has loaded writes there
-                self._error = LaunchFailed("zygote", "the warm interpreter's child has reported what is no report")
+                self._refuse(LaunchFailed("zygote", "the warm interpreter's child has reported what is no report"))
+
+    def _refuse(self, error: LaunchFailed) -> None:
+        """For poll() to tell. A child finds no job, and ends."""
+        self._error = error
+        self._hang_up()
 
     def _take(self, data: bytes, sender: int) -> None:
         *lines, self._heard = (self._heard + data).split(b"\n")
@@ -144,8 +150,10 @@ class WarmRunning:
             self._leaves.slow(self._leaf, self._plan.limits)
             self._process = LeafRunning(pid, self._streams, self._leaves, self._leaf)
         except (OSError, LaunchFailed) as error:
+            self._hang_up()  # one that is not in the leaf yet waits for its job
             self._leaf.kill()
-            reap(pid, wait=True)
+            with suppress(ChildProcessError):
+                reap(pid, wait=True)
             raise error if isinstance(error, LaunchFailed) else failed("wait", error) from error
         self.pid = self.root = pid
         self._leaves.scripts.expecting.discard(self._learn)
@@ -179,12 +187,21 @@ class WarmRunning:
         if self._process is not None:
             self._labels.confirm(self.pid, self._plan.context)
             self._confirmed = True
-        elif self._tries < _TRIES and not self._killed:
+        elif self._tries < _TRIES:
             self._ask()
         else:
-            raise ZygoteFailed("two warm interpreters ended before they took the request", "see their lines in the log")
+            reason = "two warm interpreters ended before they took the request"
+            self._go_without(ZygoteFailed(reason, "see their lines in the log"))
+
+    def _hang_up(self) -> None:
+        """The child reads the end of the channel, and so do we: unlike a closed one, it wakes."""
+        if self._channel is not None:
+            with suppress(OSError):
+                self._channel.shutdown(socket.SHUT_RDWR)
 
     def _disconnect(self) -> None:
+        """Nothing of what it has brought, or would have, counts any more."""
+        self._over = False
         self._leaves.scripts.expecting.discard(self._learn)
         if self._channel is not None:
             self._channel.close()
@@ -193,7 +210,7 @@ class WarmRunning:
     def poll(self) -> None:
         self._learn()
         if self._over:
-            self._over = False
+            self._disconnect()
             self._ended()
         if self._process is not None:
             self._process.poll()
@@ -225,7 +242,8 @@ class WarmRunning:
             self._process.terminate()
 
     def kill(self) -> None:
-        """A zygote that has not taken the request yet finds no end of the channel, and no cgroup to be born in."""
+        """A zygote that has not taken the request yet finds no end of the channel, and no cgroup to be born in. None is
+        asked again, since the channel is not heard any more."""
         self._killed = True
         if self._process is None:
             self._disconnect()

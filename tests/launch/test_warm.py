@@ -1,0 +1,163 @@
+"""A request and the zygotes that it is lent to. No interpreter is there: each does what the test says."""
+
+import os
+import select
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from selcgi.errors import LaunchFailed, ZygoteFailed
+from selcgi.launch.streams import make_streams
+from selcgi.launch.warm import WarmRunning
+from selcgi.launch.zygotes import Zygotes
+from selcgi.plan import Account, Plan, Warm
+from selcgi.system.leaves import Leaf, Leaves
+from selcgi.system.processes import reap
+from selcgi.system.selinux import NoLabels
+from selcgi.zygote.birth import Belongings, become
+from selcgi.zygote.frames import BORN, encode_report
+from tests.launch.conftest import Bench, Outcome, conclude, wait
+
+SOMEBODY = Account("somebody", 61000, 61000, (), "/")
+Way = Callable[[Belongings], object]
+
+
+class Lent:
+    """The zygotes of a worker, and each of them: one request after the other goes one of the ways."""
+
+    def __init__(self, leaves: Leaves, ways: list[Way]) -> None:
+        self.labels, self.leaves = NoLabels(), leaves
+        self.without: list[str] = []  # why
+        self._ways = ways
+
+    def get(self, plan: Plan) -> "Lent":  # noqa: ARG002
+        return self
+
+    def lend(self, descriptors: tuple[int, ...]) -> None:
+        own = Belongings(*map(os.dup, descriptors))
+        self._ways.pop(0)(own)
+        for descriptor in filter(lambda each: each >= 0, own):
+            os.close(descriptor)
+
+    def lent(self, zygote: "Lent") -> None: ...
+    def retried(self) -> None: ...
+
+    def fell_back(self, plan: Plan, error: ZygoteFailed) -> None:  # noqa: ARG002
+        self.without.append(error.reason)
+
+
+def end(_: Belongings) -> None:
+    """Without a word."""
+
+
+def talk_nonsense(own: Belongings) -> None:
+    """And not end: the test's own end of the channel stays open meanwhile."""
+    os.write(own.channel, b"nonsense\n")
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Iterator[Plan]:
+    with ExitStack() as held:
+        plan = Bench(None, tmp_path, held).plan("echo from a fresh program")
+        yield replace(plan, context=None, warm=Warm(fallback=True))
+
+
+def launch(plan: Plan, lent: Lent) -> WarmRunning:
+    leaf, _ = lent.leaves.lease_for(plan.limits, apart=True)
+    return WarmRunning(plan, make_streams(plan.empty_body), cast(Zygotes, lent), leaf)
+
+
+def awake(running: WarmRunning) -> bool:
+    return bool(select.select([running.wake], [], [], 5)[0])
+
+
+def test_a_zygote_that_has_ended_is_noticed_whoever_hears_of_it(plan: Plan, pool: Leaves) -> None:
+    """Who asks whose process a pid is has all requests look at what their zygotes say."""
+    lent = Lent(pool, [end, end])
+    running = launch(plan, lent)
+    assert 1 not in pool.scripts
+    assert awake(running)
+    running.poll()
+    assert lent._ways == [], "it was asked for a second time"
+    conclude(running, Outcome())
+
+
+def test_a_report_that_is_none_is_noticed_whoever_hears_of_it(plan: Plan, pool: Leaves) -> None:
+    kept: list[int] = []
+
+    def keep(own: Belongings) -> None:
+        kept.append(os.dup(own.channel))
+        talk_nonsense(own)
+
+    running = launch(plan, Lent(pool, [keep]))
+    assert 1 not in pool.scripts
+    assert awake(running)
+    with pytest.raises(LaunchFailed, match="no report"):
+        running.poll()
+    conclude(running, Outcome())
+    os.close(kept[0])
+
+
+@pytest.mark.parametrize("fallback", [True, False])
+def test_after_two_that_have_ended_there_is_a_fresh_program(plan: Plan, pool: Leaves, fallback: bool) -> None:
+    lent, outcome = Lent(pool, [end, end]), Outcome()
+    running = launch(replace(plan, warm=Warm(fallback=fallback)), lent)
+    wait(running, lambda: running.exit is not None or outcome.error is not None, outcome)
+    conclude(running, outcome)
+    if fallback:
+        assert (outcome.stdout, outcome.error, running.warm) == (b"from a fresh program\n", None, False)
+        assert lent.without == ["two warm interpreters ended before they took the request"]
+    else:
+        assert isinstance(outcome.error, ZygoteFailed)
+        assert (outcome.stdout, lent.without) == (b"", [])
+
+
+def test_a_child_that_can_not_be_put_into_its_cgroup_ends(
+    plan: Plan, pool: Leaves, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that was born elsewhere waits for its job meanwhile, which must not keep the worker waiting for its end."""
+    told, tell = os.pipe()
+
+    def bear(own: Belongings) -> None:
+        if os.fork() == 0:
+            signal.alarm(5)  # so that a test that fails ends
+            os.write(tell, b"given up" if become(own, None) is None else b"a job")
+            os._exit(0)
+
+    def refuse(_leaf: Leaf, _pid: int) -> None:
+        raise OSError(16, "Device or resource busy")
+
+    monkeypatch.setattr(Leaf, "take", refuse)
+    monkeypatch.setattr("selcgi.zygote.birth.close_all_but", lambda _: None)  # the pipe is the test's
+    running, outcome = launch(replace(plan, account=SOMEBODY), Lent(pool, [bear])), Outcome()
+    wait(running, lambda: outcome.error is not None, outcome)
+    assert "Device or resource busy" in str(outcome.error)
+    os.close(tell)
+    assert os.read(told, 99) == b"given up"
+    os.close(told)
+    conclude(running, outcome)
+
+
+def test_a_child_that_somebody_else_has_reaped_is_told(
+    plan: Plan, pool: Leaves, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bear(own: Belongings) -> None:
+        if (pid := os.fork()) == 0:
+            os.write(own.channel, encode_report(BORN))
+            os._exit(0)
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+
+    def reap_first(_leaf: Leaf, pid: int) -> None:
+        reap(pid)
+        raise OSError(3, "No such process")
+
+    monkeypatch.setattr(Leaf, "take", reap_first)
+    running = launch(replace(plan, account=SOMEBODY), Lent(pool, [bear]))
+    with pytest.raises(LaunchFailed, match="No such process"):
+        running.poll()
+    conclude(running, Outcome())
