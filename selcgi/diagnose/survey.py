@@ -14,12 +14,13 @@ from pathlib import Path
 
 from selcgi.diagnose.scene import Door, File, Place, Scripts
 from selcgi.settings import ListenerSettings
-from selcgi.system.executable import HEAD_BYTES, INTERPRETER
+from selcgi.system.executable import HEAD_BYTES, read_first_line
 from selcgi.system.labelling import Labelling
 
 FILES_MOST = 10_000  # beneath all roots
 PATHS_MOST = 20  # of scripts that are equal but for their names
-_ENV = re.compile(rb"#![ \t]*/(?:usr/)?bin/env[ \t]+(?:-S[ \t]*)?([^ \t\n\0=/-][^ \t\n\0=/]*)[ \t\n\0]")
+_ENVS = (b"/bin/env", b"/usr/bin/env")
+_PROGRAM = re.compile(rb"(?:-S[ \t]*)?([^ \t=/-][^ \t=/]*)(?:[ \t]|$)")  # that env(1) is to find
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
@@ -61,12 +62,12 @@ class Survey:
         if not stat.S_ISREG(mode) or not mode & 0o111:
             return None
         head = _head(path)
-        interpreter = INTERPRETER.match(head or b"")
-        program = _ENV.match(head or b"")
+        first = read_first_line(head or b"")
+        program = _PROGRAM.match(first.argument) if first and first.interpreter in _ENVS else None
         return Scripts(
             label=self.labelling.label(path),
             expected=self.labelling.expected(path, mode),
-            interpreter=self.file(os.fsdecode(interpreter[1])) if interpreter else None,
+            interpreter=self.file(os.fsdecode(first.interpreter)) if first else None,
             program=self._program(os.fsdecode(program[1])) if program else None,
             folders=self._above(os.path.dirname(path)),  # noqa: PTH120
             place=self._place(os.path.dirname(path)),  # noqa: PTH120
@@ -129,12 +130,11 @@ def _head(path: str) -> bytes | None:
     except OSError:
         return None
     try:
-        data = os.pread(descriptor, HEAD_BYTES, 0)
+        return os.pread(descriptor, HEAD_BYTES, 0)
     except OSError:
         return None
     finally:
         os.close(descriptor)
-    return data if len(data) == HEAD_BYTES else data + b"\0"
 
 
 def _place_of(folder: str) -> Place:

@@ -7,7 +7,6 @@ begin() and sweep().
 """
 
 import os
-import re
 import time
 from contextlib import closing
 from dataclasses import replace
@@ -21,6 +20,7 @@ from selcgi.launch.steps import failed
 from selcgi.launch.zygote import Application, Watcher, Zygote
 from selcgi.plan import Plan, Script, Warm
 from selcgi.settings import EnvironRules, WarmSettings
+from selcgi.system.executable import HEAD_BYTES, read_first_line
 from selcgi.system.leaves import Leaves
 from selcgi.system.preflight import Step
 from selcgi.system.selinux import Labels
@@ -29,7 +29,6 @@ from selcgi.zygote.frames import Setup
 _AGAIN_SECONDS = 2.0  # until one that could not start is tried again
 _END_SECONDS = 30.0  # for one that retires, until it is killed
 _FAILURES = 256  # remembered
-_FIRST_LINE = re.compile(rb"#![ \t]*([^ \t\n\0]+)[ \t]*([^\n\0]*)")
 
 
 class Observer(Protocol):
@@ -190,12 +189,11 @@ class Zygotes:
 
     def _setup(self, plan: Plan) -> Setup:
         assert plan.warm is not None
-        found = _FIRST_LINE.match(os.pread(plan.script.descriptor, 256, 0))
-        interpreter, flags = (os.fsdecode(found[1]), os.fsdecode(found[2]).strip()) if found else ("", "")
+        interpreter, flags = read_first_line(os.pread(plan.script.descriptor, HEAD_BYTES, 0)) or (b"", b"")
         return Setup(
             script=os.fsdecode(plan.script.path),
-            interpreter=interpreter,
-            flags=flags,
+            interpreter=os.fsdecode(interpreter),
+            flags=os.fsdecode(flags),
             application=plan.warm.application,
             preloads=self.settings.preloads,
             growth_bytes=self.settings.growth_bytes,

@@ -2,7 +2,7 @@
 
 Decides about the script itself and about the interpreter that its first line names, with every folder and link on the
 way there. A refusal names the mode where the mode is the cause, and the label where the mode would have allowed it.
-Must not find scripts: that is scripts.py. Called by it and by roots.py.
+Must not find scripts: that is scripts.py. Called by it and by roots.py; whoever wants the first line asks here, too.
 """
 
 import errno
@@ -13,6 +13,7 @@ import stat
 import time
 from collections.abc import Callable
 from functools import lru_cache
+from typing import NamedTuple
 
 from selcgi.errors import ScriptRefused
 from selcgi.system.mapfile import folder_objection, objection, shown
@@ -22,10 +23,25 @@ Refusal = tuple[str, str]  # reason and fix
 
 HEAD_BYTES = 256  # of a file that the kernel looks at: BINPRM_BUF_SIZE, include/uapi/linux/binfmts.h
 AUDIT = "look for denials: ausearch -m avc -ts recent"
-# fs/binfmt_script.c: blanks, then the interpreter up to a blank, a newline or a NUL. 127 bytes pass in every kernel.
-INTERPRETER = re.compile(rb"#![ \t]*(/[^ \t\n\0]{0,126})[ \t\n\0]")
+# fs/binfmt_script.c: blanks, then the interpreter up to a blank, a newline or a NUL, then one argument, without the
+# blanks around it. 127 bytes of an interpreter pass in every kernel.
+_FIRST_LINE = re.compile(rb"#![ \t]*(/[^ \t\n\0]{0,126})(?=[ \t\n\0])[ \t]*([^\n\0]*)")
 _LINKS = 40  # MAXSYMLINKS, include/linux/namei.h
 _BITS = {"read": 4, "execute": 1, "search": 1}
+
+
+class FirstLine(NamedTuple):
+    """Of a script: the interpreter's absolute path, and the one argument that it gets before the script's."""
+
+    interpreter: bytes
+    argument: bytes
+
+
+def read_first_line(head: bytes) -> FirstLine | None:
+    """`head` is the first HEAD_BYTES of a file. None where they name no interpreter so that any kernel
+    finds it."""
+    found = _FIRST_LINE.match(head if len(head) == HEAD_BYTES else head + b"\0")
+    return FirstLine(found[1], found[2].rstrip(b" \t")) if found else None
 
 
 def check_file(
@@ -49,11 +65,11 @@ def find_interpreter(head: bytes, text: str, owners: frozenset[int], labels: Lab
     """What "#!" names, checked like the script itself; empty for a binary. `text` is the script for the reader."""
     if not head.startswith(b"#!"):
         return b""
-    named = INTERPRETER.match(head if len(head) == HEAD_BYTES else head + b"\0")
+    named = read_first_line(head)
     if named is None:
         reason = f"the first line of {text} names no interpreter by an absolute path of at most 127 bytes"
         raise ScriptRefused(reason, "write #!/usr/bin/env python3 or the like")
-    path = named[1]
+    path = named.interpreter
     try:
         resolved = _walk(path, owners, int(time.monotonic()))
         check_file(resolved, resolved, os.stat(resolved), owners, labels)  # noqa: PTH116 - bytes

@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 from selcgi.errors import ScriptRefused
-from selcgi.system.executable import find_interpreter, not_allowed, not_looked_at
+from selcgi.system.executable import (
+    HEAD_BYTES,
+    FirstLine,
+    find_interpreter,
+    not_allowed,
+    not_looked_at,
+    read_first_line,
+)
 
 SOMEBODY = 12345
 ROOT = frozenset((0,))
@@ -125,3 +132,23 @@ def test_who_says_no(place: Path) -> None:
     assert "label u:r:t:s0): its mode allows it, the policy lacks dir { search }" in labelled[0]
     assert "though its mode allows it" in bare[0]
     assert "that of its folder is u:r:t:s0): the policy lacks getattr" in not_looked_at(path, "u:r:t:s0")[0]
+
+
+@pytest.mark.parametrize(
+    ("head", "meant"),
+    [
+        (b"#!/bin/sh\necho", FirstLine(b"/bin/sh", b"")),
+        (b"#!/bin/sh", FirstLine(b"/bin/sh", b"")),
+        (b"#! \t/usr/bin/env \t -S python3 -u \t\nimport os", FirstLine(b"/usr/bin/env", b"-S python3 -u")),
+        (b"#!/bin/sh -e\0\n", FirstLine(b"/bin/sh", b"-e")),
+        (b"#!/bin/sh \r\n", FirstLine(b"/bin/sh", b"\r")),
+        (b"#!/bin/sh ".ljust(HEAD_BYTES, b"x"), FirstLine(b"/bin/sh", b"x" * (HEAD_BYTES - 10))),
+        (b"#!/".ljust(HEAD_BYTES, b"x"), None),
+        (b"#!sh\n", None),
+        (b"#!\n/bin/sh\n", None),
+        (b"/bin/sh\n", None),
+        (b"", None),
+    ],
+)
+def test_first_line(head: bytes, meant: FirstLine | None) -> None:
+    assert read_first_line(head) == meant
