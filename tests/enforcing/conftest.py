@@ -4,10 +4,12 @@ Every test here owes an account of the denials it caused: those it did not claim
 """
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import pytest
 
 from tests.enforcing import site
+from tests.enforcing.delegation import delegated
 from tests.enforcing.kernellog import KernelLog
 from tests.guest.audit import Avc
 from tests.stack import Selcgi
@@ -72,6 +74,13 @@ def avcs(kernel_log: KernelLog) -> Iterator[Claims]:
 @pytest.fixture(scope="session", autouse=True)
 def prepared() -> None:
     site.prepare()
+
+
+@pytest.fixture(params=["guard", "cgroup"])
+def way(request: pytest.FixtureRequest) -> Iterator[str]:
+    """What keeps the processes of a request together, and ends them; way_options() says it to selcgi."""
+    with delegated() if request.param == "cgroup" else nullcontext():
+        yield request.param
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.launch.conftest import hand_down
@@ -23,3 +25,18 @@ def delegate() -> None:
 def take_back() -> None:
     """This process leaves it again."""
     Path("/sys/fs/cgroup/cgroup.procs").write_text(str(os.getpid()))
+
+
+def way_options(way: str) -> list[str]:
+    """Of "guard" or "cgroup"; selcgi takes a guard where nothing is delegated."""
+    return [f"--cgroup={CGROUP}"] if way == "cgroup" else []
+
+
+@contextmanager
+def delegated() -> Iterator[str]:
+    """For as long as a service runs; the option that names it."""
+    delegate()
+    try:
+        yield f"--cgroup={CGROUP}"
+    finally:
+        take_back()

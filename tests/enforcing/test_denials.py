@@ -14,7 +14,7 @@ import pytest
 from tests.enforcing import site
 from tests.enforcing.attempts import attempt, run_as
 from tests.enforcing.conftest import Claims
-from tests.enforcing.delegation import CGROUP, delegate, take_back
+from tests.enforcing.delegation import way_options
 from tests.enforcing.listening import Listening, listening
 from tests.stack import Answer, Ask, Selcgi, ask, ask_all, wait_until
 
@@ -28,17 +28,6 @@ HEARD = "are told by the denial listener"
 def listener() -> Iterator[Listening]:
     with listening() as running:
         yield running
-
-
-@pytest.fixture(params=["guard", "cgroup"])
-def way(request: pytest.FixtureRequest) -> Iterator[list[str]]:
-    """How a request's processes are told from others."""
-    if request.param == "guard":
-        yield []
-        return
-    delegate()
-    yield [f"--cgroup={CGROUP}"]
-    take_back()
 
 
 @pytest.fixture(autouse=True)
@@ -87,13 +76,13 @@ def test_a_refusal_is_a_sentence_in_the_line_of_its_request(listener: Listening)
     assert (entry["status"], entry.get("reason", "")) == (200, "")
 
 
-def test_a_process_with_a_session_of_its_own_is_found(listener: Listening, way: list[str]) -> None:  # noqa: ARG001
+def test_a_process_with_a_session_of_its_own_is_found(listener: Listening, way: str) -> None:  # noqa: ARG001
     """A grandchild that still runs; selcgi has two workers, so that its context alone would not be certain."""
     script = site.script(
         "daemon.cgi",
         f"#!/bin/sh\nprintf 'Content-Type: text/plain\\n\\n'\nsetsid sh -c 'read x < {BOBS}; exec sleep 0.5' &\nwait\n",
     )
-    with site.serving("--workers=2", *way) as selcgi:
+    with site.serving("--workers=2", *way_options(way)) as selcgi:
         heard(selcgi)
         assert run_as(selcgi, script, "alice").status == 200
         (entry,) = entries(selcgi, 1)
@@ -151,14 +140,14 @@ def test_categories_of_its_own_make_a_request_certain(listener: Listening) -> No
     assert told[0][0].startswith("alice's script gone.cgi, by its program cat, (user_webapp_t:s0:c")
 
 
-def test_two_requests_in_one_context_each_have_their_own(listener: Listening, way: list[str]) -> None:  # noqa: ARG001
+def test_two_requests_in_one_context_each_have_their_own(listener: Listening, way: str) -> None:  # noqa: ARG001
     site.script(
         "two.py",
         "#!/usr/bin/python3 -I\nimport os, time\nprint('Content-Type: text/plain\\n', flush=True)\n"
         "time.sleep(0.5)\ntry:\n    open(os.environ['QUERY_STRING'])\nexcept OSError as error:\n    print(error)\n",
     )
     asked = [Ask(str(site.CGI / "two.py"), "alice", query) for query in (str(BOBS), str(site.MAP))]
-    with site.serving(*way) as selcgi:
+    with site.serving(*way_options(way)) as selcgi:
         heard(selcgi)
         assert [one.status for one in ask_all(selcgi.socket, asked)] == [200, 200]
         found = [entry["denied"] for entry in entries(selcgi, 2)]

@@ -14,27 +14,16 @@ import pytest
 
 from tests.e2e.test_ending import begin
 from tests.enforcing import site
-from tests.enforcing.delegation import CGROUP, delegate, take_back
+from tests.enforcing.delegation import CGROUP, delegated, way_options
 from tests.family import MEMBERS, SOURCE, alive, all_started, new_tag, wait_dead, wait_started
 from tests.stack import Ask, Selcgi, ask, ask_all, wait_until
 
 pytestmark = pytest.mark.enforcing
 
 
-@pytest.fixture(params=["guard", "cgroup"])
-def way(request: pytest.FixtureRequest) -> Iterator[str]:
-    """What ends the processes of a request."""
-    if request.param == "cgroup":
-        delegate()
-    yield str(request.param)
-    if request.param == "cgroup":
-        take_back()
-
-
 @contextmanager
 def serving(way: str, timeout: int) -> Iterator[Selcgi]:
-    options = [f"--cgroup={CGROUP}"] if way == "cgroup" else []
-    with site.serving("--kill-grace=0.5", f"--timeout={timeout}", *options) as running:
+    with site.serving("--kill-grace=0.5", f"--timeout={timeout}", *way_options(way)) as running:
         assert (way == "cgroup") == (str(CGROUP) in running.log())
         yield running
 
@@ -137,15 +126,13 @@ def test_what_a_killed_guard_leaves_ends_with_its_request() -> None:
 
 
 def test_a_run_beside_a_service_in_one_cgroup() -> None:
-    delegate()
-    with site.serving(f"--cgroup={CGROUP}") as running:
+    with delegated() as option, site.serving(option) as running:
         tag = new_tag()
         with begin(running, Ask(family(), "alice", f"hang={tag}")):
             wait_started(tag)
-            options = (f"--map={site.MAP}", f"--root={site.CGI}", f"--cgroup={CGROUP}", "--user=bob")
+            options = (f"--map={site.MAP}", f"--root={site.CGI}", option, "--user=bob")
             for _ in range(2):
                 assert "started" in site.run(*site.as_service(), "run", *options, f"family.cgi?end={new_tag()}")
             assert len(alive(tag)) >= MEMBERS
             assert sorted(path.name for path in CGROUP.glob("run-*")) == []
         wait_dead(tag)
-    Path("/sys/fs/cgroup/cgroup.procs").write_text(str(os.getpid()))

@@ -11,7 +11,7 @@ import pytest
 from tests.enforcing import site
 from tests.enforcing.attempts import run_as
 from tests.enforcing.conftest import Claims
-from tests.enforcing.delegation import CGROUP, delegate, take_back
+from tests.enforcing.delegation import CGROUP
 from tests.stack import Selcgi, wait_until
 
 pytestmark = pytest.mark.enforcing
@@ -179,23 +179,10 @@ except SelcgiError as error:
 '''
 
 
-@pytest.fixture(params=["guard", "cgroup"])
-def way(request: pytest.FixtureRequest) -> Iterator[list[str]]:
-    """Where the script is spawned: in a guard, or in the worker itself, into a leaf; the words that say so."""
-    if request.param == "guard":
-        yield []
-        return
-    delegate()
-    yield [str(CGROUP / "worker-0")]
-    take_back()
-
-
 @pytest.mark.parametrize("left_out", ["nothing", "own"])
 @pytest.mark.parametrize("binary", [False, True])
-def test_a_launch_that_loses_its_exec_context_runs_nothing(
-    avcs: Claims, way: list[str], left_out: str, binary: bool
-) -> None:
-    """The policy alone refuses: selcgi_t may execute no script in its own domain."""
+def test_a_launch_that_loses_its_exec_context_runs_nothing(avcs: Claims, way: str, left_out: str, binary: bool) -> None:
+    """The policy alone refuses: selcgi_t may execute no script in its own domain, spawned by a guard or into a leaf."""
     program = site.write(Path("/opt/selcgi/bin/lost"), LOST, 0o755, "selcgi_exec_t:s0")
     script = site.script("marker.cgi", SCRIPT)
     if binary:
@@ -205,8 +192,9 @@ def test_a_launch_that_loses_its_exec_context_runs_nothing(
         site.run("restorecon", "-F", script)
     MARKER.unlink(missing_ok=True)
     service = site.as_service()[:-1]
+    leaves = [str(CGROUP / "worker-0")] if way == "cgroup" else []
     python_path = [] if Path("/opt/tree").exists() else ["PYTHONPATH=/mnt/src"]
-    line = [*service, *python_path, str(program), str(script), left_out, *way]
+    line = [*service, *python_path, str(program), str(script), left_out, *leaves]
     done = subprocess.run(line, capture_output=True, text=True)
     program.unlink()
     assert done.stdout.startswith("LaunchFailed exec "), done.stdout + done.stderr

@@ -12,12 +12,10 @@ from typing import Any
 import pytest
 
 from tests.enforcing import site
-from tests.enforcing.delegation import CGROUP
-from tests.enforcing.test_ending import way
+from tests.enforcing.delegation import CGROUP, way_options
 from tests.stack import Answer, Ask, Selcgi, ask
 
 pytestmark = pytest.mark.enforcing
-__all__ = ["way"]
 
 CONTEXT = "user_webapp_t:s0:c1"
 PYTHON = "#!/usr/bin/python3\nimport os, time\n"
@@ -41,9 +39,8 @@ TELLS = "#!/bin/sh\nprintf 'Content-Type: text/plain\\n\\n'\nnice\nulimit -n\nca
 @contextmanager
 def serving(way: str, options: str) -> Iterator[Selcgi]:
     site.write(site.MAP, f"alice {CONTEXT} {options}\n")
-    cgroup = [f"--cgroup={CGROUP}"] if way == "cgroup" else []
     try:
-        with site.serving("--workers=1", "--timeout=60", *cgroup) as running:
+        with site.serving("--workers=1", "--timeout=60", *way_options(way)) as running:
             assert (way == "cgroup") == (str(CGROUP) in running.log())
             yield running
     finally:

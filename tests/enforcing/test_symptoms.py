@@ -12,7 +12,7 @@ import pytest
 from tests.enforcing import site
 from tests.enforcing.attempts import run_as
 from tests.enforcing.conftest import Claims
-from tests.enforcing.delegation import CGROUP, delegate, take_back
+from tests.enforcing.delegation import delegated
 from tests.enforcing.faults import load
 from tests.enforcing.listening import listening
 from tests.enforcing.test_denials import heard
@@ -78,12 +78,9 @@ def test_an_odd_end_has_the_rule_that_is_missing_for_its_reason(user: str, exit_
 
 def test_a_script_that_can_not_be_told_to_end(avcs: Claims) -> None:
     """SIGKILL comes by its cgroup, which asks nobody; SIGTERM never came."""
-    delegate()
-    try:
-        text = "#!/bin/sh\ntrap 'exit 9' TERM\nsleep 60 &\nwait\n"
-        entry = line_of("deaf", text, 504, f"--cgroup={CGROUP}", "--timeout=1", "--kill-grace=0.2")
-    finally:
-        take_back()
+    text = "#!/bin/sh\ntrap 'exit 9' TERM\nsleep 60 &\nwait\n"
+    with delegated() as option:
+        entry = line_of("deaf", text, 504, option, "--timeout=1", "--kill-grace=0.2")
     avcs.expect("selcgi_t", "odd_deaf_t", "process", "signal")
     assert entry["exit"] == "signal 9"
     assert "; the policy lacks selcgi_t -> odd_deaf_t : process { signal }" in entry["reason"]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.enforcing import site
-from tests.enforcing.delegation import CGROUP, delegate, take_back
+from tests.enforcing.delegation import delegated
 from tests.enforcing.test_switches import switched_on
 from tests.stack import Ask, Selcgi, ask, wait_until
 
@@ -27,14 +27,10 @@ SWITCH = "selcgi_webapp_warm"
 
 @pytest.fixture
 def warm() -> Iterator[Selcgi]:
-    options = (f"--cgroup={CGROUP}", f"--warm={site.CGI}/*.py", f"--control={CONTROL}")
-    delegate()
-    try:
-        with switched_on(SWITCH), site.serving(*options) as selcgi:
-            wait_until("the control socket", CONTROL.exists)
-            yield selcgi
-    finally:
-        take_back()
+    options = (f"--warm={site.CGI}/*.py", f"--control={CONTROL}")
+    with delegated() as cgroup, switched_on(SWITCH), site.serving(cgroup, *options) as selcgi:
+        wait_until("the control socket", CONTROL.exists)
+        yield selcgi
 
 
 def counted() -> dict[str, Any]:
@@ -120,17 +116,13 @@ def shop() -> Iterator[str]:
 
 def test_an_application_of_its_own(shop: str) -> None:
     rules = site.write(site.MAP.with_name("shop.map"), shop)
-    options = ("--workers=1", f"--cgroup={CGROUP}", f"--map={rules}", f"--root={SHOP}/cgi", f"--control={CONTROL}")
-    delegate()
-    try:
-        with site.serving(*options) as selcgi:
-            answers = [ask(selcgi.socket, Ask(f"{SHOP}/cgi/shop.py", user)).text for user in ("alice", "bob", "alice")]
-            assert answers == ["shop for alice\n", "shop for bob\n", "shop for alice\n"], selcgi.log()
-            wait_until("three lines", lambda: len(selcgi.entries()) == 3)
-            contexts = [entry["context"] for entry in selcgi.entries()]
-            assert contexts == [f"system_u:system_r:shop.webapp_t:s0:c{number}" for number in (1, 2, 1)]
-            (row,) = counted()["zygotes"]
-            assert (row["application"], row["domain"], row["requests"]) == ("app", "shop.zygote_t", 3)
-            assert "warm: requests x 3, starts x 1" in site.run(*site.as_service(), "status", f"--control={CONTROL}")
-    finally:
-        take_back()
+    options = ("--workers=1", f"--map={rules}", f"--root={SHOP}/cgi", f"--control={CONTROL}")
+    with delegated() as cgroup, site.serving(cgroup, *options) as selcgi:
+        answers = [ask(selcgi.socket, Ask(f"{SHOP}/cgi/shop.py", user)).text for user in ("alice", "bob", "alice")]
+        assert answers == ["shop for alice\n", "shop for bob\n", "shop for alice\n"], selcgi.log()
+        wait_until("three lines", lambda: len(selcgi.entries()) == 3)
+        contexts = [entry["context"] for entry in selcgi.entries()]
+        assert contexts == [f"system_u:system_r:shop.webapp_t:s0:c{number}" for number in (1, 2, 1)]
+        (row,) = counted()["zygotes"]
+        assert (row["application"], row["domain"], row["requests"]) == ("app", "shop.zygote_t", 3)
+        assert "warm: requests x 3, starts x 1" in site.run(*site.as_service(), "status", f"--control={CONTROL}")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.enforcing import site
-from tests.enforcing.delegation import CGROUP, delegate, take_back
+from tests.enforcing.delegation import delegated
 from tests.enforcing.test_switches import switched_on
 from tests.stack import Selcgi
 
@@ -16,16 +16,6 @@ BOOLEAN = "selcgi_webapp_warm"
 
 def rules(option: str = "warm=yes") -> str:
     return "".join(f"{line} {option}\n" for line in site.rules().splitlines())
-
-
-@contextmanager
-def cgroup() -> Iterator[str]:
-    """The option that names it."""
-    delegate()
-    try:
-        yield f"--cgroup={CGROUP}"
-    finally:
-        take_back()
 
 
 @contextmanager
@@ -40,7 +30,7 @@ def mapped(text: str) -> Iterator[None]:
 @contextmanager
 def serving(*options: str, text: str = "", boolean: bool = True, identity: str = "remote-user") -> Iterator[Selcgi]:
     """One worker, the site's mapping or `text`, and the boolean of the shipped domains on unless told otherwise."""
-    with cgroup() as given, mapped(text or rules()):
+    with delegated() as given, mapped(text or rules()):
         if boolean:
             with switched_on(BOOLEAN), site.serving("--workers=1", given, *options, identity=identity) as running:
                 yield running
