@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from selcgi.context import ContextSpec
+from selcgi.errors import Denied
 from selcgi.mapping.categories import REQUEST, USER, sample, wants
 from selcgi.mapping.known import Asked
-from selcgi.mapping.table import Query, Table, Verdict, no_rule
+from selcgi.mapping.table import Query, Table, Verdict
+from selcgi.mapping.words import show
 
 
 class Look(Protocol):
@@ -67,7 +69,7 @@ class Chain:
             verdict = source.answer(query)
             if verdict is not None:
                 return verdict
-        raise no_rule(query)
+        raise _no_rule(query)
 
     def trace(self, query: Query) -> Iterator[Look]:
         """All that decide() looks at, what decides last."""
@@ -94,3 +96,11 @@ class Chain:
         for source in self._sources:
             found = source.unfilled() if isinstance(source, Table) else source.templates()
             yield from ((spec, where) for spec, where in found if wants(spec, USER) or wants(spec, REQUEST))
+
+
+def _no_rule(query: Query) -> Denied:
+    user = "a request without a user" if query.user is None else f"user {show(query.user)}"
+    return Denied(
+        f"no rule matches {user}, script {show(query.script)}, host {show(query.host)}",
+        "add a line to the mapping file",
+    )

@@ -43,10 +43,10 @@ NO_OPTIONS = Options()
 
 @dataclass(frozen=True, slots=True)
 class Narrowing:
-    """What a request must have besides its user. Empty: anything; the grammar allows one glob of each."""
+    """What a request must have besides its user. None: anything."""
 
-    scripts: tuple[Glob, ...] = ()
-    hosts: tuple[Glob, ...] = ()
+    script: Glob | None = None
+    host: Glob | None = None
 
 
 NO_NARROWING = Narrowing()
@@ -126,14 +126,13 @@ def read_options(words: Sequence[str]) -> tuple[Narrowing, Options]:
 
 
 def _narrowing(words: Sequence[str]) -> Narrowing:
-    scripts: tuple[Glob, ...] = ()
-    hosts: tuple[Glob, ...] = ()
+    script = host = None
     for key, value in _pairs(words):
         if key == "script":
-            scripts = (read_script_glob(value),)
+            script = read_script_glob(value)
         else:
-            hosts = (_host_glob(value),)
-    return Narrowing(scripts, hosts) if words else NO_NARROWING
+            host = _host_glob(value)
+    return Narrowing(script, host)
 
 
 @lru_cache(maxsize=4096)  # many lines set the same: one value for all of them saves time and memory

@@ -2,8 +2,8 @@
 
 Decides what a line means (who, context, options) and refuses whatever is not clear: a file with a mistake is never
 loaded, since a line left out hands its users to the next one that matches. Must not read files or ask the kernel.
-Called by index.py for each line (read_rule), by modselinux.py (parse), and by cli/ for `map check` (mistakes,
-unreachable, shared).
+Called by index.py and logins.py for each line (read_rule), by told.py for a value (read_context), by table.py
+(unreachable, shared), by modselinux.py (parse, mistakes) and by cli/ for `map check` (mistakes).
 
 Names are compared character by character: no case folding, no Unicode normalization. `#` starts a comment anywhere but
 in quotes. Lines are not joined.
@@ -85,13 +85,13 @@ NO_USER = Who(Kind.ANONYMOUS, ANONYMOUS)
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One line of a mapping file. `spec` is None for deny; a request must match every one of `scripts` and `hosts`."""
+    """One line of a mapping file. `spec` is None for deny; a request must match `script` and `host` where they are."""
 
     file: str
     line: int
     who: Who
-    scripts: tuple[Glob, ...]
-    hosts: tuple[Glob, ...]
+    script: Glob | None
+    host: Glob | None
     spec: ContextSpec | None
     options: Options
     parts: int = 1  # of the file's path, from its end, that the log shows
@@ -109,7 +109,7 @@ class Rule:
     @property
     def unconditional(self) -> bool:
         """True when the user alone decides."""
-        return not self.scripts and not self.hosts
+        return self.script is None and self.host is None
 
 
 def parse(text: str, file: str) -> tuple[Rule, ...]:
@@ -202,7 +202,7 @@ def read_rule(
     narrowing, options = (NO_NARROWING, NO_OPTIONS) if len(words) == 2 else read_options(words[2:])
     if spec is None and options is not NO_OPTIONS:
         raise Mistake("deny has limits", "only script= and host= go with deny")
-    rule = Rule(file, number, who, narrowing.scripts, narrowing.hosts, spec, options, parts)
+    rule = Rule(file, number, who, narrowing.script, narrowing.host, spec, options, parts)
     if spec is not None and rule.warm:
         check_zygote(spec)
     if who is NO_USER and spec is not None and wants(spec, USER):

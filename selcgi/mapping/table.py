@@ -2,7 +2,7 @@
 
 Decides for one request which rule applies, in a time that does not grow with the number of named users: their rules
 are found by index.py, only globs and the like are tried in turn. Must not wait, log or read anything.
-Called by serve/request.py for every request (decide), by serve/ at load (specs) and by cli/ (trace).
+Asked by chain.py, for every request (answer); by cli/mapping.py and diagnose/staging.py about itself (dead, shared).
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,7 +11,6 @@ from typing import Any, Literal, NamedTuple
 
 from selcgi.context import ContextSpec
 from selcgi.errors import Denied
-from selcgi.mapping.categories import sample
 from selcgi.mapping.index import Index
 from selcgi.mapping.known import NOTHING, Known
 from selcgi.mapping.rules import Kind, Rule, shared, unreachable
@@ -102,20 +101,13 @@ class Table:
                     return rule
         return None
 
-    def decide(self, query: Query) -> Verdict:
-        """The verdict of the first rule that matches; Denied when it says deny, or when there is none."""
-        verdict = self.answer(query)
-        if verdict is None:
-            raise no_rule(query)
-        return verdict
-
     def answer(self, query: Query) -> Verdict | None:
-        """As decide(), but None when no rule matches."""
+        """Of the first rule that matches; None when there is none. Denied when it says deny."""
         rule = self.find(query)
         return None if rule is None else verdict_of(rule)
 
     def trace(self, query: Query) -> tuple[Step, ...]:
-        """Every rule that decide looks at, the matching one last. Rules for the names of others are left out."""
+        """Every rule that answer() looks at, the matching one last. Rules for the names of others are left out."""
         steps = []
         for rule in self._considered(query):
             obstacle = _obstacle(rule, query)
@@ -124,13 +116,8 @@ class Table:
                 break
         return tuple(steps)
 
-    def specs(self) -> Iterator[tuple[ContextSpec, str]]:
-        """Each distinct context that is asked for, with the file:line of its first rule, in order; that of a rule with
-        c{user} or c{request} as somebody has it."""
-        return ((sample(spec), where) for spec, where in self.templates())
-
     def templates(self) -> Iterator[tuple[ContextSpec, str]]:
-        """The same as the rules have them."""
+        """Each distinct context that is asked for, as its first rule has it, with the file:line of that, in order."""
         return _distinct(rule for file in self._files for rule in file.with_contexts())
 
     def unfilled(self) -> Iterator[tuple[ContextSpec, str]]:
@@ -160,22 +147,14 @@ def _distinct(rules: Iterable[Rule]) -> Iterator[tuple[ContextSpec, str]]:
             yield rule.spec, rule.where
 
 
-def no_rule(query: Query) -> Denied:
-    user = "a request without a user" if query.user is None else f"user {show(query.user)}"
-    return Denied(
-        f"no rule matches {user}, script {show(query.script)}, host {show(query.host)}",
-        "add a line to the mapping file",
-    )
-
-
 def _obstacle(rule: Rule, query: Query) -> Obstacle:
     """What keeps the rule from matching, or "" when it matches."""
     group = rule.who.kind is Kind.GROUP
     if not group and not rule.who.matches(query.user):
         return "user"
-    if rule.scripts and not all(glob.matches(query.script) for glob in rule.scripts):
+    if rule.script is not None and not rule.script.matches(query.script):
         return "script"
-    if rule.hosts and not all(glob.matches(_canonical(query.host)) for glob in rule.hosts):
+    if rule.host is not None and not rule.host.matches(_canonical(query.host)):
         return "host"
     # Last: a group that nobody can say anything of is no reason to refuse what its rule is not for.
     return "user" if group and not rule.who.matches(query.user, query.known) else ""
@@ -195,10 +174,10 @@ def verdict_of(rule: Rule) -> Verdict:
 
 
 def _why(obstacle: Obstacle, rule: Rule, query: Query) -> str:
-    if obstacle == "script":
-        return f"script {show(query.script)} is not matched by {show(rule.scripts[0].text)}"
-    if obstacle == "host":
-        return f"host {show(query.host)} is not matched by {show(rule.hosts[0].text)}"
+    if obstacle == "script" and rule.script is not None:
+        return f"script {show(query.script)} is not matched by {show(rule.script.text)}"
+    if obstacle == "host" and rule.host is not None:
+        return f"host {show(query.host)} is not matched by {show(rule.host.text)}"
     if obstacle == "user":
         if query.user is None:
             return "the request has no user"

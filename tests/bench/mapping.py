@@ -43,7 +43,7 @@ def rollup(field: str) -> int:
 
 def look_up(table: Table, names: list[str]) -> None:
     for name in names:
-        table.decide(Query(name, "/srv/cgi/report.cgi", "localhost"))
+        table.answer(Query(name, "/srv/cgi/report.cgi", "localhost"))
 
 
 def worker(table: Table, users: int) -> tuple[float, int, int]:

@@ -13,6 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
 from selcgi.launch.cold import Launcher
+from selcgi.mapping.chain import Chain
 from selcgi.mapping.index import Index
 from selcgi.mapping.table import Query, Table
 from selcgi.plan import Limits, Plan
@@ -51,11 +52,11 @@ def main() -> None:
     data += encode_record(Kind.PARAMS, 1, b"") + encode_record(Kind.STDIN, 1, b"")
     request = read_request(decode_pairs(encode_pairs(pairs), 1000))
     text = "".join(f"user{n} user_webapp_t:s0:c{n % 1000}\n" for n in range(10_000)) + "alice a_t:s0\n"
-    table = Table([Index(text.encode(), "x")])
+    mapping = Chain([Table([Index(text.encode(), "x")])])
     roots, labels = open_roots([Path("/usr/bin")]), open_labels("off")
     launcher = Launcher(labels, None)
     located = open_script((SCRIPT,), roots, labels.file_label)
-    plan = Plan(located.script, (SCRIPT,), {}, labels.resolve(next(table.specs())[0]), Limits(), empty_body=True)
+    plan = Plan(located.script, (SCRIPT,), {}, labels.resolve(next(mapping.specs())[0]), Limits(), empty_body=True)
 
     def launch() -> None:
         running = launcher.launch(plan)
@@ -73,7 +74,7 @@ def main() -> None:
     stages: dict[str, Callable[[], object]] = {
         "wire: bytes to params": lambda: Connection(limits).receive_data(data),
         "params to request": lambda: read_request(pairs),
-        "mapping, 10,001 rules": lambda: table.decide(Query("alice", "/usr/bin/true", "localhost")),
+        "mapping, 10,001 rules": lambda: mapping.decide(Query("alice", "/usr/bin/true", "localhost")),
         "script opened and checked": open_and_close,
         "its interpreter checked": lambda: find_interpreter(SHELL, "x.cgi", roots.all[0].owners, labels.file_label),
         "environment": lambda: environ(request, SCRIPT, b"", EnvironRules(), "/"),

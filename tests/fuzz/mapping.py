@@ -10,6 +10,7 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from selcgi.errors import Denied, MappingError
+from selcgi.mapping.chain import Chain
 from selcgi.mapping.index import Index
 from selcgi.mapping.known import NOTHING, Known
 from selcgi.mapping.rules import MISTAKES, Kind, Rule, mistakes, parse, unreachable
@@ -98,7 +99,7 @@ def _check_decision(table: Table, rules: tuple[Rule, ...], dead: tuple[Rule, ...
     assert all(step.why.isprintable() for step in steps)
     assert [step.rule for step in steps if step.matched] == ([] if wanted is None else [wanted]), query
     try:
-        verdict = table.decide(query)
+        verdict = Chain([table]).decide(query)
     except Denied as denied:
         assert str(denied).isprintable(), denied
         assert denied.rule == ("-" if wanted is None else wanted.where), f"{denied}, wanted {wanted}"
@@ -126,6 +127,6 @@ def _applies(rule: Rule, query: Query) -> bool:
             mine = who.text in query.known.groups
     return (
         mine
-        and all(fnmatchcase(query.script, glob.text) for glob in rule.scripts)
-        and all(fnmatchcase(host, glob.text) for glob in rule.hosts)
+        and (rule.script is None or fnmatchcase(query.script, rule.script.text))
+        and (rule.host is None or fnmatchcase(host, rule.host.text))
     )

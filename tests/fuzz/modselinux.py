@@ -7,6 +7,7 @@ is a MappingError with file:line. Input: a line with a user, and the map.
 import re
 
 from selcgi.errors import Denied, MappingError
+from selcgi.mapping.chain import Chain
 from selcgi.mapping.index import Index
 from selcgi.mapping.modselinux import respell
 from selcgi.mapping.table import Query, Table
@@ -26,12 +27,12 @@ def check(data: bytes) -> None:
         assert str(error).isprintable(), error
         assert 1 <= error.line <= text.count("\n") + 1
         return
-    table = Table([Index("\n".join(line for line, _ in pairs).encode(), NEW)])
+    mapping = Chain([Table([Index("\n".join(line for line, _ in pairs).encode(), NEW)])])
     assert all(note.isprintable() for _, note in pairs)
     old = _pairs(text)
     for one in {user, *(name for name, _ in old[:_USERS])} - {"*", ANONYMOUS, "-", ""}:
-        _compare(old, table, one)
-    _compare(old, table, None)
+        _compare(old, mapping, one)
+    _compare(old, mapping, None)
 
 
 def _pairs(text: str) -> list[tuple[str, str]]:
@@ -44,7 +45,7 @@ def _pairs(text: str) -> list[tuple[str, str]]:
     return pairs
 
 
-def _compare(old: list[tuple[str, str]], new: Table, user: str | None) -> None:
+def _compare(old: list[tuple[str, str]], new: Chain, user: str | None) -> None:
     value = next((value for name, value in old if name in ("*", user or ANONYMOUS)), None)
     got = _decide(new, user)
     if value is None:
@@ -56,8 +57,8 @@ def _compare(old: list[tuple[str, str]], new: Table, user: str | None) -> None:
     assert got == right or not _PLAIN(value), f"{user} had {value}, and is denied"
 
 
-def _decide(table: Table, user: str | None) -> str | None:
+def _decide(mapping: Chain, user: str | None) -> str | None:
     try:
-        return str(table.decide(Query(user, "/srv/cgi/x", "www.example.org")).spec)
+        return str(mapping.decide(Query(user, "/srv/cgi/x", "www.example.org")).spec)
     except Denied as denied:
         return None if denied.rule == "-" else "deny"

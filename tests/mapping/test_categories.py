@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from selcgi.context import Band, ContextSpec
 from selcgi.mapping.categories import BANDS, REQUEST, USER, Bands, clash, fill, misgivings, sample, unrank
+from selcgi.mapping.chain import Chain
 from selcgi.mapping.index import Index
 from selcgi.mapping.rules import parse, shared
 from selcgi.mapping.table import Table
@@ -92,10 +93,10 @@ def test_a_sample_has_no_place_left_and_others_stay() -> None:
     assert sample(ContextSpec("user_webapp_t")) == ContextSpec("user_webapp_t")
 
 
-def test_specs_of_a_table_are_samples_and_its_templates_are_not() -> None:
-    table = Table([Index(f"* user_webapp_t:s0:{USER}\nbob user_webapp_t:s0:c1\n".encode(), "site.map")])
-    assert next(table.templates()) == (spec_of(f"s0:{USER}"), "site.map:1")
-    assert tuple(table.specs()) == ((spec_of("s0:c1022,c1023"), "site.map:1"), (spec_of("s0:c1"), "site.map:2"))
+def test_specs_are_samples_and_templates_are_not() -> None:
+    mapping = Chain([Table([Index(f"* user_webapp_t:s0:{USER}\nbob user_webapp_t:s0:c1\n".encode(), "site.map")])])
+    assert next(mapping.templates()) == (spec_of(f"s0:{USER}"), "site.map:1")
+    assert tuple(mapping.specs()) == ((spec_of("s0:c1022,c1023"), "site.map:1"), (spec_of("s0:c1"), "site.map:2"))
 
 
 @pytest.mark.parametrize(

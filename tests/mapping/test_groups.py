@@ -5,6 +5,7 @@ import re
 import pytest
 
 from selcgi.errors import Denied, LookupFailed, MappingError
+from selcgi.mapping.chain import Chain
 from selcgi.mapping.groups import GroupFile
 from selcgi.mapping.index import Index
 from selcgi.mapping.known import NOTHING, Asked, Known, is_account_name
@@ -26,7 +27,7 @@ def table(text: str = MAP) -> Table:
 
 def where(known: Known, user: str | None = "bob", script: str = "/srv/cgi/x", text: str = MAP) -> str:
     try:
-        return table(text).decide(Query(user, script, "h", (), known)).where
+        return Chain([table(text)]).decide(Query(user, script, "h", (), known)).where
     except Denied as error:
         return f"{error.rule} deny"
 
@@ -57,7 +58,7 @@ def test_a_rule_for_a_group_of_which_nobody_knows_is_not_passed_over(
 ) -> None:
     """It may say deny, and the next one that everybody may."""
     with pytest.raises(error, match=word):
-        where(known) if error is LookupFailed else table().decide(Query("bob", "/x", "h", (), known))
+        where(known) if error is LookupFailed else Chain([table()]).decide(Query("bob", "/x", "h", (), known))
     assert where(known, "alice") == "site.map:1", "decided before the group is asked for"
 
 

@@ -31,9 +31,9 @@ QUERY = st.builds(
 def scan(lines: tuple[Rule, ...], asked: Query) -> Rule | None:
     """The plain meaning of a mapping file: look at each line in turn."""
     for rule in lines:
-        scripts = all(glob.matches(asked.script) for glob in rule.scripts)
-        hosts = all(glob.matches(asked.host.lower()) for glob in rule.hosts)
-        if rule.who.matches(asked.user) and scripts and hosts:
+        script = rule.script is None or rule.script.matches(asked.script)
+        host = rule.host is None or rule.host.matches(asked.host.lower())
+        if rule.who.matches(asked.user) and script and host:
             return rule
     return None
 
@@ -54,7 +54,7 @@ def test_table_answers_like_a_scan(lines: list[str], asked: Query, end: str, end
 
 def answer_of(table: Table, asked: Query) -> tuple[str, ContextSpec | None]:
     try:
-        verdict = table.decide(asked)
+        verdict = Chain([table]).decide(asked)
     except Denied as denied:
         return denied.rule, None
     return verdict.where, verdict.spec
@@ -121,7 +121,7 @@ def test_every_slot_is_reached() -> None:
 def test_contexts_are_found_beyond_those_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(index, "_CONTEXTS", 2)
     text = "".join(f"user{n} x_t:s0:c{n % 5}\n" for n in range(50)) + "* y_t\n"
-    found = list(Table([Index(text.encode(), "site.map")]).specs())
+    found = list(Table([Index(text.encode(), "site.map")]).templates())
     assert found == [(ContextSpec("x_t", f"s0:c{n}"), f"site.map:{n + 1}") for n in range(5)] + [
         (ContextSpec("y_t"), "site.map:51")
     ]

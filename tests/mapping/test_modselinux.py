@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selcgi.errors import Denied, MappingError
+from selcgi.mapping.chain import Chain
 from selcgi.mapping.index import Index
 from selcgi.mapping.modselinux import respell
 from selcgi.mapping.rules import mistakes
@@ -99,7 +100,8 @@ def mod_selinux_says(text: str, user: str | None) -> str | None:
 
 def selcgi_says(text: str, user: str | None) -> str | None:
     try:
-        spec = Table([Index(text.encode(), "new.map")]).decide(Query(user, "/srv/cgi/x", "www.example.org")).spec
+        mapping = Chain([Table([Index(text.encode(), "new.map")])])
+        spec = mapping.decide(Query(user, "/srv/cgi/x", "www.example.org")).spec
     except Denied as denied:
         return None if denied.rule == "-" else "deny"
     return str(spec)

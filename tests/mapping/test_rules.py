@@ -53,9 +53,9 @@ def test_the_sample_of_the_documentation() -> None:
     alice, bob, anonymous, everyone = parse(text_of(MAPPINGS / "valid" / "plain.map"), "/etc/selcgi/site.map")
     assert alice.who == Who(Kind.NAME, "alice")
     assert alice.spec == ContextSpec("user_webapp_t", "s0:c1")
-    assert (alice.scripts, alice.hosts, alice.options) == ((), (), NO_OPTIONS)
+    assert (alice.script, alice.host, alice.options) == (None, None, NO_OPTIONS)
     assert (alice.file, alice.line, alice.where) == ("/etc/selcgi/site.map", 3, "site.map:3")
-    assert bob.scripts == (Glob("/srv/cgi/reports/*"),)
+    assert bob.script == Glob("/srv/cgi/reports/*")
     assert bob.options == Options(limits=(("total_seconds", 120.0), ("memory_bytes", 512 << 20)))
     assert anonymous.who.kind is Kind.ANONYMOUS
     assert everyone.who.kind is Kind.EVERYONE
@@ -107,7 +107,8 @@ def test_account_and_sendfile() -> None:
 
 
 def test_quoted_value_keeps_blanks_and_is_still_a_glob() -> None:
-    (script,) = only('alice user_webapp_t script="/srv/my cgi/#1/*"').scripts
+    script = only('alice user_webapp_t script="/srv/my cgi/#1/*"').script
+    assert script is not None
     assert script.matches("/srv/my cgi/#1/report")
 
 
@@ -251,7 +252,7 @@ def test_any_text_is_read_or_refused_by_name(text: str) -> None:
         assert str(caught.value) == str(found[0])
     else:
         for rule in parse(text, "site.map"):
-            assert all(glob.matches("/x") in (True, False) for glob in (*rule.scripts, *rule.hosts))
+            assert all(glob.matches("/x") in (True, False) for glob in (rule.script, rule.host) if glob)
             assert rule.who.matches("x") in (True, False)
 
 
