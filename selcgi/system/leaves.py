@@ -200,7 +200,7 @@ class Leaves:
         """The worker is in the leaf of no request any more. OSError: it is still where it was."""
         try:
             if not self._newborn:
-                self._ahead = self._unused()
+                self._ahead = self._ahead or self._unused()  # it has left that for one leased apart
                 self._ahead.take_worker()
                 self._at = self._ahead
                 return

@@ -51,3 +51,16 @@ def test_worker_goes_home_when_there_is_no_other_leaf(tree: Tree, moving: Leaves
     with member(leaf):
         assert own_cgroup() == tree.path / "worker-0" / "home"
     moving.give_back(leaf)
+
+
+def test_a_leaf_that_the_worker_leaves_for_one_leased_apart_is_the_next_requests(moving: Leaves) -> None:
+    """As for a fresh program in place of a warm one; none is lost."""
+    first = moving.lease()
+    with member(first):
+        waits = own_cgroup()
+        apart = moving.lease_apart()
+        with member(apart):
+            assert own_cgroup() == waits
+            assert moving.lease().path == waits
+    for leaf in (first, apart):
+        moving.give_back(leaf)
