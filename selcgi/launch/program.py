@@ -1,9 +1,9 @@
 """Where bin/selcgi-zygote is, and that it may be executed: beside bin/selcgi, wherever that was installed.
 
 Decides which file that is, and refuses one that is too easily exchanged: the file and the folder it lies in must belong
-to root or selcgi's own user, and not be writable for everybody. A group may write there, as in a developer's tree; the
-folders above, and selcgi's own modules, are as trusted as bin/selcgi itself. Must not execute it. Used by
-launch/zygotes.py, and by what explains before a start.
+to root, selcgi's own user or the owner of selcgi's modules, which a zygote executes too, and must not be writable for
+everybody. A group may write there, as in a developer's tree; the folders above are as trusted as those of bin/selcgi.
+Must not execute it. Used by launch/zygotes.py, and by what explains before a start.
 """
 
 import os
@@ -57,6 +57,7 @@ def _open(path: Path, flags: int, on_failure: ExitStack) -> int:
     except OSError as error:
         raise launch_failed("zygote", f"cannot open {path}", error) from error
     on_failure.callback(os.close, descriptor)
-    if found := objection(os.fstat(descriptor), bytes(path), own_owners(), stat.S_IWOTH):
+    owners = own_owners() | {Path(selcgi.__file__).stat().st_uid}
+    if found := objection(os.fstat(descriptor), bytes(path), owners, stat.S_IWOTH):
         raise ZygoteFailed(*found)
     return descriptor

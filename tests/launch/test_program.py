@@ -60,6 +60,14 @@ def test_a_group_may_write(folder: Path) -> None:
     open_program(NoLabels()).close()
 
 
+def test_whose_modules_a_zygote_loads_may_own_it(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a developer's tree, when root tries it."""
+    for one in (folder, folder / NAME, tmp_path):
+        os.chown(one, SOMEBODY, -1)
+    monkeypatch.setattr("selcgi.__file__", str(tmp_path))
+    open_program(NoLabels()).close()
+
+
 def test_the_folder_of_a_link_is_that_of_the_file(folder: Path, tmp_path: Path) -> None:
     (folder / NAME).rename(tmp_path / "real")
     (folder / NAME).symlink_to(tmp_path / "real")
