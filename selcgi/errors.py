@@ -122,12 +122,13 @@ class ContextLost(LaunchFailed):
 
 
 class ZygoteFailed(LaunchFailed):
-    """No warm interpreter can be had for the script now, of which nothing has run; the client may try again."""
+    """No warm interpreter can be had for the script now, of which nothing has run; the client may try again. `step` is
+    of its own launch, where that failed."""
 
     status = 503
 
-    def __init__(self, reason: str, fix: str = "") -> None:
-        super().__init__("zygote", reason, fix)
+    def __init__(self, reason: str, fix: str = "", step: str = "zygote") -> None:
+        super().__init__(step, reason, fix)
 
 
 class LoadFailed(SelcgiError):

@@ -2,8 +2,8 @@
 
 Decides which one serves a request, and when one must go: another version of its script, another policy, too many
 requests, too long without one, too many zygotes, an own wish. One that could not start is not tried again for a
-moment: its requests are told why. Must not know sockets of the web server. Used by launch/warm.py; the worker calls
-begin() and sweep().
+moment: all its requests get the same answer. Must not know sockets of the web server. Used by launch/warm.py; the
+worker calls begin() and sweep().
 """
 
 import os
@@ -14,7 +14,7 @@ from functools import partial
 from typing import Protocol
 
 from selcgi.context import ContextSpec
-from selcgi.errors import LaunchFailed, ZygoteFailed
+from selcgi.errors import ContextLost, LaunchFailed, ZygoteFailed
 from selcgi.launch.program import PACKAGE, open_program
 from selcgi.launch.steps import failed
 from selcgi.launch.zygote import Application, Watcher, Zygote
@@ -58,7 +58,7 @@ class Zygotes:
         self._environ.setdefault(b"PATH", os.fsencode(environ.path))
         self._there: dict[Application, Zygote] = {}
         self._leaving: list[Zygote] = []
-        self._failures: dict[Application, tuple[float, str, str]] = {}
+        self._failures: dict[Application, tuple[float, LaunchFailed]] = {}  # until when, and why
         self._watcher: Watcher | None = None
         self._observer: Observer | None = None
 
@@ -67,7 +67,8 @@ class Zygotes:
         self._watcher, self._observer = watcher, observer
 
     def get(self, plan: Plan) -> Zygote:
-        """The one for `plan`, which may still be starting. ZygoteFailed or LaunchFailed when there can be none."""
+        """The one for `plan`, which may still be starting. ZygoteFailed when there can be none; ContextLost when it
+        came up in another context than its own."""
         assert plan.warm is not None
         application = self._application(plan, plan.warm)
         zygote = self._there.get(application)
@@ -142,9 +143,9 @@ class Zygotes:
         return 0 if policy is None else policy.serial()
 
     def _check_failure(self, application: Application) -> None:
-        until, reason, fix = self._failures.get(application, (0.0, "", ""))
-        if time.monotonic() < until:
-            raise ZygoteFailed(reason, fix)
+        until, error = self._failures.get(application, (0.0, None))
+        if error is not None and time.monotonic() < until:
+            raise _refusal(error)
 
     def _make_room(self) -> None:
         if len(self._there) >= self.settings.zygotes:
@@ -157,21 +158,26 @@ class Zygotes:
         try:
             zygote = Zygote(application, plan.script.stamp, self._serial(), self.labels, self.leaves)
         except OSError as error:
-            raise failed("zygote", error) from error
+            raise _refusal(error) from error
         try:
-            with closing(open_program(self.labels)) as program:
-                zygote.start(program, (program.path, PACKAGE), self._environ)
-            zygote.set_up(self._setup(plan), plan.script)
-            zygote.watch(self._watcher, partial(self._look, zygote), partial(self._read_log, zygote))
+            self._bring_up(zygote, plan, self._watcher)
         except BaseException as error:
             zygote.kill(str(error))
             self._tell(zygote)
             zygote.close()
-            if isinstance(error, LaunchFailed):
-                self._remember(application, error)
-            raise
+            if not isinstance(error, (OSError, LaunchFailed)):
+                raise
+            self._remember(application, _refusal(error))
+            raise _refusal(error) from error
         self._there[application] = zygote
         self._tell(zygote)
+
+    def _bring_up(self, zygote: Zygote, plan: Plan, watcher: Watcher) -> None:
+        """OSError or LaunchFailed."""
+        with closing(open_program(self.labels)) as program:
+            zygote.start(program, (program.path, PACKAGE), self._environ)
+        zygote.set_up(self._setup(plan), plan.script)
+        zygote.watch(watcher, partial(self._look, zygote), partial(self._read_log, zygote))
 
     def _ask_policy(self, application: Application, script: Script) -> None:
         """What the kernel would not stop, or not explain: a permissive domain, a script that does not arrive."""
@@ -220,11 +226,21 @@ class Zygotes:
             self._leaving.append(zygote)
             if zygote.failed:
                 self._remember(zygote.application, ZygoteFailed(f"no warm interpreter: {zygote.why}", zygote.fix))
+            self._hurry()
+
+    def _hurry(self) -> None:
+        """No more may leave than may be there: the first ones are killed. Requests that such a one has served go on, in
+        cgroups of their own; those that it has not taken come to another."""
+        for zygote in self._leaving[: -self.settings.zygotes]:
+            if zygote.state == "retiring":
+                zygote.kill(f"{zygote.why}; so many others end, too")
+                self._tell(zygote)
+            self._bury(zygote)
 
     def _remember(self, application: Application, error: LaunchFailed) -> None:
         if len(self._failures) >= _FAILURES:
             self._failures.clear()
-        self._failures[application] = time.monotonic() + _AGAIN_SECONDS, error.reason, error.fix
+        self._failures[application] = time.monotonic() + _AGAIN_SECONDS, error
 
     def _bury(self, zygote: Zygote) -> None:
         if zygote.gone():
@@ -238,3 +254,13 @@ class Zygotes:
     def _tell(self, zygote: Zygote) -> None:
         if self._observer is not None:
             self._observer.changed(zygote)
+
+
+def _refusal(error: OSError | LaunchFailed) -> LaunchFailed:
+    """What each request is told that would have had this zygote. A lost context stays what it is: no fresh program
+    covers that up."""
+    if isinstance(error, OSError):
+        error = failed("zygote", error)
+    if isinstance(error, ContextLost):
+        return ContextLost(error.step, error.reason, error.fix)
+    return ZygoteFailed(error.reason, error.fix, error.step)

@@ -43,7 +43,7 @@ FAULTS: dict[str, tuple[int, str, str, str, tuple[str, str, str, str] | None]] =
     "stuck": (500, "enter_context", "can't move itself into system_u:system_r:stuck_webapp_t:s0:c1",
               "setsebool -P selcgi_webapp_warm on", ("stuck_zygote_t", "stuck_webapp_t", "process", "dyntransition")),
     "loose": (503, "zygote", "the domain loose_zygote_t is permissive", "semanage permissive -d loose_zygote_t", None),
-    "barred": (500, "zygote", "selcgi_t -> barred_zygote_t : process { transition }",
+    "barred": (503, "zygote", "selcgi_t -> barred_zygote_t : process { transition }",
                "(allow selcgi_t barred_zygote_t (process (transition)))",
                ("selcgi_t", "barred_zygote_t", "process", "transition")),
     "fixed": (500, "enter_context", "fixed_zygote_t:s0, can't move itself", "process setcurrent",
@@ -159,7 +159,7 @@ def test_the_boolean_of_the_shipped_domains(avcs: Claims) -> None:
 def test_a_program_that_lost_its_label(avcs: Claims) -> None:
     script = site.script("marker.py", SCRIPT)
     with labelled(PROGRAM, "bin_t:s0"):
-        entry = refused("alice user_webapp_t:s0:c1 warm=yes\n", script, 500)
+        entry = refused("alice user_webapp_t:s0:c1 warm=yes\n", script, 503)
     assert entry["step"] == "zygote"
     assert f"user_zygote_t -> bin_t : file {{ entrypoint }} ({PROGRAM})" in entry["reason"]
     assert entry["fix"].startswith(f"restorecon -F {PROGRAM}; where its place has no label")

@@ -1,5 +1,7 @@
 """The zygotes of a worker, which this process is, and the requests that they serve."""
 
+import os
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -7,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from selcgi.errors import ContextLost, LaunchFailed, LaunchStarved, ZygoteFailed
 from selcgi.launch.cold import Launcher
 from selcgi.launch.zygote import Zygote
 from selcgi.launch.zygotes import Zygotes
@@ -14,39 +17,46 @@ from selcgi.plan import Plan, Warm
 from selcgi.serve.poller import Poller
 from selcgi.settings import EnvironRules, WarmSettings
 from selcgi.system.leaves import Leaves
+from selcgi.system.processes import children
 from selcgi.system.selinux import NoLabels
-from tests.launch.conftest import Bench, Outcome, complete, conclude
+from tests.launch.conftest import Bench, Outcome, complete, conclude, wait
+from tests.stack import wait_until
 
 HELLO = "print('hello')\n"
 
 
-class Told:
-    """What the administrator is told. See launch/zygotes.py, Observer."""
+# A WSGI application that never gets ready, nor ends by itself.
+ENDLESS = "import time\ntime.sleep(1000)\n"
+# One that is asked already goes on when its zygote is gone.
+PATIENT = """
+import os, time
+while not os.path.exists("go"):
+    time.sleep(0.01)
+print("patient")
+"""
 
-    def __init__(self) -> None:
-        self.ended: dict[str, str] = {}  # script, and why
 
-    def changed(self, zygote: Zygote) -> None:
-        if zygote.state == "ended":
-            self.ended[str(zygote.application)] = zygote.why
+class Nobody:
+    """The administrator, who does not listen. See launch/zygotes.py, Observer."""
 
+    def changed(self, zygote: Zygote) -> None: ...
     def said(self, zygote: Zygote, line: str) -> None: ...
     def retried(self) -> None: ...
-    def fell_back(self, script: str, error: Exception) -> None: ...
+    def fell_back(self, script: str, error: ZygoteFailed) -> None: ...
 
 
 class Site:
     """A launcher with zygotes, and scripts for it."""
 
     def __init__(self, pool: Leaves, folder: Path, settings: WarmSettings) -> None:
-        self.poller, self.told, self.held = Poller(), Told(), ExitStack()
+        self.poller, self.held = Poller(), ExitStack()
         self.zygotes = Zygotes(NoLabels(), pool, settings, EnvironRules())
-        self.zygotes.begin(self.poller, self.told)
+        self.zygotes.begin(self.poller, Nobody())
         self.launcher = Launcher(NoLabels(), pool, self.zygotes)
-        self._folder = folder
+        self.folder = folder
 
     def plan(self, name: str, text: str, *, interpreter: str = "/usr/bin/python3", warm: Warm | None = None) -> Plan:
-        folder = self._folder / name
+        folder = self.folder / name
         folder.mkdir(exist_ok=True)
         plan = Bench(None, folder, self.held).plan(text, interpreter=interpreter)
         return replace(plan, context=None, warm=warm)
@@ -77,3 +87,64 @@ def test_where_a_kill_was_nothing_more_is_born(site: Site) -> None:
         leave_something_behind(site)
         outcome = complete(site.launcher, site.plan(name, HELLO, warm=Warm()))
         assert (outcome.stdout, outcome.error) == (b"hello\n", None)
+
+
+def ask_for(site: Site, *names: str) -> list[Zygote]:
+    """Applications that no request has asked for before: they come in place of others."""
+    return [site.zygotes.get(site.plan(name, ENDLESS, warm=Warm("application"))) for name in names]
+
+
+def test_no_more_leave_than_may_be_there(site: Site) -> None:
+    zygotes = ask_for(site, "1", "2", "3", "4")
+    assert [one.state for one in zygotes] == ["retiring"] * 2 + ["starting"] * 2
+    zygotes += ask_for(site, "5", "6")
+    assert [one.state for one in zygotes] == ["ended"] * 2 + ["retiring"] * 2 + ["starting"] * 2
+
+    def swept() -> bool:
+        site.zygotes.sweep()
+        return len(children()) == 4
+
+    wait_until("those that were killed are buried", swept)
+
+
+def test_a_request_goes_on_when_its_zygote_is_killed(site: Site) -> None:
+    running, outcome = site.launcher.launch(site.plan("patient", PATIENT, warm=Warm())), Outcome()
+    wait(running, lambda: running.confirmed, outcome)
+    (zygote,) = site.zygotes._there.values()
+    os.kill(zygote.pid, signal.SIGSTOP)  # so that it can't end by itself
+    ask_for(site, "1", "2", "3", "4")
+    assert zygote.state == "ended"
+    (site.folder / "patient" / "go").touch()
+    wait(running, lambda: running.exit is not None, outcome)
+    conclude(running, outcome)
+    assert (outcome.stdout, outcome.error) == (b"patient\n", None)
+
+
+FAILURES: list[tuple[Exception, type[LaunchFailed], str, str]] = [
+    (LaunchFailed("set_exec_context", "on purpose", "do that"), ZygoteFailed, "set_exec_context", "do that"),
+    (LaunchStarved("exec", "on purpose", "do that"), ZygoteFailed, "exec", "do that"),
+    (OSError(5, "on purpose"), ZygoteFailed, "zygote", ""),
+    (ContextLost("confirm", "on purpose", "do that"), ContextLost, "confirm", "do that"),
+]
+
+
+@pytest.mark.parametrize("fallback", [True, False])
+@pytest.mark.parametrize(("error", "meant", "step", "fix"), FAILURES, ids=lambda one: getattr(one, "__name__", ""))
+def test_the_first_request_is_answered_as_the_next_ones(
+    site: Site, monkeypatch: pytest.MonkeyPatch,
+    error: Exception, meant: type[LaunchFailed], step: str, fix: str, fallback: bool,
+) -> None:  # fmt: skip
+    """By a fresh program where one may stand in, but not for a zygote that came up in another context."""
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Zygote, "start", fail)
+    plan = site.plan("hello", HELLO, warm=Warm(fallback=fallback))
+    for outcome in (complete(site.launcher, plan), complete(site.launcher, plan)):
+        if fallback and meant is ZygoteFailed:
+            assert (outcome.stdout, outcome.error) == (b"hello\n", None)
+            continue
+        assert type(outcome.error) is meant
+        assert (outcome.error.step, outcome.error.fix, outcome.stdout) == (step, fix, b"")
+        assert "on purpose" in outcome.error.reason
