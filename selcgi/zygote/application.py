@@ -20,7 +20,7 @@ from selcgi.errors import LoadFailed
 from selcgi.zygote.preload import last_line
 from selcgi.zygote.script import read_source
 
-_CONTROL = re.compile(r"[\0-\x08\x0a-\x1f\x7f]")
+_NO_HEADERS = re.compile(r"[^\t\x20-\x7e\x80-\xff]")  # a control character, or one that ISO-8859-1 lacks
 # Frameworks check host names by it, and import it at their first request, which each child's is.
 _AT_FIRST = "encodings.idna"
 Application = Callable[[dict[str, Any], Any], Any]
@@ -68,6 +68,7 @@ class _Gateway(BaseCGIHandler):
     os_environ: dict[str, str] = {}
     wsgi_run_once = True
     failed = False
+    _broken = False
     _left: int | None = None  # bytes of the length that the application has told; None: it has not
     headers_sent: bool  # this and the next are wsgiref's own, unknown to its types
     environ: dict[str, Any]
@@ -76,14 +77,36 @@ class _Gateway(BaseCGIHandler):
 
     def run(self, application: Any) -> None:
         """Not wsgiref's, which takes every broken connection for the client's: an application has others."""
+        returned = None
+        with suppress(_ClientGone):
+            try:
+                self.setup_environ()
+                returned = self.result = application(self.environ, self.start_response)
+                self.finish_response()
+            except _ClientGone:
+                raise
+            except BaseException:  # SystemExit too: it is no answer
+                self.handle_error()
+        self._close(returned)
+        if self._broken:
+            sys.stderr.flush()
+            os.kill(os.getpid(), signal.SIGABRT)
+
+    def finish_response(self) -> None:
+        """Not wsgiref's, which closes what it sends, an application's answer a second time when that raises."""
+        for data in self.result:
+            self.write(data)
+        self.finish_content()
+
+    def _close(self, returned: Any) -> None:
+        """Once, whatever has become of the answer (PEP 3333), which is none the worse for what is raised here."""
         try:
-            self.setup_environ()
-            self.result = application(self.environ, self.start_response)
-            self.finish_response()
+            if hasattr(returned, "close"):
+                returned.close()
         except _ClientGone:
-            self.close()
-        except BaseException:  # SystemExit too: it is no answer
-            self.handle_error()
+            return
+        except BaseException:
+            self.log_exception(sys.exc_info())
 
     def get_scheme(self) -> str:
         named = self.environ.get("REQUEST_SCHEME", "")
@@ -92,8 +115,8 @@ class _Gateway(BaseCGIHandler):
     def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
         """A line break in one of them would begin a header of its own, or the body."""
         for name, value in (("Status", status), *headers):
-            if _CONTROL.search(name + value):
-                raise ValueError(f"the header {name!r} has a control character in its name or value: {value!r}")
+            if _NO_HEADERS.search(name + value):
+                raise ValueError(f"the header {name!r} has in its name or value what no header can have: {value!r}")
         if any(name.lower() == "status" for name, _ in headers):
             raise ValueError("the header Status is the gateway's own")
         return super().start_response(status, headers, exc_info)
@@ -104,11 +127,8 @@ class _Gateway(BaseCGIHandler):
 
     def handle_error(self) -> None:
         """Of an answer that has begun, nothing but the end by a signal says that the rest is missing."""
-        begun = self.headers_sent
+        self._broken = self.headers_sent
         super().handle_error()
-        if begun:
-            sys.stderr.flush()
-            os.kill(os.getpid(), signal.SIGABRT)
 
     def write(self, data: bytes) -> None:
         """The headers wait for the first piece that is not empty: until then the application may take them back.
@@ -147,8 +167,9 @@ class _Gateway(BaseCGIHandler):
             raise _ClientGone from None
 
     def _flush(self) -> None:
+        """Not wsgiref's, which from the second time on is the stream's own."""
         try:
-            super()._flush()
+            self.stdout.flush()
         except BrokenPipeError:
             raise _ClientGone from None
 
