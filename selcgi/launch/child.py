@@ -11,11 +11,11 @@ from typing import NamedTuple, NoReturn
 from selcgi.errors import LaunchFailed, launch_failed
 from selcgi.plan import Account, Limits
 from selcgi.system.leaves import CGROUP_FIX
+from selcgi.system.ownlimits import LIMITS_FIX, Rlimits, limit_self
 from selcgi.system.posixspawn import Image
 from selcgi.system.processes import quiet_fork
 
 _REPORT_BYTES = 64
-Rlimits = tuple[tuple[int, tuple[int, int]], ...]
 
 
 class Changes(NamedTuple):
@@ -58,10 +58,7 @@ def _become(image: Image, changes: Changes, report: int) -> NoReturn:
         step = "enter_directory"
         os.fchdir(image.directory)
         step = "set_limits"
-        for which, pair in changes.rlimits:
-            resource.setrlimit(which, pair)
-        if changes.nice is not None:
-            os.setpriority(os.PRIO_PROCESS, 0, max(changes.nice, os.getpriority(os.PRIO_PROCESS, 0)))
+        limit_self(changes.rlimits, changes.nice)
         step = "set_account"
         if changes.account is not None:
             _switch(changes.account)
@@ -95,7 +92,7 @@ def _raise(report: bytes, changes: Changes) -> NoReturn:
 
 _FIX = {
     "set_account": "uid= and --script-user need CAP_SETUID and CAP_SETGID: contrib/systemd/script-user.conf",
-    "set_limits": "a limit of the rule is refused by setrlimit(2) or setpriority(2)",
+    "set_limits": LIMITS_FIX,
     "enter_leaf": CGROUP_FIX,
 }
 

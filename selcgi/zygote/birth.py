@@ -7,13 +7,13 @@ not run a line of the script. Called by zygote/main.py.
 
 import ctypes
 import os
-import resource
 import socket
 from types import ModuleType
 from typing import NamedTuple
 
 from selcgi.errors import LaunchFailed
 from selcgi.system.current import enter_context
+from selcgi.system.ownlimits import LIMITS_FIX, limit_self
 from selcgi.system.processes import close_all_but
 from selcgi.zygote.frames import BORN, STUCK, Job, decode_job, encode_report, length_of_job
 
@@ -21,6 +21,13 @@ _CLONE_PARENT, _CLEARTID, _SETTID = 0x8000, 0x00200000, 0x01000000  # include/ua
 _CLONE_INTO_CGROUP = 0x200000000
 _SYS_CLONE3 = 435  # one number on every architecture (include/uapi/asm-generic/unistd.h)
 _PR_GET_TID_ADDRESS = 40  # prctl(2)
+# Made while there is memory: RLIMIT_AS counts all that the zygote has mapped.
+_NO_MEMORY = encode_report(
+    STUCK,
+    "set_limits",
+    "no memory is left for the warm interpreter's child: what its zygote has loaded counts",
+    "raise memory= in the rule, or leave warm= out of it",
+)
 _FIELDS = "flags pidfd child_tid parent_tid exit_signal stack stack_size tls set_tid set_tid_size cgroup"
 # PyDLL: the interpreter's lock is held throughout, as os.fork() holds it.
 _PYTHON = ctypes.PyDLL(None)
@@ -50,8 +57,11 @@ def clone_for(cgroup: int) -> int:
     """As os.fork(), but the child is born in the directory `cgroup` (-1: where this process is), and is a child of
     this process's parent, which waits for it: CLONE_PARENT of clone(2). OSError.
 
-    glibc has no such fork. What it would do for a process with one thread is done here: Python's own preparations by
-    its public functions, and the thread's id, of which glibc keeps a copy (set_tid_address(2)).
+    glibc has no such fork. Done here is what else belongs to one: Python's own part, with what os.register_at_fork()
+    was given, by its public functions; and the thread's id, of which glibc keeps a copy (set_tid_address(2)). Not done:
+    the locks of malloc and stdio are not taken, and need not be, since nobody but the one thread could hold them; and
+    the handlers of pthread_atfork(3) are not run. Who relies on them for more than locks has in the child the state of
+    the zygote: what is known of that is in zygote/seeds.py, and contrib/WARM.md says the rest.
     """
     address = ctypes.c_uint64()
     keeps_id = _LIBC.prctl(_PR_GET_TID_ADDRESS, ctypes.byref(address), 0, 0, 0) == 0
@@ -84,9 +94,11 @@ def become(belongings: Belongings, binding: ModuleType | None) -> Job | None:
         data = _read_job(channel)
         return _move(decode_job(data), binding) if data else None
     except LaunchFailed as error:
-        _report(channel, error.step, error.reason, error.fix)
+        _report(channel, encode_report(STUCK, error.step, error.reason, error.fix))
+    except MemoryError:
+        _report(channel, _NO_MEMORY)
     except (OSError, ValueError) as error:
-        _report(channel, "zygote", f"a warm interpreter's child failed: {error}", "")
+        _report(channel, encode_report(STUCK, "zygote", f"a warm interpreter's child failed: {error}", ""))
     finally:
         channel.close()
     return None
@@ -112,14 +124,11 @@ def _read_job(channel: socket.socket) -> bytes:
 
 
 def _move(job: Job, binding: ModuleType | None) -> Job:
-    """The limits as launch/child.py sets them, then the context: in it, nothing of this could be changed any more."""
+    """The limits as a fresh start has them, then the context: in it, nothing of this could be changed any more."""
     try:
-        for which, pair in job.rlimits:
-            resource.setrlimit(which, pair)
-        if job.nice is not None:
-            os.setpriority(os.PRIO_PROCESS, 0, max(job.nice, os.getpriority(os.PRIO_PROCESS, 0)))
+        limit_self(job.rlimits, job.nice)
     except OSError as error:
-        raise LaunchFailed("set_limits", f"set_limits failed: {error.strerror}") from error
+        raise LaunchFailed("set_limits", f"set_limits failed: {error.strerror}", LIMITS_FIX) from error
     if job.context:
         if binding is None:
             raise LaunchFailed("enter_context", "the warm interpreter has no binding of libselinux")
@@ -127,9 +136,9 @@ def _move(job: Job, binding: ModuleType | None) -> Job:
     return job
 
 
-def _report(channel: socket.socket, step: str, reason: str, fix: str) -> None:
+def _report(channel: socket.socket, report: bytes) -> None:
     """A worker that is gone, or a context that may not write to it, needs none: the worker looks for itself."""
     try:
-        channel.sendall(encode_report(STUCK, step, reason, fix))
+        channel.sendall(report)
     except OSError:
         return
