@@ -133,3 +133,38 @@ def test_a_child_that_does_nothing_ends_well(tmp_path: Path, path: str) -> None:
     line = [path, "-IS", str(CHILD), str(TREE), "", *[str(script)] * 3]
     done = subprocess.run(line, capture_output=True, check=False, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+GNUTLS = """
+import ctypes, os, sys
+sys.path.insert(0, sys.argv[1])
+from selcgi.zygote.birth import clone_for
+from selcgi.zygote.seeds import Seeds
+
+def taken():
+    numbers = ctypes.create_string_buffer(16)
+    for level in range(3):
+        library.gnutls_rnd(level, numbers, 16)
+        yield numbers.raw.hex()
+
+seeds = Seeds()
+library = ctypes.CDLL("libgnutls.so.30")
+if os.fork() == 0:
+    list(taken())
+    seeds.settle()
+    for _ in range(3):
+        if clone_for(-1) == 0:
+            seeds.renew()
+            os.write(1, " ".join(taken()).encode() + b"\\n")
+            os._exit(0)
+    os._exit(0)
+for _ in range(4):
+    os.wait()
+"""
+
+
+def test_numbers_of_gnutls_are_each_childs_own() -> None:
+    """It has been used in the zygote; a fork by glibc it would have noticed."""
+    line = ["/usr/bin/python3", "-c", GNUTLS, str(TREE)]
+    numbers = subprocess.run(line, capture_output=True, text=True, check=True, timeout=60).stdout.split()
+    assert (len(numbers), len(set(numbers))) == (9, 9)
