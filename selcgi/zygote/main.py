@@ -31,7 +31,7 @@ from selcgi.zygote.frames import (
     encode_report,
 )
 from selcgi.zygote.fresh import Fresh
-from selcgi.zygote.stamps import Stamps
+from selcgi.zygote.stamps import Stamps, process_start
 
 _FORK_FIX = "see pids.max of its cgroup; where the policy refuses (EACCES), load contrib/selinux/selcgi.cil"
 _LOOK_SECONDS = 1.0  # between two looks at the files that were loaded
@@ -57,7 +57,7 @@ class World:
             preload.check(f"the WSGI application of {setup.script}", before)
         else:
             self.code = script.precompile(setup.script, descriptor)
-        self.stamps = Stamps((os.path.join(sys.prefix, "pyvenv.cfg"),))  # noqa: PTH118
+        self.stamps = Stamps(process_start(), (os.path.join(sys.prefix, "pyvenv.cfg"),))  # noqa: PTH118
         self.last = self._fresh.settle("" if self.served else os.path.dirname(setup.script))  # noqa: PTH120
 
     def run(self, job: Job, descriptor: int) -> int:

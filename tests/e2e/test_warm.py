@@ -199,6 +199,18 @@ def test_a_module_that_it_has_loaded_changes(place: Place, wsgi: tuple[Selcgi, s
     assert {entry["status"] for entry in selcgi.entries()} == {200}, "no request has paid for it"
 
 
+def test_a_module_changes_while_the_zygote_still_starts(place: Place, wsgi: tuple[Selcgi, str]) -> None:
+    selcgi, _ = wsgi
+    sibling = place.cgi / "sibling.py"
+    sibling.write_text("text = b'first'\n")
+    sibling.chmod(0o666)
+    changes = f"import sibling\nwith open({str(sibling)!r}, 'w') as file: file.write(\"text = b'another'\\n\")\n"
+    script = place.script("sibling.wsgi", SIBLING + changes)
+    assert ask(selcgi.socket, Ask(script, "alice")).text == "first", selcgi.log()
+    wait_until("the new text", lambda: ask(selcgi.socket, Ask(script, "alice")).text == "another", pause=0.2)
+    assert f"{sibling} has changed" in selcgi.log()
+
+
 def test_it_is_replaced_after_so_many_requests(place: Place, serve: Serve, cgroup: Path) -> None:
     place.rules("* user_webapp_t:s0 warm=yes")
     script = place.script("hello.cgi", HELLO)
