@@ -47,6 +47,12 @@ class Band:
             raise ValueError(f"{text!r} is no band of categories, c512.c1023")
         return cls(int(found[1]), int(found[2]))
 
+    @classmethod
+    def of(cls, item: str) -> "Band":
+        """What stands between two commas of a level: `c3`, a band of itself, or `c3.c5`."""
+        first, _, last = item.partition(".")
+        return cls(int(first[1:]), int((last or first)[1:]))
+
     def __len__(self) -> int:
         return self.last - self.first + 1
 
@@ -61,10 +67,8 @@ class Band:
 
 
 def categories(level: str) -> Iterator[Band]:
-    """Those of a level like `s0:c1,c3.c5`, one alone as a band of itself."""
-    for item in filter(None, level.partition(":")[2].split(",")):
-        first, _, last = item.partition(".")
-        yield Band(int(first[1:]), int((last or first)[1:]))
+    """Those of a level like `s0:c1,c3.c5`."""
+    return map(Band.of, filter(None, level.partition(":")[2].split(",")))
 
 
 @valueclass(frozen=True, slots=True)
@@ -107,6 +111,9 @@ class Context:
         return f"{self.user}:{self.role}:{self.domain}" + (f":{self.range}" if self.range else "")
 
 
+LAUNCHER = Context("system_u", "system_r", "selcgi_t", "s0")  # selcgi's own, where no kernel says which it is
+
+
 @dataclass(frozen=True, slots=True)
 class ContextSpec:
     """What a mapping rule asks for; None means: as selcgi's own."""
@@ -127,7 +134,7 @@ class ContextSpec:
 
     def without_kernel(self) -> Context:
         """The same for a machine without SELinux, where there is no own context: for the log only."""
-        return self.resolve(Context("system_u", "system_r", "selcgi_t", "s0"))
+        return self.resolve(LAUNCHER)
 
     def whole(self, own: Context | None) -> Context:
         """As the log shows it, before the kernel has been asked."""

@@ -10,7 +10,8 @@ import click
 
 from selcgi.cli.options import FILE, PARAM_DOMAIN, SOURCE, SOURCE_FORMS
 from selcgi.cli.terminal import plain
-from selcgi.diagnose.isolation import LAUNCHER, SINGLE_MOST, Finding, Report, audit, mapped
+from selcgi.context import LAUNCHER
+from selcgi.diagnose.isolation import SINGLE_MOST, Finding, Report, audit, mapped
 from selcgi.diagnose.meant import Column
 from selcgi.mapping.categories import USER
 from selcgi.serve.sources import open_sources

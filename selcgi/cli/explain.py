@@ -4,13 +4,12 @@ import json
 import sys
 from contextlib import ExitStack
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 import click
 
 from selcgi.cli.doctor import settings_of, subject_of, zygote_program
-from selcgi.cli.options import GROUP_FILE, PARAM, PARAM_DOMAIN, map_option, named_values, root_option
+from selcgi.cli.options import GROUP_FILE, PARAM, PARAM_DOMAIN, map_option, named_values, root_option, script_path
 from selcgi.cli.terminal import plain
 from selcgi.cli.warm import WARM_GLOB
 from selcgi.diagnose.explaining import Answer, Machine, Told, explain_request
@@ -19,7 +18,7 @@ from selcgi.errors import StartRefused
 from selcgi.mapping.table import Query
 from selcgi.serve.lookups import known_now
 from selcgi.serve.sources import open_sources
-from selcgi.settings import Settings, WarmSettings
+from selcgi.settings import WarmSettings
 from selcgi.system.labelling import open_labelling
 from selcgi.system.policy import open_policy
 
@@ -61,7 +60,7 @@ def explain(
         raise StartRefused(faults[0].what, faults[0].fix)
     chain = open_sources(settings)
     said, known = tuple(sorted(named_values(given).items())), known_now(chain.asked, user or None)
-    query = Query(user or None, _absolute(settings, script), host, said, known)
+    query = Query(user or None, script_path(settings, script), host, said, known)
     with ExitStack() as held:
         subject = replace(subject_of(replace(settings, roots=()), chain), specs=())
         policy = open_policy()
@@ -70,10 +69,6 @@ def explain(
         told = explain_request(scene, chain, query, machine)
     click.echo(json.dumps({"yes": told.yes, **asdict(told)}, indent=1)) if as_json else _show(told)
     sys.exit(0 if told.yes else 1)
-
-
-def _absolute(settings: Settings, script: str) -> str:
-    return script if script.startswith("/") else str(settings.roots[0] / Path(script))
 
 
 def _show(told: Told) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from selcgi.cli.doctor import settings_of
-from selcgi.cli.options import FILE, GROUP_FILE, PARAM_DOMAIN, map_option, root_option
+from selcgi.cli.options import FILE, GROUP_FILE, PARAM_DOMAIN, map_option, root_option, script_path
 from selcgi.cli.terminal import plain
 from selcgi.errors import StartRefused
 from selcgi.learn.rehearsal import Application, Lesson, rehearse
@@ -55,7 +55,7 @@ def learn(
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     settings = settings_of(**values)
-    whole = script if script.startswith("/") else str(settings.roots[0] / script)
+    whole = script_path(settings, script)
     chain = open_sources(settings)
     verdict = chain.decide(Query(user or None, whole, "", (), known_now(chain.asked, user or None)))
     words = [f"--root={root}" for root in settings.roots] + ([f"--user={user}"] if user else [])

@@ -208,6 +208,11 @@ def settings_from(values: dict[str, Any], **more: Any) -> Settings:
     )
 
 
+def script_path(settings: Settings, script: str) -> str:
+    """A relative one lies beneath the first root."""
+    return script if script.startswith("/") else str(settings.roots[0] / script)
+
+
 def named_values(texts: tuple[str, ...]) -> dict[str, str]:
     """Of --param."""
     pairs = {}

@@ -69,7 +69,7 @@ def new(name: str, scripts: tuple[str, ...], writes: tuple[str, ...], reads: tup
     _refuse_taken(words.checked_name(name))
     app = Application(
         name=name,
-        scripts=tuple(_place(one, not _is_folder(one)) for one in scripts),
+        scripts=tuple(_place(one, folder=_is_folder(one)) for one in scripts),
         writes=tuple(_place(one, changes=True) for one in writes),
         reads=tuple(_place(one) for one in reads),
         ports=_ports(connects),
@@ -87,8 +87,8 @@ def _is_folder(path: str) -> bool:
     return path.endswith("/") or Path(path).is_dir()
 
 
-def _place(text: str, single: bool = False, changes: bool = False) -> Place:
-    return Place(words.checked_path(text, changes), folder=not single)
+def _place(text: str, *, folder: bool = True, changes: bool = False) -> Place:
+    return Place(words.checked_path(text, changes), folder)
 
 
 def _ports(connects: tuple[str, ...]) -> tuple[ports.Port, ...]:
@@ -152,7 +152,7 @@ def _tell(app: Application, path: Path) -> None:
                 f"port {port.number} gets the type {own}; a confined server that listens on it needs "
                 f"(allow SERVER_t {own} (tcp_socket (name_bind)))"
             )
-    click.echo(f"{click.style('to load it:', bold=True)}")
+    click.echo(click.style("to load it:", bold=True))
     click.echo(f"    semodule -i {shlex.quote(str(path))}")
     if paths := labelled(app):
         click.echo(f"    restorecon -RF {' '.join(map(shlex.quote, paths))}")

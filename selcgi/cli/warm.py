@@ -1,7 +1,7 @@
 """The options of warm interpreters, and settings.WarmSettings out of their values.
 
 Decides how they are written and which mistakes are told at once; whether a module can be preloaded is found out when
-the first interpreter starts. Used by cli/options.py, for every command that starts scripts.
+the first interpreter starts. Used by cli/options.py, for every command that starts scripts, and by cli/explain.py.
 """
 
 from typing import Any

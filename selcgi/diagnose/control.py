@@ -1,6 +1,6 @@
 """Ask a running selcgi over its control socket; the other end is serve/control.py.
 
-Decides nothing. Used by `selcgi status` and diagnose/front.py.
+Decides nothing. Used by `selcgi status` and diagnose/probing.py.
 """
 
 import http.client

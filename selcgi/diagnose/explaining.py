@@ -42,8 +42,6 @@ _PURPOSE = {
     Step.READ: "the interpreter reads the script",
     Step.PROGRAM: "env starts the interpreter",
 }
-
-
 _NO_ZYGOTE = "no warm interpreter can start: 503, or a fresh program with --warm-fallback"
 
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from selcgi.context import Context, ContextSpec
+from selcgi.context import LAUNCHER, Context, ContextSpec
 from selcgi.diagnose.levels import Relation, low, relation
 from selcgi.diagnose.meant import (
     ABOUT_ITSELF,
@@ -33,7 +33,6 @@ from selcgi.errors import PolicyUnreadable
 from selcgi.mapping.categories import BANDS, REQUEST, USER, fill, unrank, wants
 from selcgi.system.policyfile import Access, PolicyFile, Transition
 
-LAUNCHER = Context("system_u", "system_r", "selcgi_t", "s0")
 CONTEXTS_MOST = 1000
 SINGLE_MOST = 12  # contexts up to which each is a column of its own
 _WRITING = ("append", "create", "relabelto", "write")

@@ -2,7 +2,7 @@
 
 Decides for each step how bad a no is and what it looks like to the user; and which of several noes is the cause: behind
 a wrong label no vector is reported that the right label would be granted. Each step is a check of its own.
-Listed in diagnose/doctor.py; asked for one script by diagnose/explaining.py.
+Listed in diagnose/doctor.py; asked for one launch by diagnose/explaining.py and diagnose/warmth.py.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from dataclasses import replace
 from selcgi.context import Context
 from selcgi.diagnose.fault import Check, Fault, Severity, Work
 from selcgi.diagnose.scene import Scene, Scripts
-from selcgi.system.preflight import Attempt, Question, Step, fix, questions
+from selcgi.system.preflight import Attempt, Question, Step, fix, questions, type_and_range
 
 _OF_CONTEXTS = (
     Step.SETEXEC, Step.NO_NEW_PRIVILEGES, Step.TRANSITION, Step.DESCRIPTORS, Step.PIPES, Step.WATCH, Step.LIMITS
@@ -114,7 +114,7 @@ def mislabelled(scene: Scene, scripts: Scripts, missing: Question) -> bool:
     if missing.what in scripts.paths:
         expected[scripts.label] = scripts.expected
     right = expected.get(missing.target, "")
-    if not right or right.split(":", 2)[-1] == missing.target.split(":", 2)[-1]:  # type and range
+    if not right or type_and_range(right) == type_and_range(missing.target):
         return False
     return scene.allows(missing.source, right, missing.classname, missing.permission)
 

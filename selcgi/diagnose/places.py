@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from selcgi.diagnose.fault import Fault, check
 from selcgi.diagnose.scene import File, Scene, Scripts
-from selcgi.system.preflight import SCRIPT_TYPE, type_of
+from selcgi.system.preflight import SCRIPT_TYPE, type_and_range, type_of
 
 _NO_LABEL = frozenset({"unlabeled_t", "file_t"})
 
@@ -58,7 +58,7 @@ def drifted(scene: Scene) -> Iterator[Fault]:
 
 
 def _drift(file: File, paths: tuple[str, ...]) -> Iterator[Fault]:
-    have, should = _type_and_range(file.label), _type_and_range(file.expected)
+    have, should = type_and_range(file.label), type_and_range(file.expected)
     if not file.label or not file.expected or have == should:
         return
     symptom = "the policy's rules for this place do not apply to it"
@@ -66,10 +66,6 @@ def _drift(file: File, paths: tuple[str, ...]) -> Iterator[Fault]:
         symptom = "the level is not that of its place: who may read it is not who should"
     fix = f"restorecon -F {_first(paths)}, or, if it is meant so: semanage fcontext -a -t {type_of(file.label)} .."
     yield Fault("drift", "fatal", f"the label is {have}, its place should have {should}", symptom, fix, paths)
-
-
-def _type_and_range(label: str) -> str:
-    return label.split(":", 2)[-1]
 
 
 @check("noexec")

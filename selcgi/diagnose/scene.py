@@ -6,7 +6,7 @@ Built by diagnose/staging.py, serve/preflight.py and tests.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from selcgi.context import Context, ContextSpec
 from selcgi.system.facts import KernelFacts
@@ -140,16 +140,13 @@ class Scene:
 
 def _with_script(plain: Attempt, scripts: Scripts) -> Attempt:
     interpreter, program = scripts.interpreter, scripts.program
-    return Attempt(
-        own=plain.own,
-        target=plain.target,
+    return replace(
+        plain,
         path=scripts.paths[0] if scripts.paths else "a script",
         label=scripts.label,
         interpreter=interpreter.path if interpreter else "",
         interpreter_label=interpreter.label if interpreter else "",
-        no_new_privileges=plain.no_new_privileges,
         nosuid=scripts.place.nosuid,
-        pipe=plain.pipe,
         folders=tuple((folder.path, folder.label) for folder in scripts.folders),
         program=program.path if program else "",
         program_label=program.label if program else "",

@@ -12,7 +12,7 @@ from itertools import combinations, permutations
 from selcgi.context import Context, categories
 from selcgi.diagnose.fault import Fault, check
 from selcgi.diagnose.scene import Scene, label_of_type
-from selcgi.system.preflight import SCRIPT_TYPE, type_of
+from selcgi.system.preflight import SCRIPT_TYPE, range_of, type_of
 
 _TO_PROCESSES = ("ptrace", "signal", "sigkill", "sigstop", "transition", "dyntransition")
 _TO_FILES = ("write", "append", "unlink", "rename", "setattr", "relabelfrom")
@@ -145,7 +145,7 @@ def new_files(scene: Scene) -> Iterator[Fault]:
     place = label_of_type(scene.launcher.context, _PLACE)
     for context, where in scene.usable:
         own, made = _upper(context.range), scene.policy.created(str(context), place, "file")
-        level = made.split(":", 3)[3] if made.count(":") >= 3 else ""
+        level = range_of(made)
         lower = _upper(context.range.partition("-")[0])  # not empty in s0:c{user}-s0:c{user},c{request}: it is meant
         if own and level and _upper(level) not in (own, lower or own):
             what = f"a new file of {context.domain} at {context.range} is at {level}"

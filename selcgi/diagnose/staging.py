@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from selcgi.context import Context, ContextSpec
+from selcgi.context import LAUNCHER, Context, ContextSpec
 from selcgi.diagnose.fault import Fault
 from selcgi.diagnose.scene import Launcher, Remembered, Scene, Warmth, Why, resolve
 from selcgi.diagnose.survey import FILES_MOST, Survey, doors
@@ -30,7 +30,6 @@ from selcgi.system.reason import Reason
 
 CONTEXTS_MOST = 4096  # distinct ones of a mapping
 _MAP_BYTES = 16 << 20  # of several mapping files whose rules are compared with one another; of one alone few are
-_OWN = Context("system_u", "system_r", "selcgi_t", "s0")
 _THERE = (
     "whether the kernel enforces, and with this policy",
     "the labels that files have there, and mounts with nosuid, noexec or without labels",
@@ -105,8 +104,8 @@ def stage(policy: Policy, labelling: Labelling, subject: Subject, why: Why) -> S
 
 def launcher_context(policy: Policy) -> Context:
     """As which the service runs, with a range where the policy has ranges."""
-    bare = Context(_OWN.user, _OWN.role, _OWN.domain)
-    return bare if policy.canonical(str(_OWN)) is None and policy.canonical(str(bare)) else _OWN
+    bare = Context(LAUNCHER.user, LAUNCHER.role, LAUNCHER.domain)
+    return bare if policy.canonical(str(LAUNCHER)) is None and policy.canonical(str(bare)) else LAUNCHER
 
 
 def _trusted(subject: Subject) -> Iterator[str]:

@@ -7,13 +7,12 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import replace
 
-from selcgi.context import Context
 from selcgi.diagnose.fault import Fault, check
-from selcgi.diagnose.scene import Door, Scene, label_of_type
-from selcgi.system.preflight import type_of
+from selcgi.diagnose.meant import WEB_SERVERS
+from selcgi.diagnose.scene import Door, File, Scene
+from selcgi.system.preflight import range_of, type_of
 
 _MODULE = "semodule -i contrib/selinux/selcgi.cil contrib/selinux/webapp.cil"
-_WEB_SERVERS = ("httpd_t", "haproxy_t")
 _LISTENER = "selcgi_avc_t"
 
 
@@ -32,10 +31,10 @@ def launcher(scene: Scene) -> Iterator[Fault]:
 @check("program")
 def program(scene: Scene) -> Iterator[Fault]:
     own, file = scene.launcher.context, scene.program
-    init = Context(own.user, own.role, "init_t", own.range)
-    if file is None or not scene.policy.canonical(str(init)) or not scene.policy.canonical(str(own)):
+    init = str(replace(own, domain="init_t"))
+    if file is None or not scene.policy.canonical(init) or not scene.policy.canonical(str(own)):
         return
-    become = scene.policy.created(str(init), file.label, "process")
+    become = _started(scene, file)
     if become and type_of(become) != own.domain and type_of(file.label) == type_of(file.expected or file.label):
         what = f"{file.path} ({type_of(file.label)}) is started by init in {type_of(become)}, not in {own.domain}"
         fix = f"semanage fcontext -a -t selcgi_exec_t {shlex.quote(file.path)}, then restorecon -F on it"
@@ -48,8 +47,8 @@ def narrow(scene: Scene) -> Iterator[Fault]:
     own, file = scene.launcher.context, scene.program
     if file is None or not own.range:
         return
-    become = scene.policy.created(str(replace(own, domain="init_t")), file.label, "process")
-    level = become.split(":", 3)[3] if become.count(":") >= 3 else ""
+    become = _started(scene, file)
+    level = range_of(become)
     if type_of(become) == own.domain and level != own.range:
         what = f"init starts {file.path} at {level}, not at {own.range}"
         symptom = "the service does not start; scripts with categories would have empty answers"
@@ -77,7 +76,7 @@ def unknown(scene: Scene) -> Iterator[Fault]:
 @check("web-server", cheap=True)
 def web_server(scene: Scene) -> Iterator[Fault]:
     for door in scene.doors:
-        names = [name for name in door.peer_types or _WEB_SERVERS if _server(scene, name)]
+        names = [name for name in door.peer_types or WEB_SERVERS if _server(scene, name)]
         found = {name: list(_shut(scene, door, name)) for name in names}
         if door.peer_types:
             yield from (fault for several in found.values() for fault in several)
@@ -121,12 +120,13 @@ def denial_listener(scene: Scene) -> Iterator[Fault]:
             fix = f"(allow {_LISTENER} self ({classname} ({words})))"
             yield Fault("denial-listener", "warning", what, "refusals are not explained in the log", fix)
     file = scene.listener
-    if file is not None and file.label and _started_in(scene, file.label) != _LISTENER:
-        what = f"{file.path} ({type_of(file.label)}) is started by init in {_started_in(scene, file.label)}"
+    if file is not None and file.label and (domain := type_of(_started(scene, file))) != _LISTENER:
+        what = f"{file.path} ({type_of(file.label)}) is started by init in {domain}"
         fix = f"restorecon -F {shlex.quote(file.path)}"
         yield Fault("denial-listener", "warning", what, "refusals are not explained in the log", fix)
 
 
-def _started_in(scene: Scene, label: str) -> str:
-    init = label_of_type(scene.launcher.context, "init_t").replace(":object_r:", f":{scene.launcher.context.role}:")
-    return type_of(scene.policy.created(init, label, "process"))
+def _started(scene: Scene, program: File) -> str:
+    """The context in which init starts it."""
+    init = replace(scene.launcher.context, domain="init_t")
+    return scene.policy.created(str(init), program.label, "process")

@@ -1,7 +1,7 @@
 """One request to a web server, byte for byte as written here: a real client would put its headers in order.
 
 Decides how a request is written, never what an answer means. An answer that does not come is a Reply with status 0.
-Used by diagnose/front.py.
+Used by diagnose/probing.py, diagnose/front.py and diagnose/forging.py.
 """
 
 import base64

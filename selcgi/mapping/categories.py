@@ -95,7 +95,7 @@ def sample(spec: ContextSpec, bands: Bands = BANDS) -> ContextSpec:
 def clash(text: str, bands: Bands, over_all: bool = True) -> Band | None:
     """Categories that the range names and that could be somebody's own, too; with `over_all` not a span of a whole
     band, which is meant to dominate everybody, unless it stands beside a place."""
-    spans = [_span(item) for level in text.split("-") for item in _items(level) if "{" not in item]
+    spans = [Band.of(item) for level in text.split("-") for item in _items(level) if "{" not in item]
     for span in spans:
         for band in (bands.user, bands.request):
             if span.overlaps(band) and ("{" in text or not over_all or not span.covers(band)):
@@ -117,8 +117,3 @@ def misgivings(spec: ContextSpec) -> Collection[str]:
 def _items(level: str) -> Iterator[str]:
     categories = level.partition(":")[2]
     return iter(categories.split(",") if categories else ())
-
-
-def _span(item: str) -> Band:
-    first, _, last = item.partition(".")
-    return Band(int(first[1:]), int((last or first)[1:]))

@@ -1,7 +1,8 @@
 """The options of a rule: what narrows its match, and the limits that it sets.
 
 Decides which keys exist, what values they take and that narrowing comes first. Must not look an account or a path up:
-the kernel is asked when the table is put to use. Called by rules.py; a mistake is raised as Mistake.
+the kernel is asked when the table is put to use. Called by rules.py, and by cli/warm.py for the values of --warm and
+--preload; a mistake is raised as Mistake.
 """
 
 import difflib

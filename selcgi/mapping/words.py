@@ -1,7 +1,7 @@
 """The spelling of a mapping file: words, quotes, globs.
 
 Decides where a word ends, what a quote protects and what a glob matches. Knows nothing of rules, users or contexts.
-Called by rules.py, options.py, table.py and modselinux.py; a mistake is raised as Mistake and gets its place there.
+Called by the rest of mapping/; a mistake is raised as Mistake and gets its place by whoever knows file and line.
 """
 
 import re

@@ -1,7 +1,7 @@
 """The mapping of a site: every --map, opened, in the order given.
 
 Decides at start, or at a reload, whether the sources make sense together; a StartRefused or a MappingError otherwise.
-Files that follow one another are one table, as if they were one file. Called by serve/site.py and cli/mapping.py.
+Files that follow one another are one table, as if they were one file. Called by serve/site.py and the commands of cli/.
 """
 
 from collections.abc import Iterable, Iterator

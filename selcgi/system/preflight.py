@@ -191,3 +191,13 @@ def type_of(context: str) -> str:
     """The type of a context or label, or what there is in its place."""
     parts = context.split(":")
     return parts[2] if len(parts) > 2 else context or "(no label)"
+
+
+def range_of(context: str) -> str:
+    """Empty where it has none."""
+    return "".join(context.split(":", 3)[3:])
+
+
+def type_and_range(context: str) -> str:
+    """What a relabel changes."""
+    return context.split(":", 2)[-1]

@@ -1,7 +1,7 @@
 """What the loaded policy says of one domain, read by setools in the distribution's Python.
 
 Decides nothing. The kernel gives its policy to root where the policy lets him read it (security read_policy), which it
-does not let selcgi_t. Called by learn/rehearsal.py.
+does not let selcgi_t. Called by cli/learn.py.
 """
 
 import json
