@@ -34,6 +34,7 @@ from selcgi.zygote.fresh import Fresh
 from selcgi.zygote.stamps import Stamps, process_start
 
 _FORK_FIX = "see pids.max of its cgroup; where the policy refuses (EACCES), load contrib/selinux/selcgi.cil"
+_LOST, _LOST_FIX = "the limit of open files, or the policy", "see LimitNOFILE=, and the kernel's denials of fd use"
 _LOOK_SECONDS = 1.0  # between two looks at the files that were loaded
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -87,6 +88,7 @@ class Zygote:
                 return None
             if why := self._stale():
                 self._control.send(encode_report(RETIRING, why))
+                _close(belongings)
                 return None
             if self._clone(belongings):
                 return self._begin(belongings), belongings.script
@@ -125,9 +127,13 @@ class Zygote:
             report = encode_report(STUCK, "zygote", f"the warm interpreter can't fork: {error.strerror}", _FORK_FIX)
             with suppress(OSError):
                 os.write(belongings.channel, report)
-        for descriptor in filter(lambda each: each >= 0, belongings):
-            os.close(descriptor)
+        _close(belongings)
         return False
+
+
+def _close(belongings: Belongings) -> None:
+    for descriptor in filter(lambda each: each >= 0, belongings):
+        os.close(descriptor)
 
 
 def receive_descriptors(control: socket.socket) -> list[int]:
@@ -139,7 +145,7 @@ def receive_descriptors(control: socket.socket) -> list[int]:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             found.frombytes(data[: len(data) - len(data) % found.itemsize])
     if flags & socket.MSG_CTRUNC:
-        raise StartRefused("a descriptor did not arrive: the limit of open files, or the policy", "see LimitNOFILE=")
+        raise StartRefused(f"a descriptor did not arrive: {_LOST}", _LOST_FIX)
     return found.tolist()
 
 
@@ -153,8 +159,10 @@ def _resident() -> int:
 def _set_up(control: socket.socket) -> World:
     """The first message: the setup, and the script, open."""
     data, parts, _, _ = control.recvmsg(MESSAGE_BYTES, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC)
-    if not data or not parts:
+    if not data:
         sys.exit(0)
+    if not parts:
+        raise StartRefused(f"the script did not arrive: {_LOST}", _LOST_FIX)
     descriptor = int.from_bytes(parts[0][2][:4], sys.byteorder)
     try:
         return World(decode_setup(data), descriptor)
@@ -167,15 +175,20 @@ def main() -> NoReturn:
     try:
         found = _serve(control)
     except SelcgiError as error:
-        control.send(encode_report(FAILED, error.reason, error.fix))
-        sys.exit(1)
+        _fail(control, error.reason, error.fix)
     except Exception as error:  # whatever a module does at its import
-        control.send(encode_report(FAILED, f"the warm interpreter failed: {error!r}", "see its lines in the log"))
-        sys.exit(1)
+        _fail(control, f"the warm interpreter failed: {error!r}", "see its lines in the log")
     if found is None:
+        control.close()  # what waits there comes to another now, whatever modules do at the exit
         sys.exit(0)
     world, job, descriptor = found
     end(world.run(job, descriptor), world.last)
+
+
+def _fail(control: socket.socket, reason: str, fix: str) -> NoReturn:
+    with control, suppress(OSError):  # a worker that is gone
+        control.send(encode_report(FAILED, reason, fix))
+    sys.exit(1)
 
 
 def _take_control() -> socket.socket:

@@ -1,13 +1,20 @@
 """When a zygote says that it should be replaced: the rest of its loop is seen at work in tests/e2e/test_warm.py."""
 
+import array
+import json
 import socket
+import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
+from selcgi.system.processes import open_descriptors
 from selcgi.zygote import main
-from selcgi.zygote.frames import Setup
+from selcgi.zygote.frames import FAILED, READY, RETIRING, Setup, encode_setup
+from tests.stack import TREE
 
 
 @dataclass
@@ -54,3 +61,71 @@ def test_it_does_not_look_twice_a_second(monkeypatch: pytest.MonkeyPatch) -> Non
     one = zygote(World(1 << 40, Files("/srv/x.py")), monkeypatch)
     monkeypatch.setattr(main, "_LOOK_SECONDS", 3600.0)
     assert one._stale() == ""
+
+
+def send(control: socket.socket, data: bytes, *descriptors: int) -> None:
+    control.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))])
+
+
+def test_one_that_is_stale_keeps_nothing_of_the_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another zygote gets it then, whatever modules of this one do at their exit."""
+    monkeypatch.setattr(main, "_LOOK_SECONDS", 0.0)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        before = open_descriptors()
+        send(ours, b"request", *[2] * 7)
+        assert main.Zygote(theirs, cast(Any, World(1 << 40, Files("/srv/x.py")))).serve() is None
+        assert open_descriptors() == before
+        assert json.loads(ours.recv(99)) == [RETIRING, "/srv/x.py has changed"]
+
+
+def begun(theirs: socket.socket) -> subprocess.Popen[str]:
+    line = [str(TREE / "bin" / "selcgi-zygote"), str(TREE)]
+    return subprocess.Popen(line, stdin=theirs.fileno(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        ours.settimeout(30)
+        yield ours, theirs
+
+
+def test_that_its_script_does_not_arrive_is_said(pair: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = pair
+    with begun(theirs) as process:
+        ours.send(encode_setup(Setup("/srv/cgi/x.cgi", "", "", "", (), 1 << 30, confined=False)))
+        assert json.loads(ours.recv(9999))[:2] == [
+            FAILED,
+            "the script did not arrive: the limit of open files, or the policy",
+        ]
+    assert process.returncode == 1
+
+
+EXITS = """
+import atexit, os
+@atexit.register
+def tell():
+    for number in range(99):
+        if os.path.exists(f"/proc/self/fd/{number}"):
+            print(os.readlink(f"/proc/self/fd/{number}"))
+application = print
+"""
+
+
+@pytest.mark.parametrize("text", [EXITS, EXITS + "1/0"])
+def test_what_modules_do_at_the_exit_finds_no_socket(
+    tmp_path: Path, text: str, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    ours, theirs = pair
+    script = tmp_path / "app.wsgi"
+    script.write_text(text)
+    with begun(theirs) as process, script.open() as file:
+        send(ours, encode_setup(Setup(str(script), "", "", "application", (), 1 << 30, confined=False)), file.fileno())
+        assert json.loads(ours.recv(9999))[0] in (READY, FAILED)
+        ours.shutdown(socket.SHUT_WR)
+        assert process.stdout is not None
+        said = process.stdout.read()
+    assert "/dev/null" in said
+    assert "socket" not in said
