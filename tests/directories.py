@@ -143,13 +143,14 @@ class PostgreSql(Directory):
 
 
 class _ApacheAsking(Apache):
-    """A file of contrib/apache with the port of its directory."""
+    """A file of contrib/apache with the port of its directory, and the password that Apache asks it by."""
 
-    file = ""
+    kind = ""
     directory_port = 0
 
     def site(self) -> str:
-        text = self._localized((CONTRIB / "apache" / self.file).read_text())
+        self.write(f"selcgi-{self.kind}-password.conf", f"Define SELCGI_{self.kind.upper()}_PASSWORD {SECRET}\n")
+        text = self._localized((CONTRIB / "apache" / f"selcgi-{self.kind}.conf").read_text())
         for usual in ("127.0.0.1:389", "port=5432"):
             text = text.replace(usual, usual.rstrip("0123456789") + str(self.directory_port))
         return text.replace("<VirtualHost *:80>", f"<VirtualHost 127.0.0.1:{self.port}>")
@@ -157,21 +158,13 @@ class _ApacheAsking(Apache):
 
 class ApacheLdap(_ApacheAsking):
     name = "apache ldap"
-    file = "selcgi-ldap.conf"
+    kind = "ldap"
     modules = f"{_BASE} ldap authnz_ldap"
     param = "AUTHENTICATE_SELCGICONTEXT"
-
-    def site(self) -> str:
-        self.write("selcgi-ldap-password.conf", f"Define SELCGI_LDAP_PASSWORD {SECRET}\n")
-        return super().site()
 
 
 class ApacheDbd(_ApacheAsking):
     name = "apache dbd"
-    file = "selcgi-dbd.conf"
+    kind = "dbd"
     modules = f"{_BASE} dbd authn_dbd"
     param = "AUTHENTICATE_UDOMAIN"
-
-    def site(self) -> str:
-        self.write("selcgi-dbd-password.conf", f"Define SELCGI_DBD_PASSWORD {SECRET}\n")
-        return super().site()

@@ -62,7 +62,6 @@ class Selcgi:
                  environ: Mapping[str, str] | None = None) -> None:  # fmt: skip
         self.socket = folder / "selcgi.sock"
         self.log_path = folder / "selcgi.log"
-        self.pid_path = folder / "selcgi.pid"
         listen = f"unix:{self.socket},identity={identity},mode=0666"
         shared = ["serve", f"--listen={listen}", "--log-format=json", "--cgroup=none"]
         self._line = [*program, *shared, *options]

@@ -23,11 +23,10 @@ from typing import Any
 
 from tests.bench import large, lone, machine, rates, report, results, secured, slow
 from tests.bench.contestants import CONTESTANTS, NAMES, Contestant, Front, Selcgi
-from tests.bench.place import BenchFailed, Place, copy_tree, open_place
+from tests.bench.place import Place, copy_tree, exit_code, open_place
 from tests.bench.rates import Volume
 from tests.bench.scripts import BY_NAME, SCRIPTS, write_scripts
-from tests.guest.fetch import GuestFailed
-from tests.guest.host import end_on_sigterm, install_host_programs
+from tests.guest.host import install_host_programs
 
 PROGRAMS = {"wrk": "wrk", "gcc": "gcc", "/usr/lib/x86_64-linux-gnu/libc.a": "libc6-dev", "setpriv": "util-linux",
             "perl": "perl", "python3": "python3-venv"}  # fmt: skip
@@ -131,24 +130,16 @@ def options() -> argparse.ArgumentParser:
     return parser
 
 
-def main() -> int:
-    values = options().parse_args()
-    try:
-        found = results.read(values.json) if values.json else results.Results()
-        if values.only != ["none"]:
-            measure(values, found)
-        if values.svg:
-            results.write(
-                values.svg, report.svg(found, f"tests/bench/compare --json {values.json or 'FILE'} --svg {values.svg}")
-            )
-        if values.markdown:
-            print(report.markdown(found))
-    except (BenchFailed, GuestFailed) as error:
-        print(f"compare: {error}", file=sys.stderr)
-        return 3
-    return 0
+def run(values: argparse.Namespace) -> None:
+    found = results.read(values.json) if values.json else results.Results()
+    if values.only != ["none"]:
+        measure(values, found)
+    if values.svg:
+        words = f"tests/bench/compare --json {values.json or 'FILE'} --svg {values.svg}"
+        results.write(values.svg, report.svg(found, words))
+    if values.markdown:
+        print(report.markdown(found))
 
 
 if __name__ == "__main__":
-    end_on_sigterm()
-    sys.exit(main())
+    sys.exit(exit_code("compare", lambda: run(options().parse_args())))

@@ -25,12 +25,10 @@ from typing import Any
 from tests.bench import machine, measure, plot, results, slow
 from tests.bench.__main__ import install, say
 from tests.bench.contestants import RULES, Selcgi
-from tests.bench.place import PYTHON, BenchFailed, Place, open_place
+from tests.bench.place import PYTHON, BenchFailed, Place, exit_code, open_place
 from tests.bench.running import all_running, get
 from tests.bench.scripts import PLAIN, write_scripts
 from tests.bench.simulation import Costs, Machine
-from tests.guest.fetch import GuestFailed
-from tests.guest.host import end_on_sigterm
 from tests.stack import wait_until
 
 Row = dict[str, Any]
@@ -204,15 +202,5 @@ def run(values: argparse.Namespace) -> None:
         results.write(values.svg / f"growth-{name}.svg", svg(name, found, words))
 
 
-def main() -> int:
-    try:
-        run(options().parse_args())
-    except (BenchFailed, GuestFailed) as error:
-        print(f"growth: {error}", file=sys.stderr)
-        return 3
-    return 0
-
-
 if __name__ == "__main__":
-    end_on_sigterm()
-    sys.exit(main())
+    sys.exit(exit_code("growth", lambda: run(options().parse_args())))

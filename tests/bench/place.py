@@ -13,11 +13,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.e2e.conftest import cgroup2
+from tests.guest.fetch import GuestFailed
+from tests.guest.host import end_on_sigterm
 from tests.stack import TREE, wait_until
 
 USER, GROUP = "nobody", "nogroup"
@@ -28,6 +30,17 @@ APPLICATIONS = ("flask",)
 
 class BenchFailed(Exception):
     """Something could not be measured; the message says what, and what to do."""
+
+
+def exit_code(name: str, measure: Callable[[], object]) -> int:
+    """Of a program that measures: 3, with the reason, when it could not."""
+    end_on_sigterm()
+    try:
+        measure()
+    except (BenchFailed, GuestFailed) as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 3
+    return 0
 
 
 @dataclass(frozen=True)
