@@ -64,7 +64,6 @@ class Listener:
         self._poll = select.poll()
         self._poll.register(link, select.POLLIN)
         self._poll.register(door, select.POLLIN)
-        self.unreadable = 0
         self._losses, self._silent_until = 0, 0.0
 
     def run(self) -> None:
@@ -116,7 +115,6 @@ class Listener:
             try:
                 denial = parse(kind, text)
             except BadRecord:
-                self.unreadable += 1
                 continue
             if denial is not None:
                 self._pass_on(denial)
