@@ -15,6 +15,7 @@ from itertools import compress
 from typing import NamedTuple
 
 from selcgi.errors import Overloaded
+from selcgi.serve.cells import text_of
 from selcgi.serve.denialpage import DenialPage
 from selcgi.serve.probe import ProbePage
 from selcgi.serve.tally import Tally
@@ -111,13 +112,11 @@ class Page:
             return None
 
     def _free(self, key: int) -> int:
-        place = self._find_free(key % (IDENTITIES - _WINDOW))
-        if place is None:
-            raise Overloaded("too many users at once for one worker's page", "add --workers", limit="worker")
-        return place
-
-    def _find_free(self, start: int) -> int | None:
-        return next((place for place in range(start, start + _WINDOW) if not self._keys[place]), None)
+        start = key % (IDENTITIES - _WINDOW)
+        for place in range(start, start + _WINDOW):
+            if not self._keys[place]:
+                return place
+        raise Overloaded("too many users at once for one worker's page", "add --workers", limit="worker")
 
 
 class SupervisorPage:
@@ -140,7 +139,7 @@ class SupervisorPage:
 
     def last_reload(self) -> tuple[float, bool, str]:
         when, good, text = self._RELOAD.unpack_from(self._reload)
-        return when, good, text.rstrip(b"\0").decode("utf-8", "replace")
+        return when, good, text_of(text)
 
 
 class Board:

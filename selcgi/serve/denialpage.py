@@ -59,9 +59,7 @@ class DenialPage:
         return [LastDenial(when, *map(text_of, texts)) for when, *texts in rows if when]
 
     def totals(self) -> Counter[str]:
-        return Counter(
-            {one.name.lower(): self.counts[one] for one in (Told.JOINED, Told.LATE, Told.STRAY, Told.SKIPPED)}
-        )
+        return Counter({one.name.lower(): self.counts[one] for one in _COUNTS})
 
     def absorb(self, other: "DenialPage") -> None:
         """Take over what a worker that is dead has counted; the last ones go with it."""

@@ -32,8 +32,8 @@ class Patience:
         if len(exchanges) != 1:
             self.at_once = _AT_ONCE
             return False
-        for exchange in exchanges.values():
-            body = exchange.body
+        (exchange,) = exchanges.values()
+        body = exchange.body
         self.at_once = _MUCH if body.roomy else _AT_ONCE
         if not body.kept:
             self._taken = -1
