@@ -2,7 +2,8 @@
 
 Decides that what the script has made is taken down, so that a file that it did not close has all that was written to
 it, and that what came from the zygote is left alone: to take that down would copy all of it, and change nothing. The
-order is that of pylifecycle.c, Py_FinalizeEx(). Called by zygote/main.py, last.
+order is that of pylifecycle.c, Py_FinalizeEx(). Must not return, whatever the script's own code raises there.
+Called by zygote/main.py, last.
 """
 
 import atexit

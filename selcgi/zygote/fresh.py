@@ -2,8 +2,8 @@
 
 Decides what is made anew, and does it before the fork where that will do: a child shall have little to do, and each
 page that it writes to is copied. Much is done by others: Python's own hooks of a fork have seeded `random` and renewed
-the locks of `logging` and `threading`; `secrets` asks the kernel, `ssl` notices that the pid is another. What a preload
-has set on purpose stays: it is as if the script had imported it first. Called by zygote/main.py.
+the locks of `logging` and `threading`; `secrets` asks the kernel, `ssl` notices that the pid is another. Must not undo
+what a preload has set on purpose: it is as if the script had imported it first. Called by zygote/main.py.
 """
 
 import gc
@@ -73,10 +73,13 @@ class Fresh:
             self._add(folder)
 
     def _add(self, folder: str) -> None:
-        """The account's packages, before those of the system."""
-        known, place = len(sys.path), self._interpreter.user_place
+        """The account's packages, as site does it: their .pth files find sys.path as it would be there."""
+        after = self._interpreter.user_after
+        place = sys.path.index(after) + 1 if after in sys.path else len(sys.path)
+        system = sys.path[place:]
+        del sys.path[place:]
         site.addsitedir(folder)
-        sys.path[place:] = sys.path[known:] + sys.path[place:known]
+        sys.path += [one for one in system if one not in sys.path]
 
 
 def _forget() -> None:

@@ -47,7 +47,7 @@ class Interpreter(NamedTuple):
     unbuffered: bool
     encoding: str  # of the standard streams: PYTHONIOENCODING, empty without it
     user_site: str  # where packages of the account are, when it would look for them; else empty
-    user_place: int  # in sys.path
+    user_after: str  # what they come after in sys.path
     with_site: frozenset[str]  # modules that it has loaded before the script
 
 
@@ -72,15 +72,15 @@ def become(interpreter: str, flags: str, package: str) -> Interpreter:
     sys.path[:] = [folder for folder in sys.path if folder != package]
     sys.path[:0] = filter(None, heeded.get("PYTHONPATH", "").split(":"))
     _warn(heeded.get("PYTHONWARNINGS", ""))
-    before, place = frozenset(sys.modules), len(sys.path)
-    _find_packages(named)
+    before = frozenset(sys.modules)
+    after = _find_packages(named)
     return Interpreter(
         words=(named if os.path.basename(interpreter) != "env" else os.path.basename(named), *words),  # noqa: PTH119
         flags=wanted,
         unbuffered="u" in letters or bool(heeded.get("PYTHONUNBUFFERED")),
         encoding=heeded.get("PYTHONIOENCODING", ""),
         user_site=site.getusersitepackages() if site.ENABLE_USER_SITE else "",
-        user_place=place,
+        user_after=after,
         with_site=frozenset(sys.modules) - before,
     )
 
@@ -136,14 +136,30 @@ def _warn(options: str) -> None:
         warnings._processoptions(sys.warnoptions)  # type: ignore[attr-defined]
 
 
-def _find_packages(path: str) -> None:
-    """As site does at a start: -S has kept it from that. ENABLE_USER_SITE then says what the children may do."""
+def _find_packages(path: str) -> str:
+    """As site does at a start: -S has kept it from that. ENABLE_USER_SITE then says what the children may do.
+
+    What the account's packages come after is returned: site asks for them behind those of a virtual environment, and
+    before those of the system.
+    """
     sys.executable = path
     sys.prefix, sys.exec_prefix = sys.base_prefix, sys.base_exec_prefix
     place = os.path.dirname(os.path.dirname(os.path.abspath(path)))  # noqa: PTH100, PTH120
     if sys.version_info >= (3, 14) and os.path.exists(f"{place}/pyvenv.cfg"):  # noqa: PTH110
         sys.prefix = sys.exec_prefix = place  # up to 3.13 it is site that does this
     site.ENABLE_USER_SITE = False
-    site.main()
+    after, add = "", site.addusersitepackages
+
+    def look(known_paths: set[str]) -> set[str]:
+        nonlocal after
+        after = sys.path[-1]
+        return add(known_paths)
+
+    site.addusersitepackages = look
+    try:
+        site.main()
+    finally:
+        site.addusersitepackages = add
     alone = sys.prefix != sys.base_prefix and sys.base_prefix not in site.PREFIXES
     site.ENABLE_USER_SITE = not alone and site.check_enableusersite()
+    return after

@@ -1,7 +1,7 @@
 """A CGI script in a zygote's child, as `python SCRIPT` would run it: the module `__main__`, and how it ends.
 
 Decides what counts as its exit status, and that a traceback shows the script and nothing of selcgi. In the zygote the
-script is compiled at most, which runs none of it. Called by zygote/main.py.
+script is compiled at most; it must not run there, nor say a word. Called by zygote/main.py.
 """
 
 import builtins

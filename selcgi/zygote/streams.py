@@ -1,7 +1,8 @@
 """sys.stdin, sys.stdout and sys.stderr of the children, made in the zygote: each child is the first to use its copies.
 
 Decides encoding and buffering. They are there before a preload is, so what keeps one of them at its import, as a
-handler of logging or a default argument does, writes where print() does. Called by zygote/fresh.py.
+handler of logging or a default argument does, writes where print() does. Must not read from them, nor leave in a
+buffer what each child would write out again. Called by zygote/fresh.py.
 """
 
 import codecs

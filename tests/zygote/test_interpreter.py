@@ -127,6 +127,49 @@ def test_packages_of_the_account_are_there_in_the_child_alone(tmp_path: Path) ->
     assert f"{packages}/mine_alone.py" in said
 
 
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """Of an account with packages, whose .pth files change sys.path in each way."""
+    packages = tmp_path / "home" / ".local/lib" / f"python{minor()}" / "site-packages"
+    packages.mkdir(parents=True)
+    (packages / "more").mkdir()
+    (packages / "all.pth").write_text("more\nimport sys; sys.path.insert(0, '/first'); sys.path.append('/last')\n")
+    return tmp_path / "home"
+
+
+def test_packages_of_the_account_have_their_place(tmp_path: Path, home: Path) -> None:
+    for path in ("", "/usr/share:/usr/share:/usr/bin"):
+        assert "'/first'" in same(tmp_path, PYTHON, [PYTHON], HOME=str(home), PYTHONPATH=path)
+
+
+def test_they_come_after_those_of_an_environment(tmp_path: Path, home: Path) -> None:
+    place = tmp_path / "v"
+    subprocess.run([PYTHON, "-m", "venv", "--without-pip", "--system-site-packages", str(place)], check=True)
+    assert "'/first'" in same(tmp_path, f"{place}/bin/python", [f"{place}/bin/python"], HOME=str(home))
+
+
+APPLICATION = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+from selcgi.zygote import interpreter
+from selcgi.zygote.fresh import Fresh
+fresh = Fresh(interpreter.become("", "", package=sys.argv[1]))
+sys.path.insert(0, "/srv/shop")
+sys.path.append("/srv/more")
+fresh.settle("")
+fresh.begin((b"app.wsgi",), dict(os.environb))
+print(sys.path)
+"""
+
+
+def test_they_have_it_also_where_an_application_has_changed_the_path(tmp_path: Path, home: Path) -> None:
+    environ = {"PATH": "/usr/bin:/bin", "HOME": str(home)}
+    _, fresh, _ = shown([PYTHON, "-Pc", "import sys; print(['/srv/shop', *sys.path, '/srv/more'])"], tmp_path, environ)
+    _, warm, said = shown([PYTHON, "-IS", "-c", APPLICATION, str(TREE)], tmp_path, environ)
+    # What inserts itself at the front does so later here.
+    assert warm.replace("'/first', '/srv/shop'", "'/srv/shop', '/first'") == fresh, said
+
+
 def minor() -> str:
     line = [PYTHON, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
     return subprocess.run(line, capture_output=True, text=True, check=True, timeout=60).stdout.strip()
