@@ -195,6 +195,12 @@ class ClientGone(SelcgiError):
     step = "client"
 
 
+class ConnectionLost(SelcgiError):
+    """A connection of the web server can't be used any more, and not by its doing."""
+
+    step = "send"
+
+
 class MappingError(SelcgiError):
     """A mistake in a mapping file; a file with one is never loaded. Prints as file:line: what."""
 

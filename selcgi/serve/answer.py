@@ -13,6 +13,7 @@ from selcgi.errors import BadResponse
 from selcgi.serve.accesslog import Entry
 from selcgi.wire.response import HeadReader, ResponseHead
 
+_BODILESS = (204, 304)  # statuses that have no body, whatever the script writes (RFC 9110 section 6.4.1)
 _FIX: dict[int, str] = {
     Signals.SIGKILL: "see the kernel's log for the oom killer",
     Signals.SIGXCPU: "raise cpu= in the rule, if the script may compute that long",
@@ -56,6 +57,11 @@ class Answer:
         promised = self._promised(self.head)
         return sys.maxsize if promised is None else promised - self.body_bytes
 
+    @property
+    def complete(self) -> bool:
+        """All that the web server waits for was taken: only the end of the script is missing."""
+        return self.sent and not self._held and self.passable == 0
+
     def passed(self, size: int) -> None:
         """So many of them went out."""
         self.body_bytes += size
@@ -86,7 +92,9 @@ class Answer:
             fix = "sendfile=yes in the rule lets this script have the web server read files for it"
             entry.blame(BadResponse(reason, fix))
         elif self.surplus and not self._bodiless:
-            entry.blame(BadResponse(f"{self.surplus} bytes beyond the script's own Content-Length were cut off"))
+            none = self.head.status in _BODILESS
+            bound = f"what a {self.head.status} may have" if none else "the script's own Content-Length"
+            entry.blame(BadResponse(f"{self.surplus} bytes beyond {bound} were cut off"))
 
     @property
     def redirect(self) -> bytes | None:
@@ -120,7 +128,7 @@ class Answer:
         self._hold(data)
 
     def _promised(self, head: ResponseHead) -> int | None:
-        return 0 if self._bodiless else head.content_length
+        return 0 if self._bodiless or head.status in _BODILESS else head.content_length
 
     def _hold(self, data: bytes) -> None:
         if data:

@@ -40,7 +40,8 @@ class Deadlines:
         self._headless: float | None = now  # since when there is no head; None: there is one
         self._idle: float | None = now  # since when no byte has moved; None: while the web server takes none
         self._untaken: float | None = None  # since when the web server has taken none of what waits
-        first = min(limits.total_seconds, limits.first_byte_seconds, limits.idle_seconds)
+        # A stall may begin at any time, and nobody then wakes the timer: it never sleeps longer than one may last.
+        first = min(limits.total_seconds, limits.first_byte_seconds, limits.idle_seconds, self._write_seconds)
         self._timer: asyncio.TimerHandle | None = loop.call_at(now + first, self._look)
 
     def moved(self) -> None:
@@ -83,8 +84,9 @@ class Deadlines:
 
     def _look(self) -> None:
         due, name, seconds = self._next()
-        if due > self._loop.time():
-            self._timer = self._loop.call_at(due, self._look)
+        now = self._loop.time()
+        if due > now:
+            self._timer = self._loop.call_at(min(due, now + self._write_seconds), self._look)
             return
         self._timer = None
         self._missed(DeadlineExceeded(name, f"the {name} deadline of {seconds:g} s passed", _FIX[name]))

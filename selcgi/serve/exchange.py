@@ -64,6 +64,7 @@ class Exchange:
         self.takes_stderr = True  # the web server, as FCGI_STDERR
         self.why_gone = "the client left"
         self.aborted = False  # by FCGI_ABORT_REQUEST or a lost connection: nobody waits for an answer
+        self.unsent = False  # not all of what was written had been taken by then
         self.processes_gone = True  # of its script; unlike what it holds, what it was lent must wait for that
         self.bytes_out = 0
         self.stdout, self.stderr = Beginning(), Beginning()
@@ -130,13 +131,13 @@ class Exchange:
         if session is not None:
             session.break_off(self._wire_id)
 
-    def abort(self) -> None:
+    def abort(self, *, unsent: bool) -> None:
         """The client left."""
-        self.aborted = True
+        self.aborted, self.unsent = True, unsent
         self.on_input()
 
-    def disconnected(self, why: str) -> None:
+    def disconnected(self, why: str, *, unsent: bool) -> None:
         """The connection is no more."""
         self._session = None
         self.why_gone = why
-        self.abort()
+        self.abort(unsent=unsent)

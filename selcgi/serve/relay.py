@@ -8,7 +8,7 @@ Must not format log lines or pages. Used by serve/request.py.
 import asyncio
 import os
 from collections.abc import Callable
-from enum import Enum
+from contextlib import suppress
 from functools import partial
 
 from selcgi.errors import ClientGone, DeadlineExceeded, LaunchFailed, SelcgiError, unexpected
@@ -20,24 +20,12 @@ from selcgi.serve.deadlines import Deadlines
 from selcgi.serve.exchange import Exchange
 from selcgi.serve.feeder import Feeder
 from selcgi.serve.met import limit_met
-from selcgi.serve.splicing import PIECE
+from selcgi.serve.phase import Phase
+from selcgi.serve.splicing import PIECE, bytes_in
 from selcgi.serve.stderr import StderrLog
 from selcgi.settings import Settings
 
 _UNKILLABLE_SECONDS = 10.0  # after KILL; a process that is still there waits in the kernel
-
-
-class Phase(Enum):
-    """RUNNING until the script exits; LINGERING for output that its background jobs still hold open; TERMINATING from
-    an error until the grace is over; KILLING until no process is left; GONE while the last output is sent."""
-
-    __hash__ = object.__hash__  # an Enum's own is written in Python
-
-    RUNNING = "running"
-    LINGERING = "lingering"
-    TERMINATING = "terminating"
-    KILLING = "killing"
-    GONE = "gone"
 
 
 class Relay:
@@ -64,6 +52,7 @@ class Relay:
         self._timer: asyncio.TimerHandle | None = None
         self._open = {running.stdout, running.stderr}  # streams that have not ended
         self._reading: set[int] = set()
+        self._left: dict[int, int] = {}  # bytes that they held once nothing of the request ran any more
 
     async def run(self) -> None:
         """Until every process is gone and the answer is with the web server, or the request has failed."""
@@ -93,12 +82,20 @@ class Relay:
     def _input(self) -> None:
         """The body has grown, ended or failed, or the client has left."""
         if self._exchange.aborted:
-            raise ClientGone(f"{self._exchange.why_gone} before the response was complete")
+            if not self._delivered:
+                raise ClientGone(f"{self._exchange.why_gone} before the response was complete")
+            return  # the script goes on to its end: what it does after its answer must not depend on the client's haste
         if self._exchange.body.error is not None:
             raise self._exchange.body.error
         self._deadlines.moved()
         self._feeder.push()
         self._flow()
+
+    @property
+    def _delivered(self) -> bool:
+        """Everybody has what they wait for: the web server the answer, the script its body."""
+        fed = self._feeder.closed or self._exchange.body.arrived
+        return fed and self._answer.complete and not self._exchange.unsent
 
     def _stdin_writable(self) -> None:
         """The script reads on, or has closed its end."""
@@ -154,6 +151,7 @@ class Relay:
     def _gone(self) -> None:
         self._poller.remove_reader(self._running.wake)
         self._feeder.close()
+        self._left = {fd: bytes_in(fd) for fd in self._open}
         if self._error is not None:
             self._finish()
 
@@ -162,6 +160,9 @@ class Relay:
         if self._error is not None or self._over.done():
             return
         self._error = error
+        if self._phase is Phase.RUNNING:  # it may have ended, and nobody has looked yet
+            with suppress(SelcgiError):
+                self._running.poll()
         self._entry.killed_by = "" if self._running.exit else error.step
         self._silence()
         if self._phase is Phase.GONE:
@@ -195,9 +196,9 @@ class Relay:
             self._deadlines.moved()
             self._stderr.feed(data)
 
-    def _read(self, fd: int) -> bytes:
+    def _read(self, fd: int, most: int = PIECE) -> bytes:
         try:
-            data = os.read(fd, PIECE)
+            data = os.read(fd, most)
         except BlockingIOError:
             return b""
         if not data:
@@ -235,10 +236,12 @@ class Relay:
         return body_done and self._running.confirmed
 
     def _drain(self) -> None:
-        """No writer is left: what the pipes still hold is all there will be, end of file or not."""
+        """No writer of the request is left: what the pipes held then is all there will be, end of file or not. Somebody
+        else whom it gave them to may write on for ever."""
         for fd, feed in ((self._running.stderr, self._stderr.feed), (self._running.stdout, self._feed)):
             while fd in self._open and (fd == self._running.stderr or not self._full()):
-                data = self._read(fd)
+                data = self._read(fd, min(PIECE, self._left[fd])) if self._left[fd] else b""
+                self._left[fd] -= len(data)
                 if data:
                     feed(data)
                 elif fd in self._open:

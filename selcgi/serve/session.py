@@ -12,9 +12,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 
-from selcgi.errors import SelcgiError, unexpected
+from selcgi.errors import ConnectionLost, SelcgiError, unexpected
 from selcgi.serve.body import Body
-from selcgi.serve.exchange import Exchange, Pairs
+from selcgi.serve.exchange import Exchange
 from selcgi.serve.patience import Patience
 from selcgi.serve.poller import Poller
 from selcgi.serve.splicing import Conduit
@@ -66,7 +66,7 @@ class Session:
         self._keep: dict[int, bool] = {}
         self._out = bytearray()
         self._since = owner.loop.time()  # when it last had nothing to do, or last sent a byte
-        self._closing = self._answered = False
+        self._closing = self._answered = self._broken = False
         self._takes_until = 0.0  # a request of the last moment, while it drains
         self._late_bytes = 0
         self._lingering = False
@@ -97,8 +97,9 @@ class Session:
             return 0
         size = self.conduit.fill(pipe, min(most, LONGEST))
         if size:
-            forward = partial(self.conduit.forward, self._connection.stdout_header(wire_id, size), size, self._sock)
-            self._safely(lambda: self._wait(forward()))  # of a record that breaks off, the next would be the rest
+            header = self._connection.stdout_header(wire_id, size)
+            # Of a record that breaks off, the next would be the rest: then the connection ends.
+            self._safely(lambda: self._wait(self.conduit.forward(header, size, self._sock)))
         return size
 
     def write_stderr(self, wire_id: int, data: bytes) -> None:
@@ -126,6 +127,7 @@ class Session:
         self.sweep(self._owner.loop.time())
         self._exchanges.pop(wire_id, None)
         self._closing, self._takes_until = True, 0.0
+        self._broken = True  # nobody could read the answer to a request that comes now
         self._send(NO_RECORD)
         self._finish()
 
@@ -135,7 +137,7 @@ class Session:
         quiet = _LINGER_SECONDS if self._closing else settings.connection_idle_seconds
         seconds = settings.write_seconds if self._out else quiet
         if (self._out or not self._exchanges) and now - self._since > seconds:
-            self.close()
+            self.close(f"the web server took no byte for {seconds:g} s" if self._out else "the client left")
 
     def drain(self) -> None:
         """Close as soon as the requests in progress are answered. One that is on its way is no request in progress yet,
@@ -155,7 +157,7 @@ class Session:
         self._patience.end()
         self._owner.closed(self)
         for exchange in list(self._exchanges.values()):
-            exchange.disconnected(why)
+            exchange.disconnected(why, unsent=bool(self._out))
         self._exchanges.clear()
 
     @property
@@ -167,10 +169,11 @@ class Session:
         try:
             step()
         except Exception as error:  # a peer that breaks the rules, a bug, or no memory
-            self.close()
-            self._owner.failed(
-                self.listener, error if isinstance(error, SelcgiError) else unexpected(error, "a session")
-            )
+            self._fail(error if isinstance(error, SelcgiError) else unexpected(error, "a session"))
+
+    def _fail(self, error: SelcgiError) -> None:
+        self.close("the connection failed")
+        self._owner.failed(self.listener, error)
 
     def _read_on(self) -> None:
         if not self.closed:
@@ -188,15 +191,12 @@ class Session:
             data = b""
         if not data:
             self.close()
-        elif self._lingering:
-            self._throw_away(data)
+        elif self._lingering or self._broken:
+            self._late_bytes += len(data)
+            if self._late_bytes > _LINGER_BYTES:
+                self.close()
         else:
             self._receive(data)
-
-    def _throw_away(self, data: bytes) -> None:
-        self._late_bytes += len(data)
-        if self._late_bytes > _LINGER_BYTES:
-            self.close()
 
     def _receive(self, data: bytes) -> None:
         for event in self._connection.receive_data(data):
@@ -208,17 +208,12 @@ class Session:
         if len(self._out) > _UNTAKEN * self._owner.settings.output_bytes:
             self.poller.remove_reader(self._sock.fileno())  # a peer that asks on and takes no answer
 
-    def _began(self, event: RequestBegan) -> None:
-        self._add(event.request_id, event.keep_connection, event.pairs, None)
-
-    def _malformed(self, event: RequestMalformed) -> None:
-        self._add(event.request_id, event.keep_connection, (), event.error)
-
-    def _add(self, wire_id: int, keep: bool, pairs: Pairs, error: SelcgiError | None) -> None:
-        exchange = Exchange(self, wire_id, pairs, self._owner.body())
-        exchange.refused = error
-        self._exchanges[wire_id] = exchange
-        self._keep[wire_id] = keep
+    def _began(self, event: RequestBegan | RequestMalformed) -> None:
+        pairs = event.pairs if isinstance(event, RequestBegan) else ()
+        exchange = Exchange(self, event.request_id, pairs, self._owner.body())
+        exchange.refused = event.error if isinstance(event, RequestMalformed) else None
+        self._exchanges[event.request_id] = exchange
+        self._keep[event.request_id] = event.keep_connection
         self._owner.began(exchange)
 
     def _chunk(self, event: BodyChunk) -> None:
@@ -240,7 +235,7 @@ class Session:
 
     def _aborted(self, event: RequestAborted) -> None:
         if exchange := self._exchanges.get(event.request_id):
-            exchange.abort()
+            exchange.abort(unsent=bool(self._out))
 
     def _send(self, data: bytes) -> None:
         if not data or self._sock.fileno() < 0:
@@ -262,8 +257,11 @@ class Session:
             return self._sock.send(data)
         except (BlockingIOError, InterruptedError):
             return 0
-        except OSError:
+        except ConnectionError:
             # The peer is gone. Its end of file is read next, and ends the requests.
+            return len(data)
+        except OSError as error:  # no memory: what is not sent now is lost, and nothing may follow it
+            self._fail(ConnectionLost(f"it can't be written to: {error.strerror}", "see what the machine is short of"))
             return len(data)
 
     def _writable(self) -> None:
@@ -293,7 +291,7 @@ class Session:
 
 _ON: dict[type[Event], Callable[[Session, Any], None]] = {
     RequestBegan: Session._began,
-    RequestMalformed: Session._malformed,
+    RequestMalformed: Session._began,
     BodyChunk: Session._chunk,
     BodyEnded: Session._ended,
     RequestAborted: Session._aborted,

@@ -191,7 +191,7 @@ def test_whoever_needs_no_place_any_more_leaves_the_queue(how: str) -> None:
         await people.come(ALICE)
         (waiting,) = await people.come(BOB)
         if how == "client":
-            waiting.abort()
+            waiting.abort(unsent=False)
         else:
             waiting.body.expect(5, 1000, "")
             waiting.body.feed(b"123456")

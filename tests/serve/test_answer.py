@@ -3,6 +3,7 @@
 import pytest
 
 from selcgi.errors import BadResponse
+from selcgi.serve.accesslog import Entry
 from selcgi.serve.answer import Answer
 
 HEAD = b"Content-Type: text/plain\n"
@@ -111,3 +112,28 @@ def test_a_head_without_end_is_an_error_before_it_fills_the_memory() -> None:
 def test_files_for_the_web_server_to_read(keep: bool) -> None:
     sent = taken(Answer(1000, keep), HEAD + b"X-Accel-Redirect: /secret\n\n")
     assert (b"/secret" in sent) is keep
+
+
+@pytest.mark.parametrize("status", [204, 304])
+def test_what_has_no_body_gets_none(status: int) -> None:
+    """A web server may take it for the next answer, or for a mistake of selcgi's: HAProxy answers 502."""
+    answer = Answer(1000, False)
+    sent = taken(answer, b"Status: %d\n\nbody" % status)
+    answer.finish()
+    assert sent.endswith(b"\r\n\r\n")
+    assert (answer.complete, answer.surplus) == (True, 4)
+    entry = Entry()
+    answer.note(entry)
+    assert f"4 bytes beyond what a {status} may have were cut off" in str(entry)
+
+
+@pytest.mark.parametrize(("output", "complete"), [
+    (b"Content-Length: 4\n\nwhole", True), (b"Content-Length: 6\n\nwhole", False), (b"X: y\n\nwhole", False),
+    (b"Content-Length: 4\n", False),
+])  # fmt: skip
+def test_an_answer_is_complete_when_its_length_is_there(output: bytes, complete: bool) -> None:
+    answer = Answer(1000, False)
+    answer.feed(output)
+    assert not answer.complete, "nothing was taken yet"
+    answer.take()
+    assert answer.complete == complete

@@ -9,7 +9,7 @@ from typing import cast
 
 import pytest
 
-from selcgi.errors import LaunchFailed, SelcgiError
+from selcgi.errors import ClientGone, LaunchFailed, SelcgiError
 from selcgi.plan import Exit, Limits
 from selcgi.serve.answer import Answer
 from selcgi.serve.body import Body, SpoolSpace
@@ -72,6 +72,9 @@ class Session:
     def write(self, _: int, data: bytes) -> None:
         self.sent += data
 
+    def write_stderr(self, _: int, data: bytes) -> None:
+        assert data
+
     def splice(self, _: int, pipe: int, most: int) -> int:
         size = self.conduit.fill(pipe, min(most, 65528))
         self.spliced += size
@@ -87,7 +90,7 @@ def running() -> Iterator[FakeRunning]:
     made.close()
 
 
-def ended(running: FakeRunning, linger: float, later: Callable[[], None] = lambda: None) -> bytes:
+def ended(running: FakeRunning, linger: float, later: Callable[[Exchange], None] = lambda _: None) -> bytes:
     """The answer of a whole request; the deadline only keeps a broken relay from hanging the tests."""
 
     async def run() -> bytes:
@@ -98,7 +101,7 @@ def ended(running: FakeRunning, linger: float, later: Callable[[], None] = lambd
         body = Body(settings, SpoolSpace(0), 0)
         exchange = Exchange(cast(Connected, session), 1, (), body)
         relay = Relay(running, exchange, Answer(1000, False), Limits(), settings)
-        loop.call_later(0.1, later)
+        loop.call_later(0.1, later, exchange)
         try:
             await asyncio.wait_for(relay.run(), 20)
         finally:
@@ -122,7 +125,7 @@ def test_what_is_gone_at_the_kill_ends_the_request_at_once(running: FakeRunning)
     os.write(running.writes, HEAD + b"whole")
     os.close(running.writes)
     # The last output that was held open ends, and the kill follows, when all else has been read.
-    assert ended(running, 20, lambda: os.close(running.complains)).endswith(b"whole")
+    assert ended(running, 20, lambda _: os.close(running.complains)).endswith(b"whole")
 
 
 def test_what_fails_at_the_kill_fails_the_request(running: FakeRunning) -> None:
@@ -172,3 +175,53 @@ def test_much_output_goes_out_unread_but_not_a_byte_beyond_its_length(running: F
     thread.join()
     assert running.spliced > 0
     assert whole.partition(b"\r\n\r\n")[2] == bytes(at % 251 for at in range(200_000))[:length]
+
+
+@pytest.mark.parametrize("name", ["writes", "complains"])
+def test_what_another_request_writes_on_for_ever_is_not_read_for_ever(
+    running: FakeRunning, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """A script may pass its output on to one that outlives it (SCM_RIGHTS of unix(7))."""
+    pipe, turns = getattr(running, name), iter(range(100))
+    read = os.read
+
+    def dies() -> None:
+        running.exit, running.gone = Exit(0, None, 0.0, 0), True
+
+    def refilled(descriptor: int, most: int) -> bytes:
+        data = read(descriptor, most)
+        if running.gone:
+            next(turns)  # a bound that the loop has not
+            os.write(pipe, b"more")
+        return data
+
+    running.on_poll = dies
+    os.write(running.writes, b"Content-Length: 5\n" + HEAD + b"whole")
+    os.write(running.complains, b"a line\n")
+    monkeypatch.setattr("selcgi.serve.relay.os.read", refilled)
+    assert ended(running, 20).endswith(b"\r\n\r\nwhole")
+    os.close(running.writes)
+    os.close(running.complains)
+
+
+@pytest.mark.parametrize("left", ["with all of it", "without the end", "in the middle"])
+def test_who_leaves_with_the_whole_answer_does_not_end_the_script(running: FakeRunning, left: str) -> None:
+    """It may still have work to do, and a web server leaves as soon as it has what it promised its client."""
+    done: list[str] = []
+
+    def dies() -> None:
+        running.exit, running.gone = Exit(0, None, 0.0, 0), True
+
+    def leaves(exchange: Exchange) -> None:
+        exchange.disconnected("the client left", unsent=left == "without the end")
+        done.append("killed" if running.gone else "goes on")
+        running.on_poll = dies
+        os.eventfd_write(running.wake, 1)
+
+    running.on_kill = dies
+    os.write(running.writes, b"Content-Length: %d\n" % (6 if left == "in the middle" else 5) + HEAD + b"whole")
+    with contextlib.nullcontext() if left == "with all of it" else pytest.raises(ClientGone):
+        ended(running, 20, leaves)
+    assert done == ["goes on" if left == "with all of it" else "killed"]
+    os.close(running.writes)
+    os.close(running.complains)

@@ -1,6 +1,7 @@
 """A connection whose peer stalls, sends half a record or nothing, or is late, by a clock that the test turns."""
 
 import asyncio
+import errno
 import socket
 from collections.abc import Iterator
 from typing import Any, cast
@@ -275,3 +276,49 @@ def test_one_that_asks_nothing_does_not_hold_up_the_drain(lines: list[Line]) -> 
     line.session.drain()
     line.sweep_after(3)
     assert line.closed
+
+
+def test_a_request_after_a_break_is_none(lines: list[Line]) -> None:
+    """Nobody could read its answer, behind what is no record."""
+    line = connect(lines, BEGIN)
+    (exchange,) = line.owner.exchanges
+    exchange.write(b"x" * 50_000)
+    exchange.break_off()
+    line.peer.sendall(BEGIN[:2] + b"\0\2" + BEGIN[4:16] + encode_record(Kind.PARAMS, 2, b""))
+    line.owner.poller.dispatch()
+    assert line.owner.exchanges == [exchange]
+
+
+def test_a_peer_that_stalls_is_not_said_to_have_left(lines: list[Line]) -> None:
+    line = connect(lines, BEGIN)
+    (exchange,) = line.owner.exchanges
+    exchange.write(b"x" * 100_000)
+    line.sweep_after(21)
+    assert line.closed
+    assert (exchange.unsent, exchange.why_gone) == (True, "the web server took no byte for 20 s")
+
+
+def test_without_memory_to_send_the_connection_ends_and_says_so(
+    lines: list[Line], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A byte less, and what follows would be taken for another record."""
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOBUFS, "No buffer space available")
+
+    line = connect(lines, BEGIN)
+    (exchange,) = line.owner.exchanges
+    monkeypatch.setattr("socket.socket.send", full)
+    exchange.write(b"lost")
+    assert line.closed
+    assert exchange.aborted
+    assert [error.step for error in line.owner.errors] == ["send"]
+
+
+def test_who_takes_all_and_leaves_has_all(lines: list[Line]) -> None:
+    line = connect(lines, BEGIN)
+    (exchange,) = line.owner.exchanges
+    exchange.write(b"whole")
+    line.peer.close()
+    line.owner.poller.dispatch()
+    assert (exchange.aborted, exchange.unsent) == (True, False)
