@@ -20,7 +20,7 @@ from selcgi.serve.session import Session
 from selcgi.serve.splicing import WIDE
 from selcgi.settings import ListenerSettings
 from selcgi.wire.records import Kind, encode_record
-from tests.serve.test_session import BEGIN, SETTINGS, Loop, Owner
+from tests.serve.line import BEGIN, SETTINGS, Loop, Owner
 
 SPOOLED = replace(SETTINGS, body_memory_bytes=30_000, spool=Path("/var/tmp"))
 LIMIT = 4 << 20

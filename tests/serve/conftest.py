@@ -1,0 +1,26 @@
+"""Sessions and a conduit that are closed when their test is over."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from selcgi.serve.splicing import Conduit
+from tests.serve.line import Line
+
+
+@pytest.fixture
+def lines() -> Iterator[list[Line]]:
+    made: list[Line] = []
+    yield made
+    for line in made:
+        line.session.close()
+        line.peer.close()
+        line.owner.poller.close()
+        line.owner.conduit.close()
+
+
+@pytest.fixture
+def conduit() -> Iterator[Conduit]:
+    made = Conduit()
+    yield made
+    made.close()
