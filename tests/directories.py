@@ -5,13 +5,14 @@ Each runs in the foreground as a child, as its package's own user where root is 
 """
 
 import os
-import pwd
+import shutil
 import signal
-import socket
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from tests.foreground import Foreground
 from tests.servers import CONTRIB, MODULES, PASSWORD, Apache, free_port, output
 from tests.stack import wait_until
 
@@ -20,60 +21,26 @@ People = Mapping[str, str | None]  # name -> what the directory says of the cont
 _BASE = MODULES.replace("authn_file ", "")
 
 
-class Directory:
-    """A context manager."""
+class Directory(Foreground):
+    """Runs as `account`, to whom its folder belongs."""
 
     account = ""
-    ends_by = signal.SIGTERM
 
     def __init__(self, folder: Path, people: People) -> None:
-        self.folder = folder / type(self).__name__.lower()
-        self.folder.mkdir(mode=0o755)
+        super().__init__(folder / type(self).__name__.lower(), free_port())
         self.people = people
-        self.port = free_port()
-        self._process: subprocess.Popen[bytes] | None = None
+        shutil.chown(self.folder, self.account, self.account)
 
     def run(self, *words: str | Path, text: str = "") -> None:
         """A program of the directory's, to its end, as its user."""
         with open(self.folder / "output", "ab") as log:
             subprocess.run(
-                [str(word) for word in words], input=text.encode(), stdout=log, stderr=log, cwd=self.folder,
-                check=True, user=self.account, group=self.account, extra_groups=[], timeout=120,
+                [str(word) for word in words], input=text.encode(), stdout=log, stderr=log, check=True, timeout=120,
+                **self.how(),
             )  # fmt: skip
 
-    def line(self) -> list[str]:
-        """The words of the server's command, its data in place."""
-        raise NotImplementedError
-
-    def __enter__(self) -> "Directory":
-        entry = pwd.getpwnam(self.account)
-        os.chown(self.folder, entry.pw_uid, entry.pw_gid)
-        line = self.line()
-        with open(self.folder / "output", "ab") as log:
-            self._process = subprocess.Popen(
-                line, stdout=log, stderr=log, cwd=self.folder, user=self.account, group=self.account, extra_groups=[]
-            )
-        try:
-            wait_until(f"{line[0]} on port {self.port}", self._listens)
-            self.started()
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
-
-    def started(self) -> None:
-        """What can be done only while it runs."""
-
-    def __exit__(self, *_: object) -> None:
-        assert self._process is not None
-        self._process.send_signal(self.ends_by)
-        self._process.wait()
-
-    def _listens(self) -> bool:
-        assert self._process is not None
-        assert self._process.poll() is None, f"it did not start:\n{(self.folder / 'output').read_text()}"
-        with socket.socket() as sock:
-            return sock.connect_ex(("127.0.0.1", self.port)) == 0
+    def how(self) -> dict[str, Any]:
+        return {"cwd": self.folder, "user": self.account, "group": self.account, "extra_groups": []}
 
 
 class OpenLdap(Directory):

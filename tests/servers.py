@@ -12,7 +12,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from tests.stack import TREE, wait_until
+from tests.foreground import Foreground
+from tests.stack import TREE
 
 CONTRIB = TREE / "contrib"
 PASSWORD = "secret"
@@ -32,24 +33,16 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-class Server:
-    """A context manager. `cgi` is the folder of scripts, `folder` takes configuration and logs."""
+class Server(Foreground):
+    """`cgi` is the folder of scripts, `selcgi` the socket."""
 
     name = ""
     streams = False  # a script's output, as it comes
     streams_uploads = False
 
     def __init__(self, folder: Path, cgi: Path, selcgi: Path) -> None:
-        self.folder = folder / self.name.replace(" ", "-")
-        self.folder.mkdir()
-        self.folder.chmod(0o755)
+        super().__init__(folder / self.name.replace(" ", "-"), free_port())
         self.cgi, self.selcgi = cgi, selcgi
-        self.port = free_port()
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def line(self) -> list[str]:
-        """Write the configuration; the words of the command."""
-        raise NotImplementedError
 
     def url(self, path: str, user: str = "") -> str:
         """Of a script, or of a path that begins with "/"."""
@@ -70,27 +63,6 @@ class Server:
         path = self.folder / name
         path.write_text(text)
         return path
-
-    def __enter__(self) -> "Server":
-        with open(self.folder / "output", "wb") as output:
-            self._process = subprocess.Popen(self.line(), stdout=output, stderr=output, cwd="/")
-        try:
-            wait_until(f"{self.name} on port {self.port}", self._listens)
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        assert self._process is not None
-        self._process.terminate()
-        self._process.wait()
-
-    def _listens(self) -> bool:
-        assert self._process is not None
-        assert self._process.poll() is None, f"{self.name} did not start:\n{(self.folder / 'output').read_text()}"
-        with socket.socket() as sock:
-            return sock.connect_ex(("127.0.0.1", self.port)) == 0
 
     def _localized(self, text: str) -> str:
         """A file of contrib/ with this place's paths."""
