@@ -46,10 +46,11 @@ class World:
         """SelcgiError says which module or file can't be loaded."""
         self.setup = setup
         self.binding: ModuleType | None = find_binding() if setup.confined else None
+        before = preload.state()
         found = interpreter.become(setup.interpreter, setup.flags, package=sys.argv[1])
+        preload.check("what Python itself loads (sitecustomize, a .pth file)", before)
         self._folder_first = "safe_path" not in found.flags
         self._fresh = Fresh(found)
-        before = preload.state()
         preload.load(setup.preloads, before)
         self.code: CodeType | None = None
         self.served: application.Application | None = None
@@ -145,6 +146,8 @@ def receive_descriptors(control: socket.socket) -> list[int]:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             found.frombytes(data[: len(data) - len(data) % found.itemsize])
     if flags & socket.MSG_CTRUNC:
+        for descriptor in found:
+            os.close(descriptor)
         raise StartRefused(f"a descriptor did not arrive: {_LOST}", _LOST_FIX)
     return found.tolist()
 

@@ -92,12 +92,16 @@ def _has_child() -> bool:
 
 
 def _shared_memory() -> Iterator[str]:
-    """Address and file of each writable mapping that a fork does not copy (proc_pid_maps(5))."""
-    with open("/proc/self/maps", encoding="utf-8", errors="replace") as file:
+    """Address and file of each mapping that a fork does not copy and that is writable, or can be made so: "sh" and "mw"
+    of proc_pid_smaps(5)."""
+    mapping = ""
+    with open("/proc/self/smaps", encoding="utf-8", errors="replace") as file:
         for line in file:
-            address, mode, _, _, _, *name = line.split(maxsplit=5)
-            if mode[1] == "w" and mode[3] == "s":
-                yield f"{address} {''.join(name).strip()}".strip()
+            first, *words = line.split(maxsplit=5)
+            if not first.endswith(":"):
+                mapping = f"{first} {''.join(words[4:]).strip()}".strip()
+            elif first == "VmFlags:" and {"sh", "mw"} <= set(line.split()):
+                yield mapping
 
 
 def _named(descriptor: int) -> str:

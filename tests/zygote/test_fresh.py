@@ -135,8 +135,9 @@ def test_a_child_that_does_nothing_ends_well(tmp_path: Path, path: str) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
-GNUTLS = """
-import ctypes, os, sys
+# Both libraries are used in the zygote before.
+NATIVE = """
+import ctypes, os, sqlite3, sys
 sys.path.insert(0, sys.argv[1])
 from selcgi.zygote.birth import clone_for
 from selcgi.zygote.seeds import Seeds
@@ -146,6 +147,7 @@ def taken():
     for level in range(3):
         library.gnutls_rnd(level, numbers, 16)
         yield numbers.raw.hex()
+    yield sqlite3.connect(":memory:").execute("SELECT hex(randomblob(8))").fetchone()[0]
 
 seeds = Seeds()
 library = ctypes.CDLL("libgnutls.so.30")
@@ -163,8 +165,8 @@ for _ in range(4):
 """
 
 
-def test_numbers_of_gnutls_are_each_childs_own() -> None:
-    """It has been used in the zygote; a fork by glibc it would have noticed."""
-    line = ["/usr/bin/python3", "-c", GNUTLS, str(TREE)]
+def test_numbers_of_gnutls_and_sqlite_are_each_childs_own() -> None:
+    """By themselves they would be so in a fork by glibc, and where a file is opened."""
+    line = ["/usr/bin/python3", "-c", NATIVE, str(TREE)]
     numbers = subprocess.run(line, capture_output=True, text=True, check=True, timeout=60).stdout.split()
-    assert (len(numbers), len(set(numbers))) == (9, 9)
+    assert (len(numbers), len(set(numbers))) == (12, 12)

@@ -2,6 +2,7 @@
 
 import array
 import json
+import resource
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import Any, cast
 
 import pytest
 
+from selcgi.errors import StartRefused
 from selcgi.system.processes import open_descriptors
 from selcgi.zygote import main
 from selcgi.zygote.frames import FAILED, READY, RETIRING, Setup, encode_setup
@@ -79,9 +81,10 @@ def test_one_that_is_stale_keeps_nothing_of_the_request(monkeypatch: pytest.Monk
         assert json.loads(ours.recv(99)) == [RETIRING, "/srv/x.py has changed"]
 
 
-def begun(theirs: socket.socket) -> subprocess.Popen[str]:
+def begun(theirs: socket.socket, **environ: str) -> subprocess.Popen[str]:
     line = [str(TREE / "bin" / "selcgi-zygote"), str(TREE)]
-    return subprocess.Popen(line, stdin=theirs.fileno(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    said = subprocess.PIPE
+    return subprocess.Popen(line, stdin=theirs.fileno(), stdout=said, stderr=subprocess.STDOUT, text=True, env=environ)
 
 
 @pytest.fixture
@@ -101,6 +104,37 @@ def test_that_its_script_does_not_arrive_is_said(pair: tuple[socket.socket, sock
             "the script did not arrive: the limit of open files, or the policy",
         ]
     assert process.returncode == 1
+
+
+def test_what_site_loads_leaves_nothing_behind_either(
+    tmp_path: Path, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    ours, theirs = pair
+    (tmp_path / "sitecustomize.py").write_text(
+        "import threading as t\nt.Thread(target=t.Event().wait, name='one').start()"
+    )
+    script = tmp_path / "x.cgi"
+    script.write_text("#!/usr/bin/python3\n")
+    with begun(theirs, PYTHONPATH=str(tmp_path)) as process, script.open() as file:
+        setup = Setup(str(script), "/usr/bin/python3", "", "", (), 1 << 30, confined=False)
+        send(ours, encode_setup(setup), file.fileno())
+        report = ours.recv(9999).decode()
+        process.kill()
+    assert "what Python itself loads (sitecustomize, a .pth file) has started a thread (one)" in report
+
+
+def test_of_a_message_that_does_not_arrive_whole_nothing_is_kept(pair: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = pair
+    send(ours, b"request", *[2] * 7)
+    before, (soft, hard) = open_descriptors(), resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = [number for number in range(max(before) + 8) if number not in before]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free[4], hard))
+    try:
+        with pytest.raises(StartRefused, match="a descriptor did not arrive"):
+            main.receive_descriptors(theirs)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert open_descriptors() == before
 
 
 EXITS = """

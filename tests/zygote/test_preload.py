@@ -41,6 +41,7 @@ def outcome(folder: Path, text: str, *names: str) -> str:
         ("kept = open('{folder}/log', 'w')", "{folder}/log open"),
         ("import select; kept = select.epoll()", "eventpoll] open"),
         ("import mmap; kept = mmap.mmap(-1, 4096)", "memory that all requests could write to ("),
+        ("import mmap; kept = mmap.mmap(-1, 4096, prot=mmap.PROT_READ)", "memory that all requests could write to ("),
         ("import multiprocessing; kept = multiprocessing.Lock()", "memory that all requests could write to ("),
         ("import signal; signal.signal(signal.SIGHUP, print)", "handler for SIGHUP"),
         ("import os; null = os.close(0)", "closed descriptor 0"),
@@ -74,6 +75,11 @@ def test_what_nobody_holds_any_more_is_not_left(tmp_path: Path) -> None:
 
 def test_memory_that_is_mapped_for_the_module_alone_is_its_own(tmp_path: Path) -> None:
     assert outcome(tmp_path, "import mmap; kept = mmap.mmap(-1, 4096, flags=mmap.MAP_PRIVATE)") == ""
+
+
+def test_a_file_that_can_only_be_read_is_no_shared_memory(tmp_path: Path) -> None:
+    text = f"import ctypes\nwith open('{tmp_path}/mine.py') as file: "
+    assert outcome(tmp_path, text + "ctypes.CDLL(None).mmap(None, 4096, 1, 1, file.fileno(), 0)") == ""
 
 
 def test_the_usual_ones_leave_nothing(tmp_path: Path) -> None:
