@@ -10,8 +10,9 @@ from dataclasses import replace
 
 from selcgi.context import Context
 from selcgi.diagnose.fault import Check, Fault, Severity, Work
+from selcgi.diagnose.places import NO_LABEL
 from selcgi.diagnose.scene import Scene, Scripts
-from selcgi.system.preflight import Attempt, Question, Step, fix, questions, type_and_range
+from selcgi.system.preflight import SCRIPT_TYPE, Attempt, Question, Step, fix, questions, type_and_range, type_of
 
 _OF_CONTEXTS = (
     Step.SETEXEC, Step.NO_NEW_PRIVILEGES, Step.TRANSITION, Step.DESCRIPTORS, Step.PIPES, Step.WATCH, Step.LIMITS
@@ -100,11 +101,18 @@ def _of_pair(scene: Scene, context: Context, where: str, scripts: Scripts, step:
     may_enter = scene.allows(str(context), scripts.label, "file", "entrypoint")
     if step in _BEHIND_HEAD and not may_enter:  # it never comes so far
         return
+    if step is Step.OPEN and _is_no_scripts(scene, scripts.label):  # entrypoint says so
+        return
     for missing in denied(scene, attempt, step):
-        if mislabelled(scene, scripts, missing) or not scripts.place.labels:
+        if mislabelled(scene, scripts, missing) or not scripts.place.labels or _unlabelled(scripts, missing):
             continue
         found = fault(scene, attempt, missing, (*scripts.paths, where))
         yield _of_another(scene, context, scripts, found) if step is Step.ENTRYPOINT else found
+
+
+def _unlabelled(scripts: Scripts, missing: Question) -> bool:
+    """Whether the script has no label to speak of: that is a fault of its own, of the check `labels`."""
+    return missing.what in scripts.paths and (not scripts.label or type_of(scripts.label) in NO_LABEL)
 
 
 def mislabelled(scene: Scene, scripts: Scripts, missing: Question) -> bool:
@@ -119,8 +127,18 @@ def mislabelled(scene: Scene, scripts: Scripts, missing: Question) -> bool:
     return scene.allows(missing.source, right, missing.classname, missing.permission)
 
 
+def _is_no_scripts(scene: Scene, label: str) -> bool:
+    """Whether no context of the mapping may be entered by such a file, and it has not the type that is meant for it."""
+    entered = any(scene.allows(str(context), label, "file", "entrypoint") for context, _ in scene.usable)
+    return not entered and type_of(label) != SCRIPT_TYPE
+
+
 def _of_another(scene: Scene, context: Context, scripts: Scripts, found: Fault) -> Fault:
-    """Scripts of one application and the contexts of another are kept apart on purpose."""
+    """Scripts of one application and the contexts of another are kept apart on purpose. A label that is nobody's is one
+    fault, not one for each domain."""
+    if _is_no_scripts(scene, scripts.label):
+        what = f"no context of the mapping may be entered by a file of the type {type_of(scripts.label)}"
+        return replace(found, what=what, symptom="these scripts get 403 or 500: their label is not that of a script")
     entered = any(scene.allows(str(other), scripts.label, "file", "entrypoint") for other, _ in scene.usable)
     others = any(scene.allows(str(context), label, "file", "entrypoint") for label in scene.script_labels)
     if not entered or not others:

@@ -11,7 +11,7 @@ from selcgi.diagnose.fault import Fault, check
 from selcgi.diagnose.scene import File, Scene, Scripts
 from selcgi.system.preflight import SCRIPT_TYPE, type_and_range, type_of
 
-_NO_LABEL = frozenset({"unlabeled_t", "file_t"})
+NO_LABEL = frozenset({"unlabeled_t", "file_t"})
 
 
 @check("labels")
@@ -23,7 +23,7 @@ def labelled(scene: Scene) -> Iterator[Fault]:
             if _runs_nowhere(scene, one):
                 fix = f"mount it with context={scene.launcher.context.user}:object_r:{SCRIPT_TYPE}:s0"
                 yield Fault("labels", "fatal", what, "these scripts get 500: no context may run them", fix, one.paths)
-        elif not one.label or type_of(one.label) in _NO_LABEL:
+        elif not one.label or type_of(one.label) in NO_LABEL:
             what = f"the label is {type_of(one.label)}, which says nothing"
             fix = f"restorecon -F {_first(one.paths)}"
             yield Fault("labels", "fatal", what, "these scripts get 500: no context may run them", fix, one.paths)
@@ -46,7 +46,7 @@ def listed(scene: Scene) -> Iterator[Fault]:
 def drifted(scene: Scene) -> Iterator[Fault]:
     """Of type and range: the next relabel would change them, or a copy has lost them."""
     for one in scene.scripts:
-        if one.place.labels and type_of(one.label) not in _NO_LABEL and one.label:
+        if one.place.labels and type_of(one.label) not in NO_LABEL and one.label:
             yield from _drift(File(one.paths[0], one.label, one.expected), one.paths)
     around = {file.path: file for one in scene.scripts for file in (one.interpreter, one.program, *one.folders) if file}
     zygote = scene.warmth.program

@@ -15,7 +15,7 @@ from selcgi.diagnose.launching import denied, fault, mislabelled
 from selcgi.diagnose.scene import Scene
 from selcgi.system.moving import move_questions
 from selcgi.system.policy import what_is_invalid
-from selcgi.system.preflight import Step, type_of
+from selcgi.system.preflight import ZYGOTE_TYPE, Step, type_of
 
 BOOLEAN = "selcgi_webapp_warm"
 _NONE = "scripts of these rules that are to run warm get 503, since no interpreter can be had for them"
@@ -98,7 +98,10 @@ def executed(scene: Scene) -> Iterator[Fault]:
                 yield Fault("zygote-program", one.severity, what, _NONE, fix, (one.where,))
             continue
         attempt = scene.attempt(one.zygote, program)
+        by_label = type_of(program.label) != ZYGOTE_TYPE and bool([*denied(scene, attempt, Step.ENTRYPOINT)])
         for missing in (each for step in _OF_PROGRAM for each in denied(scene, attempt, step)):
+            if by_label and missing.step is not Step.ENTRYPOINT and missing.what in program.paths:  # one cause
+                continue
             if not mislabelled(scene, program, missing):  # drift says so
                 found = fault(scene, attempt, missing, (*program.paths, one.where))
                 yield replace(found, check="zygote-program", severity=one.severity, symptom=_NONE)

@@ -38,6 +38,7 @@ class Step(StrEnum):
 
 
 AFTER_EXEC = frozenset({Step.WATCH, Step.LIMITS, Step.SEARCH, Step.READ, Step.PROGRAM})
+_OF_INTERPRETER = frozenset({Step.INTERPRETER, Step.LOAD, Step.PROGRAM})  # or of the script, where that is a binary
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,16 +169,35 @@ def fix(attempt: Attempt, missing: Question, allowed: Allowed) -> str:
             f"the types may, {target.user}:{target.role} may not (a constraint, or no roleallow): "
             "leave user and role out of the rule"
         )
-    what, wanted = ("program", ZYGOTE_TYPE) if attempt.target.is_zygote else ("script", SCRIPT_TYPE)
-    if missing.step is Step.ENTRYPOINT and type_of(missing.target) != wanted:
-        relabel = f"relabel the {what}: semanage fcontext -a -t {wanted} {shlex.quote(attempt.path)}, then restorecon"
-        if attempt.target.is_zygote:
-            return f"restorecon -F {shlex.quote(attempt.path)}; where its place has no label of its own, {relabel}"
-        return f"{relabel}; or allow it: {missing.rule}"
+    if missing.what and ask(missing.source, _at_range(missing.target, range_of(missing.source))):
+        return (
+            f"the types may, the range {range_of(missing.target)} of {shlex.quote(missing.what)} may not (MLS or MCS "
+            "constraint): change the file's range (semanage fcontext -r, restorecon -F), or the rule's"
+        )
+    if label := _another_label(attempt, missing, allowed):
+        return label
     if missing.what:
         check = f"check the label {type_of(missing.target)} with restorecon -nv {shlex.quote(missing.what)}"
         return f"{check}; or allow it: {missing.rule}"
     return f"allow it, if it is wanted: {missing.rule}"
+
+
+def _another_label(attempt: Attempt, missing: Question, allowed: Allowed) -> str:
+    """How to relabel a file whose type is none that is meant to be started; empty where it is one, or for a folder.
+
+    To allow it would make a script, or an interpreter, of every file in such a place: of all of /var, say.
+    """
+    path, zygote = shlex.quote(missing.what), attempt.target.is_zygote
+    if missing.what and missing.what == attempt.path:
+        what, wanted = ("program", ZYGOTE_TYPE) if zygote else ("script", SCRIPT_TYPE)
+        if type_of(missing.target) == wanted or allowed(str(attempt.target), missing.target, "file", "entrypoint"):
+            return ""
+        relabel = f"relabel the {what}: semanage fcontext -a -t {wanted} {path}, then restorecon -F {path}"
+        return f"restorecon -F {path}; where its place has no label of its own, {relabel}" if zygote else relabel
+    ends = (attempt.own, attempt.target)
+    if missing.step not in _OF_INTERPRETER or any(allowed(str(o), missing.target, "file", "execute") for o in ends):
+        return ""
+    return f"relabel the interpreter: semanage fcontext -a -t bin_t {path}, then restorecon -F {path}"
 
 
 def would_do(one: Context, other: Context, ends: tuple[str, str], ask: Callable[[str, str], bool]) -> bool:
@@ -196,6 +216,10 @@ def type_of(context: str) -> str:
 def range_of(context: str) -> str:
     """Empty where it has none."""
     return "".join(context.split(":", 3)[3:])
+
+
+def _at_range(label: str, range_: str) -> str:
+    return ":".join((*label.split(":", 3)[:3], range_))
 
 
 def type_and_range(context: str) -> str:

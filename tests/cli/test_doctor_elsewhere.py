@@ -95,6 +95,30 @@ def test_a_constraint_is_not_answered_with_an_allow_rule(tree: Path) -> None:
     assert not any("(allow" in one["fix"] for one in found)
 
 
+def at(tree: Path, folder: str) -> list[dict[str, Any]]:
+    """What is said of a script there, whose label is as the place says."""
+    path = tree / folder / "plain.cgi"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(SCRIPTS["plain.cgi"])
+    path.chmod(0o755)
+    return rows(run(tree, site.rules(), "--root", f"/{folder}"))
+
+
+@pytest.mark.parametrize("folder", ["srv/other", "etc"])
+def test_a_script_in_a_place_of_another_kind_is_to_be_relabelled_and_nothing_else(tree: Path, folder: str) -> None:
+    """No rule would be right that makes a script of every file of such a place."""
+    (fault,) = at(tree, folder)
+    path = f"/{folder}/plain.cgi"
+    command = f"semanage fcontext -a -t selcgi_script_exec_t {path}, then restorecon -F {path}"
+    assert (fault["check"], fault["fix"]) == ("entrypoint", f"relabel the script: {command}")
+
+
+def test_a_program_of_the_system_as_a_script_is_a_boolean_and_no_rule(tree: Path) -> None:
+    found = at(tree, "usr/bin")
+    assert {one["check"] for one in found} == {"entrypoint"}
+    assert all(one["fix"].endswith("setsebool -P selcgi_webapp_run_programs on") for one in found)
+
+
 def test_a_tree_that_is_not_there_is_a_fault(tree: Path) -> None:
     done = run(tree / "mistyped", site.rules())
     (fault,) = rows(done)

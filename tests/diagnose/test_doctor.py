@@ -219,15 +219,6 @@ def test_without_its_module_nothing_else_is_asked() -> None:
     assert (fault.check, fault.fix[:12]) == ("launcher", "semodule -i ")
 
 
-def test_behind_a_wrong_label_nothing_else_is_reported() -> None:
-    """What the right label would be granted is not answered with an allow rule for the wrong one."""
-    wrong = replace(SCRIPT, label=label("no_script_t"))
-    fault = only(scene(scripts=(wrong,)))
-    assert fault.check == "drift"
-    interpreter = replace(SCRIPT, interpreter=File("/bin/sh", label("no_script_t"), label("shell_exec_t")))
-    assert only(scene(scripts=(interpreter,))).check == "drift"
-
-
 def test_scripts_of_another_application_are_no_fault() -> None:
     shop = {("selcgi_t", "shop_t", "file"): RULES["selcgi_t", "selcgi_script_exec_t", "file"],
             ("staff_webapp_t", "shop_t", "file"): RULES[USER, "selcgi_script_exec_t", "file"]}  # fmt: skip

@@ -95,3 +95,11 @@ def test_a_program_that_lost_its_label_is_drift() -> None:
     lost = replace(PROGRAM, label=label("bin_t"))
     (fault,) = examine(warm(warmth=replace(SURE, program=lost)))
     assert (fault.check, fault.fix.split(",")[0]) == ("drift", "restorecon -F /opt/selcgi/bin/selcgi-zygote")
+
+
+def test_a_program_in_a_place_of_another_kind_is_relabelled_and_reported_once() -> None:
+    stray = replace(PROGRAM, label=label("var_t"), expected=label("var_t"))
+    (fault,) = examine(warm(warmth=replace(SURE, program=stray)))
+    assert fault.check == "zygote-program"
+    assert "semanage fcontext -a -t selcgi_zygote_exec_t /opt/selcgi/bin/selcgi-zygote" in fault.fix
+    assert "(allow" not in fault.fix

@@ -101,7 +101,7 @@ def test_a_file_without_label_is_missed_and_shown() -> None:
             Question(Step.ENTRYPOINT, str(TARGET), BIN, "file", "entrypoint", "/srv/a.cgi"),
             "semanage fcontext -a -t selcgi_script_exec_t",
         ),
-        (Question(Step.LOAD, str(TARGET), SHELL, "file", "map", "/bin/sh"), "restorecon -nv /bin/sh"),
+        (Question(Step.LOAD, str(TARGET), SHELL, "file", "map", "/bin/sh"), "semanage fcontext -a -t bin_t /bin/sh"),
         (
             Question(Step.TRANSITION, str(OWN), str(TARGET), "process", "transition"),
             "(allow selcgi_t user_webapp_t (process (transition)))",
@@ -110,6 +110,25 @@ def test_a_file_without_label_is_missed_and_shown() -> None:
 )
 def test_fix_says_what_to_do(missing: Question, words: str) -> None:
     assert words in fix(ATTEMPT, missing, lambda *_: False)
+
+
+@pytest.mark.parametrize("label", ["system_u:object_r:var_t:s0", ""])
+@pytest.mark.parametrize("step", [Step.OPEN, Step.ENTRYPOINT, Step.LOAD, Step.READ])
+def test_a_script_whose_type_is_no_scripts_is_relabelled(step: Step, label: str) -> None:
+    attempt = replace(ATTEMPT, label=label, interpreter="", program="")
+    source = OWN if step is Step.OPEN else TARGET
+    found = fix(attempt, Question(step, str(source), label, "file", "read", ATTEMPT.path), lambda *_: False)
+    assert (
+        found
+        == "relabel the script: semanage fcontext -a -t selcgi_script_exec_t /srv/a.cgi, then restorecon -F /srv/a.cgi"
+    )
+
+
+def test_a_script_of_an_application_that_may_be_entered_keeps_its_type() -> None:
+    missing = Question(Step.OPEN, str(OWN), "system_u:object_r:shop_t:s0", "file", "open", ATTEMPT.path)
+    found = fix(ATTEMPT, missing, lambda *question: question[3] == "entrypoint" and question[0] == str(TARGET))
+    assert "semanage" not in found
+    assert missing.rule in found
 
 
 def test_a_range_that_a_constraint_refuses_is_not_answered_with_an_allow() -> None:
@@ -125,6 +144,14 @@ def test_an_identity_that_a_constraint_refuses_is_not_answered_with_an_allow() -
     missing = Question(Step.TRANSITION, str(OWN), str(other), "process", "transition")
     found = fix(replace(ATTEMPT, target=other), missing, lambda *question: question[1] == str(TARGET))
     assert "staff_u:staff_r" in found
+    assert "(allow" not in found
+
+
+@pytest.mark.parametrize("step", [Step.ENTRYPOINT, Step.READ])
+def test_a_range_of_the_script_that_a_constraint_refuses_is_not_answered_with_an_allow(step: Step) -> None:
+    missing = Question(step, str(TARGET), f"{SCRIPT}:c3", "file", "read", ATTEMPT.path)
+    found = fix(ATTEMPT, missing, lambda *question: question[1] == f"{SCRIPT}:c1")
+    assert "the range s0:c3 of /srv/a.cgi may not" in found
     assert "(allow" not in found
 
 

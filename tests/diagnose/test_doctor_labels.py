@@ -1,0 +1,42 @@
+"""A wrong label is one fault, answered by a label: never by an allow rule, whatever else is denied behind it."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from selcgi.diagnose.doctor import examine
+from selcgi.diagnose.scene import File
+from tests.diagnose.shipped import SCRIPT, file, label, scene
+from tests.diagnose.test_doctor import UNLABELLED, only
+
+
+def test_behind_a_wrong_label_nothing_else_is_reported() -> None:
+    """What the right label would be granted is not answered with an allow rule for the wrong one."""
+    wrong = replace(SCRIPT, label=label("no_script_t"))
+    fault = only(scene(scripts=(wrong,)))
+    assert fault.check == "drift"
+    interpreter = replace(SCRIPT, interpreter=File("/bin/sh", label("no_script_t"), label("shell_exec_t")))
+    assert only(scene(scripts=(interpreter,))).check == "drift"
+
+
+def test_a_script_in_a_place_of_another_kind_is_relabelled_and_reported_once() -> None:
+    """The label is as its place says, so it is no drift; an allow rule would make a script of all that lies there."""
+    stray = replace(SCRIPT, label=label("var_t"), expected=label("var_t"))
+    fault = only(scene(scripts=(stray,)))
+    assert fault.check == "entrypoint"
+    assert "semanage fcontext -a -t selcgi_script_exec_t /srv/a.cgi" in fault.fix
+    assert "(allow" not in fault.fix
+    assert set(fault.where) == {"/srv/a.cgi", "site.map:1", "site.map:2", "site.map:3"}
+
+
+@pytest.mark.parametrize("name", ["interpreter", "program"])
+def test_an_interpreter_in_a_place_of_another_kind_is_relabelled(name: str) -> None:
+    stray: dict[str, Any] = {name: file("/srv/venv/bin/python", "var_t")}
+    for fault in examine(scene(scripts=(replace(SCRIPT, **stray),))):
+        assert "semanage fcontext -a -t bin_t /srv/venv/bin/python" in fault.fix
+        assert "(allow" not in fault.fix
+
+
+def test_a_file_without_a_label_is_one_fault_where_file_contexts_know_nothing_better() -> None:
+    assert only(scene(scripts=(replace(UNLABELLED, expected=""),))).check == "labels"
