@@ -5,11 +5,12 @@ once the kernel shows it in its context, as after a fresh start. A zygote that i
 after is a LeafRunning's. Must not block or log. Made by launch/cold.py.
 """
 
+import os
 import socket
 import struct
 from contextlib import suppress
 
-from selcgi.errors import LaunchFailed, ZygoteFailed
+from selcgi.errors import ContextLost, LaunchFailed, ZygoteFailed
 from selcgi.launch.child import to_rlimits
 from selcgi.launch.leafed import LeafRunning
 from selcgi.launch.spawn import check_limits, spawn
@@ -185,7 +186,10 @@ class WarmRunning:
         if self._untaken:
             raise LaunchFailed("zygote", "the warm interpreter's child ended before it took the request")
         if self._process is not None:
-            self._labels.confirm(self.pid, self._plan.context)
+            try:
+                self._labels.confirm(self.pid, self._plan.context)
+            except ContextLost as error:
+                raise _explain_loss(self.pid, error) from error
             self._confirmed = True
         elif self._tries < _TRIES:
             self._ask()
@@ -258,6 +262,17 @@ class WarmRunning:
         self._streams.close_theirs()
         self.kill()
         self._leaves.give_back(self._leaf)
+
+
+def _explain_loss(pid: int, lost: ContextLost) -> LaunchFailed:
+    """One that has ended has lost no context: it never was in it. It is left for its LeafRunning to reap."""
+    with suppress(ChildProcessError):
+        found = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if found is not None:
+            how = "with status" if found.si_code == os.CLD_EXITED else "by signal"
+            reason = f"the warm interpreter's child ended {how} {found.si_status} before it was in its context"
+            return LaunchFailed("zygote", reason, "see its lines in the log; raise memory= in the rule if there is one")
+    return lost
 
 
 def _sender(parts: list[tuple[int, int, bytes]]) -> int:

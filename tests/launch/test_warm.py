@@ -1,6 +1,7 @@
 """A request and the zygotes that it is lent to. No interpreter is there: each does what the test says."""
 
 import os
+import re
 import select
 import signal
 from collections.abc import Callable, Iterator
@@ -11,7 +12,8 @@ from typing import cast
 
 import pytest
 
-from selcgi.errors import LaunchFailed, ZygoteFailed
+from selcgi.context import Context
+from selcgi.errors import ContextLost, LaunchFailed, ZygoteFailed
 from selcgi.launch.streams import make_streams
 from selcgi.launch.warm import WarmRunning
 from selcgi.launch.zygotes import Zygotes
@@ -161,3 +163,39 @@ def test_a_child_that_somebody_else_has_reaped_is_told(
     with pytest.raises(LaunchFailed, match="No such process"):
         running.poll()
     conclude(running, Outcome())
+
+
+class Strange(NoLabels):
+    """The process that is to be looked at is in another context, and if need be has ended by then."""
+
+    def __init__(self, *, ended: bool) -> None:
+        super().__init__()
+        self.ended = ended
+
+    def confirm(self, pid: int, context: Context | None) -> None:
+        if self.ended:
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        raise ContextLost("confirm", f"process {pid} is not in {context}")
+
+
+@pytest.mark.parametrize(
+    ("ended", "reason"),
+    [(True, "ended with status 3 before it was in its context"), (False, "process [0-9]+ is not in None")],
+)
+def test_a_child_that_has_ended_has_lost_no_context(plan: Plan, pool: Leaves, ended: bool, reason: str) -> None:
+    def bear(own: Belongings) -> None:
+        if os.fork() == 0:
+            os.write(own.channel, encode_report(BORN))
+            os.read(own.channel, 65536)
+            os.closerange(3, 4096)
+            if not ended:
+                signal.pause()
+            os._exit(3)
+
+    lent, outcome = Lent(pool, [bear]), Outcome()
+    lent.labels = Strange(ended=ended)
+    running = launch(replace(plan, account=SOMEBODY), lent)  # so that the child is put into the leaf, and ends with it
+    wait(running, lambda: outcome.error is not None, outcome)
+    assert re.search(reason, str(outcome.error))
+    assert isinstance(outcome.error, ContextLost) is not ended
+    conclude(running, outcome)
