@@ -100,3 +100,11 @@ def test_it_is_beside_what_was_started_wherever_that_has_gone(folder: Path) -> N
     environ = {**os.environ, "PYTHONPATH": str(TREE)}
     done = subprocess.run(line, cwd=folder.parent, env=environ, capture_output=True, text=True, check=True)
     assert done.stdout == f"{folder / NAME}\n"
+
+
+@pytest.mark.parametrize("words", [(), ("--help",), ("-h",), ("one", "two")])
+def test_to_whoever_starts_it_by_hand_it_says_whose_it_is(words: tuple[str, ...]) -> None:
+    done = subprocess.run([sys.executable, TREE / "bin" / NAME, *words], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("selcgi-zygote: selcgi starts it by itself")
+    assert done.stderr.count("\n") == 1
