@@ -67,8 +67,10 @@ def _become(image: Image, changes: Changes, report: int) -> NoReturn:
     except OSError as error:
         number = error.errno or 0
     finally:
-        os.write(report, f"{step} {number}".encode())
-        os._exit(127)
+        try:
+            os.write(report, f"{step} {number}".encode())
+        finally:
+            os._exit(127)  # without a report, too: no frame of the parent may go on here
 
 
 def _switch(account: Account) -> None:

@@ -37,6 +37,7 @@ STARTED = "started"  # pid
 FAILED = "failed"  # class of the error, step, reason, fix
 EXITED = "exited"  # code or null, signal or null, CPU seconds, bytes
 MESSAGE_BYTES = 65536
+_LOOP_DESCRIPTORS = 64  # below it are those of the event loop
 _LONGEST_TEXT = 4000  # characters, so that a message holds two, escaped
 
 # It ends when its children have, not when a terminal or systemd signals the worker's group.
@@ -60,11 +61,15 @@ def run_guard(plan: Plan, theirs: tuple[int, int, int], labels: Labels, worker: 
 
 def _detach(plan: Plan, theirs: tuple[int, int, int], worker: socket.socket) -> None:
     """Of what the worker has open, keep only what this request needs; then what was 0, 1 and 2 is not needed either."""
-    close_all_but((*theirs, plan.script.descriptor, plan.script.directory, worker.fileno()))
+    keep = (*theirs, plan.script.descriptor, plan.script.directory, worker.fileno())
+    close_all_but(keep)
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     for standard in range(3):
         os.dup2(null, standard)
-    os.close(null)
+    # libuv closes its own descriptors, by their numbers, in whatever is forked (pthread_atfork(3)): what is opened here
+    # must not get those. They are low, since it has opened them with the event loop.
+    for number in set(range(3, _LOOP_DESCRIPTORS)).difference(keep, (null,)):
+        os.dup2(null, number, inheritable=False)
     for signum in _DEAF:
         signal.signal(signum, signal.SIG_IGN)
     set_child_subreaper()

@@ -14,6 +14,7 @@ from typing import TypeGuard
 from selcgi.errors import USED_UP, LaunchFailed, launch_failed
 from selcgi.launch.child import Changes, fork_and_exec, to_rlimits
 from selcgi.plan import Account, Limits, Plan, Script
+from selcgi.system.executable import closed_to
 from selcgi.system.leaves import Leaf
 from selcgi.system.posixspawn import Image, spawn_process
 from selcgi.system.selinux import Labels
@@ -115,4 +116,8 @@ def _explain(plan: Plan, labels: Labels, error: OSError) -> tuple[str, str]:
                 name = os.fsdecode(each)
                 fix = f"chmod +x {shlex.quote(name)}, or mount without noexec"
                 return f"{name} is not executable for uid {os.geteuid()}", fix
+    if error.errno == errno.EACCES and plan.account is not None:
+        for each in filter(None, (script.path, script.interpreter)):
+            if found := closed_to(plan.account, each):
+                return found
     return labels.explain_exec(plan.context, script, error)

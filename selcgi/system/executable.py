@@ -16,6 +16,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from selcgi.errors import ScriptRefused
+from selcgi.plan import Account
 from selcgi.system.mapfile import folder_objection, objection, shown
 
 LabelOf = Callable[[int], str]  # of a descriptor, O_PATH or not; empty when there is none or it can't be read
@@ -27,6 +28,7 @@ AUDIT = "look for denials: ausearch -m avc -ts recent"
 # blanks around it. 127 bytes of an interpreter pass in every kernel.
 _FIRST_LINE = re.compile(rb"#![ \t]*(/[^ \t\n\0]{0,126})(?=[ \t\n\0])[ \t]*([^\n\0]*)")
 _LINKS = 40  # MAXSYMLINKS, include/linux/namei.h
+_SLASH = ord("/")
 _BITS = {"read": 4, "execute": 1, "search": 1}
 
 
@@ -118,12 +120,29 @@ def not_allowed(what: str, path: bytes, status: os.stat_result, label: str) -> R
     """Why selcgi may not "read", "execute" or "search" it. An ACL shows in the mode as its mask only."""
     text = shown(path)
     reason = f"selcgi may not {what} {text} (mode {stat.S_IMODE(status.st_mode):04o}, label {label or 'unknown'})"
-    if not _mode_allows(what, status):
+    if not _mode_allows(what, status, os.geteuid(), (os.getegid(), *os.getgroups())):
         return reason, f"chmod a+{'r' if what == 'read' else 'x'} {shlex.quote(text)}"
     if not label:
         return f"{reason}, though its mode allows it", "see its ACL (getfacl) and the log of other security modules"
     kind = "dir" if stat.S_ISDIR(status.st_mode) else "file"
     return f"{reason}: its mode allows it, the policy lacks {kind} {{ {what} }}", relabel(text)
+
+
+def closed_to(account: Account, path: bytes) -> Refusal | None:
+    """The first folder on the way to `path` that `account` may not search, or the file, by their modes. None: it is
+    not they."""
+    folders = [path[:end] or b"/" for end, byte in enumerate(path) if byte == _SLASH]
+    for each, what in (*((folder, "search") for folder in folders), (path, "execute")):
+        try:
+            status = os.stat(each)  # noqa: PTH116 - bytes
+        except OSError:
+            return None
+        if not _mode_allows(what, status, account.uid, (account.gid, *account.groups)):
+            text = shown(each)
+            reason = f"the Unix user {account.name} may not {what} {text} (mode {stat.S_IMODE(status.st_mode):04o})"
+            move = ", or move the scripts to where everybody may enter" if what == "search" else ""
+            return reason, f"chmod a+x {shlex.quote(text)}{move}"
+    return None
 
 
 def not_looked_at(path: bytes, folder_label: str) -> Refusal:
@@ -137,12 +156,12 @@ def relabel(text: str) -> str:
     return f"restorecon -F {shlex.quote(text)}, or give its place a label in the policy (semanage fcontext); {AUDIT}"
 
 
-def _mode_allows(what: str, status: os.stat_result) -> bool:
-    uid, mode = os.geteuid(), status.st_mode
+def _mode_allows(what: str, status: os.stat_result, uid: int, groups: tuple[int, ...]) -> bool:
+    mode = status.st_mode
     if uid == 0:  # capabilities(7), CAP_DAC_OVERRIDE
         return what != "execute" or bool(mode & 0o111)
-    mine = status.st_gid == os.getegid() or status.st_gid in os.getgroups()
-    return bool(mode >> (6 if uid == status.st_uid else 3 if mine else 0) & _BITS[what])
+    shift = 6 if uid == status.st_uid else 3 if status.st_gid in groups else 0
+    return bool(mode >> shift & _BITS[what])
 
 
 def _label_at(handle: bytes | str, labels: LabelOf) -> str:

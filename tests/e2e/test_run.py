@@ -57,6 +57,17 @@ def test_a_body_is_posted_unless_a_method_is_given(run: Run, words: tuple[str, .
     assert done.stdout.rstrip().endswith(method)
 
 
+@pytest.mark.parametrize("closed", ["cgi", "cgi/method.cgi"])
+def test_what_the_scripts_user_may_not_enter_is_named(run: Run, place: Place, closed: str) -> None:
+    """Behind a guard, where the event loop closes descriptors of its own in whatever is forked."""
+    (place.folder / closed).chmod(0o700)
+    done = run("method.cgi")
+    what = "search" if closed == "cgi" else "execute"
+    reason = f"reason: the Unix user {USER} may not {what} {place.folder / closed} (mode 0700)\n"
+    assert reason + f"fix: chmod a+x {place.folder / closed}" in done.stderr.decode()
+    assert done.stdout.startswith(b"Status: 500 ")
+
+
 def test_a_variable_without_a_name_is_a_mistake(run: Run) -> None:
     done = run("--env", "=x", "method.cgi")
     assert (done.returncode, b"has no name" in done.stderr) == (2, True)

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from selcgi.errors import ScriptRefused
+from selcgi.plan import Account
 from selcgi.system.executable import (
     HEAD_BYTES,
     FirstLine,
+    closed_to,
     find_interpreter,
     not_allowed,
     not_looked_at,
@@ -152,3 +154,24 @@ def test_who_says_no(place: Path) -> None:
 )
 def test_first_line(head: bytes, meant: FirstLine | None) -> None:
     assert read_first_line(head) == meant
+
+
+@pytest.mark.parametrize(("mode", "open_"), [(0o700, False), (0o070, True), (0o707, False), (0o771, True)])
+def test_a_folder_that_another_user_may_search_by_a_group(place: Path, mode: int, open_: bool) -> None:
+    """The group's bits alone count for a member, whatever the others' are."""
+    os.chown(place / "sub", 0, SOMEBODY + 1)
+    (place / "sub").chmod(mode)
+    found = closed_to(Account("somebody", SOMEBODY, SOMEBODY, (SOMEBODY + 1,), "/"), os.fsencode(place / "sub" / "sh"))
+    assert (found is None) == open_
+    if found:
+        assert found[0] == f"the Unix user somebody may not search {place / 'sub'} (mode {mode:04o})"
+
+
+def test_what_another_user_may_execute(place: Path) -> None:
+    somebody, path = Account("somebody", SOMEBODY, SOMEBODY, (), "/"), os.fsencode(place / "sub" / "sh")
+    assert closed_to(somebody, path) is None
+    assert closed_to(somebody, path + b"-that-is-gone") is None
+    (place / "sub" / "sh").chmod(0o744)
+    reason, fix = closed_to(somebody, path) or ("", "")
+    assert reason == f"the Unix user somebody may not execute {place / 'sub' / 'sh'} (mode 0744)"
+    assert fix == f"chmod a+x {place / 'sub' / 'sh'}"
