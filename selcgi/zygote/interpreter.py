@@ -68,9 +68,12 @@ def become(interpreter: str, flags: str, package: str) -> Interpreter:
             raise LoadFailed(f"{name} is set, which a warm interpreter can't follow", f"unset it, or {_COLD}")
     if heeded.get("PYTHONUTF8", str(sys.flags.utf8_mode)) != str(sys.flags.utf8_mode):
         raise LoadFailed("PYTHONUTF8 is set, which a warm interpreter can't follow", f"set LC_ALL instead, or {_COLD}")
+    places = heeded["PYTHONPATH"].split(":") if heeded.get("PYTHONPATH") else []
+    if not all(map(os.path.isabs, places)):  # an empty one is the folder of the request's process
+        reason = "PYTHONPATH names a place by no absolute path, which a warm interpreter can't follow"
+        raise LoadFailed(reason, f"name it whole, or {_COLD}")
     _set_flags(wanted)
-    sys.path[:] = [folder for folder in sys.path if folder != package]
-    sys.path[:0] = filter(None, heeded.get("PYTHONPATH", "").split(":"))
+    sys.path[:] = [*places, *(folder for folder in sys.path if folder != package)]
     _warn(heeded.get("PYTHONWARNINGS", ""))
     before = frozenset(sys.modules)
     after = _find_packages(named)

@@ -221,6 +221,13 @@ def test_variables_that_come_too_late_are_refused(environ: dict[str, str]) -> No
     )
 
 
+@pytest.mark.parametrize("path", ["lib", "/usr/share:", "/usr/share::/usr/lib"])
+def test_a_place_that_hangs_on_the_folder_is_refused(path: str) -> None:
+    """A fresh start would take modules from the folder of the script."""
+    assert refused(PYTHON, "", PYTHONPATH=path).startswith("PYTHONPATH names a place by no absolute path")
+    assert refused(PYTHON, "-E", PYTHONPATH=path) == ""
+
+
 def test_a_program_that_is_no_script_is_refused() -> None:
     descriptor = os.open("/bin/true", os.O_RDONLY)
     try:
