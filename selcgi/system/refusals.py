@@ -2,8 +2,8 @@
 
 Decides what the cause is by asking the policy once more: when the same would be allowed at the level of who asked,
 categories refused it, and no allow rule helps; when it would be allowed to his user and role, a constraint on those
-did; else no rule allows it. Pure but for the questions. Must not decide which request it belongs to. Called by
-serve/denials.py.
+did; else no rule allows it, and a switch of the shipped policy goes before a rule. Pure but for the questions. Must not
+decide which request it belongs to. Called by serve/ and learn/.
 """
 
 import shlex
@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from selcgi.context import Context
 from selcgi.errors import PolicyUnreadable
+from selcgi.policy.switches import switch
 from selcgi.system.audit import Denial
 from selcgi.system.policy import Policy
 from selcgi.system.preflight import type_of, would_do
@@ -19,6 +20,7 @@ from selcgi.system.reason import Reason
 
 _FILES = frozenset(("file", "dir", "lnk_file", "chr_file", "blk_file", "sock_file", "fifo_file"))
 _PORTS = {"tcp_socket": "TCP", "udp_socket": "UDP", "dccp_socket": "DCCP", "sctp_socket": "SCTP"}
+SILENT = "a refusal that is not recorded (dontaudit) is possible: semodule -DB shows it, semodule -B hides such again"
 _UNLABELLED = frozenset(("unlabeled_t", "default_t", "file_t"))  # the base policy's types for what nobody labelled
 # What a permission means to a reader; the first of a record that is named here is the one that tells most.
 _VERBS = {
@@ -158,7 +160,9 @@ def _fix_range(denial: Denial) -> str:
 
 
 def _fix_rule(denial: Denial) -> str:
-    target, rule = type_of(denial.target), rule_of(denial)
+    target, rule = type_of(denial.target), _switch_of(denial) or rule_of(denial)
+    if Context.parse(denial.source).is_zygote:
+        return _fix_zygote(denial)
     if denial.classname.startswith(("capability", "cap_userns")):
         return "scripts run without capabilities: do without"
     if denial.classname in _FILES and target in _UNLABELLED:
@@ -169,6 +173,16 @@ def _fix_rule(denial: Denial) -> str:
     return f"allow it, if it is wanted: {rule}"
 
 
+def _fix_zygote(denial: Denial) -> str:
+    """What one may do all applications of its domain may, for every user: no rule is offered for data."""
+    if "dyntransition" in denial.permissions:
+        return "setsebool -P selcgi_webapp_warm on; for a domain of yours: (blockinherit selcgi_warm) in its block"
+    fix = "a warm interpreter reads code alone: do this for each request, not where modules are loaded"
+    if denial.classname in _FILES:
+        fix += f"; if it is code: (call selcgi_zygote_reads ({type_of(denial.source)} {type_of(denial.target)}))"
+    return fix
+
+
 def _quoted(denial: Denial) -> str:
     """The path, for a shell: whoever wrote the script chose it. Empty where the record has none."""
     path = denial.fields.get("path", "")
@@ -177,9 +191,18 @@ def _quoted(denial: Denial) -> str:
 
 def rule_of(denial: Denial) -> str:
     """The CIL line that would grant it."""
-    source, target = type_of(denial.source), type_of(denial.target)
     permissions = " ".join(denial.permissions)
-    return f"(allow {source} {'self' if source == target else target} ({denial.classname} ({permissions})))"
+    return f"(allow {type_of(denial.source)} {_other(denial)} ({denial.classname} ({permissions})))"
+
+
+def _switch_of(denial: Denial) -> str:
+    return switch(type_of(denial.source), _other(denial), denial.classname, denial.permissions)
+
+
+def _other(denial: Denial) -> str:
+    """The type of the target, as a rule has it."""
+    source, target = type_of(denial.source), type_of(denial.target)
+    return "self" if source == target else target
 
 
 def short(context: str) -> str:

@@ -1,5 +1,7 @@
 """Refusals as sentences: the cause is that of the policy, and where an allow rule would not help none is offered."""
 
+from dataclasses import replace
+
 import pytest
 
 from selcgi.system.audit import Denial
@@ -14,6 +16,9 @@ POLICY = FakePolicy(
         ("user_webapp_t", "user_webapp_t", "capability"): (),
         ("user_webapp_t", "default_t", "dir"): ("getattr",),
         ("user_webapp_t", "selcgi_t", "process"): (),
+        ("shop.webapp_t", "smtp_port_t", "tcp_socket"): (),
+        ("other_t", "smtp_port_t", "tcp_socket"): (),
+        ("user_zygote_t", "user_webapp_rw_t", "file"): (),
     }
 )
 
@@ -42,7 +47,7 @@ def test_categories_are_named_and_no_rule_is_offered() -> None:
         (
             denial("system_u:object_r:smtp_port_t:s0", "tcp_socket", "name_connect", dest="25"),
             "connect to TCP port 25 (smtp_port_t)",
-            "(allow user_webapp_t smtp_port_t (tcp_socket (name_connect)))",
+            "allow it, if it is wanted: setsebool -P selcgi_webapp_send_mail on",
         ),
         (
             denial("system_u:object_r:user_webapp_rw_t:s0:c1", "file", "unlink", name="x", dev="sda1", ino="7"),
@@ -72,6 +77,24 @@ def test_what_no_rule_allows(one: Denial, wish: str, fix: str) -> None:
 def test_a_path_that_a_script_chose_is_no_command_in_the_cure(label: str) -> None:
     text = sentence(denial(f"system_u:object_r:{label}:s0:c1", "file", "unlink", path="/srv/x;rm -rf ~;$(id)"))
     assert "v '/srv/x;rm -rf ~;$(id)'" in text
+
+
+def of(source: str, one: Denial) -> str:
+    return sentence(replace(one, source=f"system_u:system_r:{source}:s0"))
+
+
+def test_a_domain_of_the_template_has_its_switch_and_another_its_rule() -> None:
+    one = denial("system_u:object_r:smtp_port_t:s0", "tcp_socket", "name_connect", dest="25")
+    assert of("shop.webapp_t", one).endswith("allow it, if it is wanted: (call selcgi_webapp_mail (shop.webapp_t))")
+    assert of("other_t", one).endswith("(allow other_t smtp_port_t (tcp_socket (name_connect)))")
+
+
+def test_no_rule_opens_data_to_a_warm_interpreter() -> None:
+    text = of("user_zygote_t", denial("system_u:object_r:user_webapp_rw_t:s0:c2", "file", "read", name="x"))
+    assert "(allow" not in text
+    assert "do this for each request, not where modules are loaded" in text
+    move = of("user_zygote_t", denial("system_u:system_r:user_webapp_t:s0:c2", "process", "dyntransition"))
+    assert "setsebool -P selcgi_webapp_warm on" in move
 
 
 def test_what_was_let_through_is_said_to_be() -> None:
