@@ -45,8 +45,9 @@ def explain(
 ) -> None:
     """Say what would happen if USER asked for SCRIPT: rule, context, and every permission on the way.
 
-    Nothing is run. A relative SCRIPT lies beneath the first --root. Each permission has a yes or a no; beneath a no
-    stands what it looks like, and what to do. Run it as root; selcgi's own Python may read the whole policy.
+    Nothing is run. A relative SCRIPT lies beneath the first --root; it is found, opened and judged as for a request.
+    Each permission has a yes or a no; beneath a no stands what it looks like, and what to do. Run it as root; selcgi's
+    own Python may read the whole policy.
 
     Exit: 0 every answer is yes, 1 one is no, 2 usage, 3 could not run.
 
@@ -65,7 +66,9 @@ def explain(
         subject = replace(subject_of(replace(settings, roots=()), chain), specs=())
         policy = open_policy()
         scene = stage(policy, open_labelling(), subject, why_by_kernel(held, policy, facts.label))
-        machine = Machine(open_labelling(), settings.environ.path, WarmSettings(scripts=warm), zygote_program())
+        machine = Machine(
+            open_labelling(), settings.roots, settings.environ.path, WarmSettings(scripts=warm), zygote_program()
+        )
         told = explain_request(scene, chain, query, machine)
     click.echo(json.dumps({"yes": told.yes, **asdict(told)}, indent=1)) if as_json else _show(told)
     sys.exit(0 if told.yes else 1)

@@ -1,6 +1,7 @@
 """`selcgi explain`: every permission that one script needs in one context, in the kernel's order, with yes or no.
 
-Decides nothing and starts nothing: the questions are system/preflight.py's, the reasons launching.py's.
+Decides nothing and starts nothing: opening.py finds the script as a request would, the questions are
+system/preflight.py's, the reasons launching.py's.
 Called by cli/explain.py.
 """
 
@@ -8,9 +9,11 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import groupby
+from pathlib import Path
 
 from selcgi.context import Context, ContextSpec
 from selcgi.diagnose.launching import fault
+from selcgi.diagnose.opening import Found, find
 from selcgi.diagnose.scene import Resolved, Scene, Scripts, resolve
 from selcgi.diagnose.survey import Survey
 from selcgi.errors import Denied
@@ -42,15 +45,17 @@ _PURPOSE = {
     Step.READ: "the interpreter reads the script",
     Step.PROGRAM: "env starts the interpreter",
 }
+_SCRIPT, _FOUND = "script", "selcgi finds the script, and may run it"
 _NO_ZYGOTE = "no warm interpreter can start: 503, or a fresh program with --warm-fallback"
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """Where the files are: their labels, PATH of scripts; which scripts run warm, and the program that does it, empty
-    where there is none."""
+    """Where the files are: their labels, the roots, PATH of scripts; which scripts run warm, and the program that does
+    it, empty where there is none."""
 
     labelling: Labelling
+    roots: tuple[Path, ...]
     search_path: str
     warm: WarmSettings = field(default_factory=WarmSettings)
     program: str = ""
@@ -58,7 +63,7 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`question` as the policy would write it; `why` and `fix` are of a no."""
+    """`question` as the policy would write it, or the path of the script; `why` and `fix` are of a no."""
 
     step: str
     purpose: str
@@ -89,33 +94,39 @@ class Told:
 
 
 def explain_request(scene: Scene, chain: Chain, query: Query, machine: Machine) -> Told:
-    """From the mapping to the last permission; it ends where the request would."""
+    """From the script and the mapping to the last permission; it ends where the request would, but for a script that
+    may not run: the other questions can be asked all the same."""
+    found = find(query.script, machine.roots, machine.labelling)
     try:
-        verdict = chain.decide(query)
+        verdict = chain.decide(query._replace(script=found.path))
     except Denied as error:
-        return Told(rule=error.rule, script=query.script, refused=str(error))
+        return Told(rule=error.rule, script=found.path, refused=str(error))
     own = scene.launcher.context
     (mapped,) = resolve(scene.policy, own, ((sample(verdict.spec), verdict.where),))
-    told = Told(rule=verdict.where, context=_shown(mapped, verdict.spec), script=query.script)
+    told = Told(rule=verdict.where, context=_shown(mapped, verdict.spec), script=found.path)
     if query.user is None and wants(verdict.spec, USER):
         return replace(told, refused=f"rule {verdict.where} has {USER}, and the request has no user")
     if mapped.canonical is None:
         return replace(told, refused="; ".join(what_is_invalid(scene.policy, own, mapped.wanted)))
-    scripts = Survey(machine.labelling, machine.search_path).script(query.script)
-    if scripts is None:
-        return replace(
-            told, refused=f"{query.script} is no regular file that may be executed; chmod a+x, or look for it"
+    told = replace(told, answers=(_of_script(query.script, found),))
+    scripts = Survey(machine.labelling, machine.search_path).script(found.path, whatever_mode=True)
+    warm = warmth(verdict, found.path, machine.warm)
+    if scripts is not None:
+        interpreter = scripts.interpreter
+        told = replace(
+            told,
+            label=scripts.label or "(none, or it cannot be read)",
+            interpreter=f"{interpreter.path} ({interpreter.label})" if interpreter else "",
         )
-    interpreter = scripts.interpreter
-    told = replace(
-        told,
-        label=scripts.label or "(none, or it cannot be read)",
-        interpreter=f"{interpreter.path} ({interpreter.label})" if interpreter else "",
-    )
-    warm = warmth(verdict, query.script, machine.warm)
     if warm is not None:
-        return _warm(scene, replace(told, warm=_as_what(warm)), (mapped.canonical, scripts), machine)
-    return replace(told, answers=tuple(explain(scene, scene.attempt(mapped.canonical, scripts))))
+        told = replace(told, warm=_as_what(warm))
+        return told if scripts is None else _warm(scene, told, (mapped.canonical, scripts), machine)
+    return replace(told, answers=(*told.answers, *explain(scene, scene.attempt(mapped.canonical, scripts))))
+
+
+def _of_script(asked: str, found: Found) -> Answer:
+    question = asked if asked == found.path else f"{asked} -> {found.path}"
+    return Answer(_SCRIPT, _FOUND, question, not found.why, found.why, found.fix)
 
 
 def _as_what(warm: Warm) -> str:
@@ -144,7 +155,7 @@ def _warm(scene: Scene, told: Told, what: tuple[Context, Scripts], machine: Mach
         for each in explain(scene, start)
     ]
     answers += explain(scene, attempt, tuple(move_questions(zygote, attempt)))
-    return replace(told, answers=tuple(answers))
+    return replace(told, answers=(*told.answers, *answers))
 
 
 def _other_interpreter(scripts: Scripts, program: Scripts) -> str:

@@ -53,13 +53,13 @@ class Survey:
                 groups.setdefault(replace(one, paths=()), []).append(one.paths[0])
         return tuple(replace(one, paths=tuple(all_[:PATHS_MOST]), count=len(all_)) for one, all_ in groups.items())
 
-    def script(self, path: str) -> Scripts | None:
+    def script(self, path: str, *, whatever_mode: bool = False) -> Scripts | None:
         """None when it is no regular file that somebody may execute."""
         try:
             mode = os.lstat(path).st_mode
         except OSError:
             return None
-        if not stat.S_ISREG(mode) or not mode & 0o111:
+        if not stat.S_ISREG(mode) or not (mode & 0o111 or whatever_mode):
             return None
         head = _head(path)
         first = read_first_line(head or b"")

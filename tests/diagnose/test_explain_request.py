@@ -1,11 +1,12 @@
 """`selcgi explain`: every question has an answer, and it ends where the request would."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from selcgi.diagnose.explaining import Machine, Told, explain_request
+from selcgi.diagnose.explaining import Answer, Machine, Told, explain_request
 from selcgi.diagnose.scene import Scene
 from selcgi.diagnose.survey import PATHS_MOST, Survey
 from selcgi.mapping.table import Query
@@ -45,7 +46,9 @@ def script(folder: Path, name: str, text: str = "#!/bin/sh\n", mode: int = 0o755
 
 def told(folder: Path, user: str, path: Path, asked: Scene | None = None) -> Told:
     chain = open_sources(Settings(maps=(folder / "site.map",)))
-    return explain_request(asked or scene(), chain, Query(user, str(path), ""), Machine(Labels(), "/usr/bin"))
+    return explain_request(
+        asked or scene(), chain, Query(user, str(path), ""), Machine(Labels(), (folder,), "/usr/bin")
+    )
 
 
 def test_every_question_is_answered_in_order(folder: Path) -> None:
@@ -54,7 +57,7 @@ def test_every_question_is_answered_in_order(folder: Path) -> None:
     assert (found.rule, found.context) == ("site.map:1", "system_u:system_r:user_webapp_t:s0:c1")
     assert found.interpreter == "/bin/sh (system_u:object_r:shell_exec_t:s0)"
     asked = list(dict.fromkeys(answer.step for answer in found.answers))
-    assert asked == [step for step in Step if step not in (Step.NOSUID, Step.PROGRAM)]
+    assert asked == ["script", *(step for step in Step if step not in (Step.NOSUID, Step.PROGRAM))]
 
 
 def test_a_no_stands_beside_its_yes_with_symptom_and_fix(folder: Path) -> None:
@@ -80,9 +83,62 @@ def test_what_the_mapping_or_the_policy_refuses_ends_it(folder: Path, user: str,
     assert found.answers == ()
 
 
-def test_what_is_no_script_ends_it(folder: Path) -> None:
-    assert "no regular file" in told(folder, "alice", folder / "none.cgi").refused
-    assert "no regular file" in told(folder, "alice", script(folder, "a.cgi", mode=0o644)).refused
+def no(found: Told) -> Answer:
+    """The one no, of the script itself."""
+    (only,) = [answer for answer in found.answers if not answer.yes]
+    assert not found.yes
+    assert (found.refused, only.step, found.answers[0]) == ("", "script", only)
+    return only
+
+
+@pytest.mark.parametrize(
+    ("mode", "why", "fix"),
+    [
+        (0o777, "403: {0} (mode 0777, uid 0) is open to more than its owner", "chmod go-w {0}"),
+        (0o644, "403: selcgi may not execute {0} (mode 0644, label ", "chmod a+x {0}"),
+    ],
+)
+def test_a_script_that_a_request_may_not_run_is_a_no_and_the_policy_is_asked_all_the_same(
+    folder: Path, mode: int, why: str, fix: str
+) -> None:
+    path = script(folder, "a.cgi", mode=mode)
+    found = told(folder, "alice", path)
+    assert no(found).why.startswith(why.format(path))
+    assert no(found).fix == fix.format(path)
+    assert "user_webapp_t -> selcgi_script_exec_t : file { entrypoint } " in " ".join(
+        one.question for one in found.answers
+    )
+
+
+def test_a_script_that_is_not_there_is_a_no_and_its_context_is_asked_about(folder: Path) -> None:
+    found = told(folder, "alice", folder / "none.cgi")
+    assert no(found).why.startswith("404: ")
+    assert "selcgi_t -> user_webapp_t : process { transition }" in [one.question for one in found.answers]
+
+
+def test_a_link_beneath_the_root_is_the_script_that_it_leads_to(folder: Path) -> None:
+    """As for a request: that one's path is what the mapping is asked about."""
+    path = script(folder, "a.cgi")
+    (folder / "site.map").write_text("alice staff_webapp_t script=*/link.cgi\nalice user_webapp_t script=*/a.cgi\n")
+    (folder / "link.cgi").symlink_to("a.cgi")
+    found = told(folder, "alice", folder / "link.cgi")
+    assert found.yes
+    assert (found.script, found.rule) == (str(path), "site.map:2")
+    assert found.answers[0].question == f"{folder}/link.cgi -> {path}"
+
+
+def test_no_script_is_looked_for_outside_the_roots(folder: Path) -> None:
+    (folder / "link.cgi").symlink_to("/bin/true")
+    assert "is a link to /bin/true, beneath no root" in no(told(folder, "alice", folder / "link.cgi")).why
+    assert told(folder, "alice", Path("/bin/true")).answers[0].fix == "add --root if scripts there may run"
+
+
+def test_a_script_that_is_looked_for_leaves_nothing_open(folder: Path) -> None:
+    path = script(folder, "a.cgi")
+    before = len(os.listdir("/proc/self/fd"))
+    told(folder, "alice", path)
+    told(folder, "alice", folder / "none.cgi")
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_scripts_are_grouped_by_what_a_question_depends_on(folder: Path) -> None:

@@ -56,7 +56,7 @@ def told(folder: Path, rule: str, asked: Scene, warm: WarmSettings | None = None
     (folder / "site.map").write_text(f"alice {rule}\n")
     chain = open_sources(Settings(maps=(folder / "site.map",)))
     place = f"{folder}/selcgi-zygote" if program is None else program
-    machine = Machine(Labels(), "/usr/bin", warm or WarmSettings(), place)
+    machine = Machine(Labels(), (folder,), "/usr/bin", warm or WarmSettings(), place)
     return explain_request(asked, chain, Query("alice", f"{folder}/report.py", ""), machine)
 
 

@@ -70,7 +70,14 @@ def test_explain_says_it_without_running_anything() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert site.context_of("alice") in done.stdout
     assert "user_webapp_t -> selcgi_script_exec_t : file { entrypoint }" in done.stdout
-    script.chmod(0o644)
+    link = script.with_name("link.cgi")
+    link.symlink_to(script.name)
+    done = subprocess.run([*words[:-1], link.name], capture_output=True, text=True, timeout=60, env=environ, cwd="/")
+    link.unlink()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{link} -> {script}" in done.stdout
+    script.chmod(0o777)
     done = subprocess.run(words, capture_output=True, text=True, timeout=60, env=environ, cwd="/")
     assert done.returncode == 1
+    assert f"403: {script} (mode 0777, uid 0) is open to more than its owner" in done.stdout
     assert not Path("/tmp/it-ran").exists()

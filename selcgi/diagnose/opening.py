@@ -1,0 +1,50 @@
+"""Which file a request for a path would run, and whether selcgi would: by the request's own way to it.
+
+Decides nothing of its own: system/scripts.py finds and judges the script, beneath the same roots. It is opened, closed
+again, and not run. The owners that pass are those of whoever asks: root, and of a folder, its owner.
+Called by diagnose/explaining.py.
+"""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from selcgi.errors import ScriptNotFound, ScriptRefused, SelcgiError, StartRefused
+from selcgi.system.labelling import Labelling
+from selcgi.system.roots import open_roots
+from selcgi.system.scripts import open_script
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """`path`: of what would run, links resolved, or of what was refused. `why` and `fix` are empty where it may run."""
+
+    path: str
+    why: str = ""
+    fix: str = ""
+
+
+def find(path: str, roots: Iterable[Path], labelling: Labelling) -> Found:
+    """`path` is absolute, and may have a PATH_INFO behind it. Overloaded without a free descriptor."""
+
+    def label_of(descriptor: int) -> str:
+        return labelling.label(f"/proc/self/fd/{descriptor}")
+
+    try:
+        opened = open_roots(roots)
+    except StartRefused as error:
+        return _refused(path, error, "selcgi does not start")
+    try:
+        located = open_script((os.fsencode(path),), opened, label_of)
+    except (ScriptNotFound, ScriptRefused) as error:
+        script = os.fsdecode(error.script) if isinstance(error, ScriptRefused) else ""
+        return _refused(script or path, error, str(error.status))
+    finally:
+        opened.close()
+    located.script.close()
+    return Found(os.fsdecode(located.script.path))
+
+
+def _refused(path: str, error: SelcgiError, outcome: str) -> Found:
+    return Found(path, f"{outcome}: {error.reason}", error.fix)
