@@ -40,6 +40,7 @@ CHECKS: tuple[Check, ...] = (
     separation.not_policy,
     separation.not_rewritten,
     separation.not_others,
+    surroundings.tcp_listener,
     surroundings.web_server,
     surroundings.denial_listener,
     contexts.complete,

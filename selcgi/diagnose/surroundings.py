@@ -9,11 +9,13 @@ from dataclasses import replace
 
 from selcgi.diagnose.fault import Fault, check
 from selcgi.diagnose.meant import WEB_SERVERS
-from selcgi.diagnose.scene import Door, File, Scene
+from selcgi.diagnose.scene import Door, File, Scene, label_of_type
 from selcgi.system.preflight import range_of, type_of
 
 _MODULE = "semodule -i contrib/selinux/selcgi.cil contrib/selinux/webapp.cil"
 _LISTENER = "selcgi_avc_t"
+_PORT_TYPE, _PORT = "selcgi_port_t", "9140"  # selcgi.cil
+_BY_TCP = "setsebool -P selcgi_from_tcp on"
 
 
 @check("launcher", cheap=True)
@@ -91,17 +93,54 @@ def _server(scene: Scene, name: str) -> str:
 
 def _shut(scene: Scene, door: Door, name: str) -> Iterator[Fault]:
     server, own = _server(scene, name), str(scene.launcher.context)
-    asked = [] if door.address.startswith("tcp:") else [(own, "unix_stream_socket", "connectto", "")]
+    asked = _by_tcp(scene) if _is_tcp(door) else [(own, "unix_stream_socket", "connectto", "")]
     asked += [(file.label, "dir", "search", file.path) for file in (door.folder,) if file and file.label]
     asked += [(file.label, "sock_file", "write", file.path) for file in (door.socket,) if file and file.label]
     for target, classname, permission, path in asked:
         if not scene.allows(server, target, classname, permission):
             what = f"{name} -> {type_of(target)} : {classname} {{ {permission} }} is denied"
             symptom = f"the web server answers 502 or 503: it cannot connect to {door.address}"
-            fix = f"(call selcgi_web_server ({name}))"
+            fix = f"(call selcgi_web_server{'_by_tcp' if _is_tcp(door) else ''} ({name}))"
             if path and type_of(target) != "selcgi_runtime_t":
                 fix = f"listen beneath /run/selcgi, and restorecon -RF it; {path} is {type_of(target)}"
             yield Fault("web-server", "fatal", what, symptom, fix, (door.address,))
+
+
+def _is_tcp(door: Door) -> bool:
+    return door.address.startswith("tcp:")
+
+
+def _by_tcp(scene: Scene) -> list[tuple[str, str, str, str]]:
+    """Nothing where selcgi itself may not listen: that is the fault then."""
+    port = label_of_type(scene.launcher.context, _PORT_TYPE)
+    return [(port, "tcp_socket", "name_connect", "")] if not _cannot_bind(scene) else []
+
+
+@check("tcp-listener")
+def tcp_listener(scene: Scene) -> Iterator[Fault]:
+    for door in filter(_is_tcp, scene.doors):
+        if lacking := _cannot_bind(scene):
+            what = f"{scene.launcher.context.domain} -> {lacking} is denied"
+            symptom = f"selcgi does not start: it cannot listen on {door.address}"
+            known = scene.policy.canonical(label_of_type(scene.launcher.context, _PORT_TYPE))
+            yield Fault("tcp-listener", "fatal", what, symptom, _BY_TCP if known else _MODULE, (door.address,))
+        elif (number := door.address.rpartition(":")[2]) != _PORT:
+            what = f"the label of TCP port {number} can't be asked, and should be {_PORT_TYPE}"
+            fix = f"unless semanage port -l has it: semanage port -a -t {_PORT_TYPE} -p tcp {number}"
+            symptom = "with another label selcgi cannot listen there, or the web server not connect"
+            yield Fault("tcp-listener", "note", what, symptom, fix, (door.address,))
+
+
+def _cannot_bind(scene: Scene) -> str:
+    """What selcgi lacks to listen on a port of its own; empty when nothing."""
+    own = str(scene.launcher.context)
+    for target, words in (
+        (own, "create bind listen accept"),
+        (label_of_type(scene.launcher.context, _PORT_TYPE), "name_bind"),
+    ):
+        if not scene.allows(own, target, "tcp_socket", words):
+            return f"{type_of(target)} : tcp_socket {{ {words} }}"
+    return ""
 
 
 @check("denial-listener")

@@ -34,6 +34,8 @@ MISTAKES = {
     "label of the scripts": ("a user_webapp_t:s0", ("--root", "/srv/other"), "entrypoint",
                              "semanage fcontext -a -t selcgi_script_exec_t /srv/other/plain.cgi"),
     "socket": ("a user_webapp_t:s0", ("--listen", "unix:/etc/selcgi/s.sock"), "web-server", "listen beneath /run"),
+    "tcp": ("a user_webapp_t:s0", ("--listen", "tcp:127.0.0.1:9140,peer-net=127.0.0.1/32"), "tcp-listener",
+            "setsebool -P selcgi_from_tcp on"),
     "proof": ("a user_webapp_t:s0", ("--listen", "unix:/run/selcgi/s,identity=proof:/home/x/proof"), "configuration",
               "put it into /etc/selcgi"),
 }  # fmt: skip

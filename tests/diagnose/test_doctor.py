@@ -11,7 +11,7 @@ import pytest
 from selcgi.context import ContextSpec
 from selcgi.diagnose.doctor import CHECKS, examine, examine_cheaply
 from selcgi.diagnose.fault import WHERE_MOST, Check, Fault, merged, run
-from selcgi.diagnose.scene import File, Launcher, Place, Scene
+from selcgi.diagnose.scene import Door, File, Launcher, Place, Scene
 from selcgi.system.facts import KernelFacts
 from selcgi.system.preflight import Step
 from selcgi.system.reason import Reason
@@ -147,6 +147,7 @@ OTHERS: list[tuple[str, Scene, str]] = [
         scene(policy(without=[(("httpd_t", "selcgi_t", "unix_stream_socket"), "connectto")])),
         "(call selcgi_web_server (httpd_t))",
     ),
+    ("tcp-listener", scene(policy(types=["selcgi_port_t"]), doors=(Door("tcp:[::1]:9140"),)), "selcgi_from_tcp on"),
     (
         "denial-listener",
         scene(policy(without=[(("selcgi_avc_t", "selcgi_avc_t", "capability2"), "audit_read")])),
