@@ -31,11 +31,16 @@ def look(site: Site) -> tuple[Fault, ...]:
     if labels.policy is None or labels.own is None:
         return ()
     policy = Remembered(labels.policy)
-    specs = ((sample(spec, site.categories.bands), where) for spec, where in site.table.templates())
+    every = ((sample(spec, site.categories.bands), where) for spec, where in site.table.templates())
+    specs = tuple(islice(every, _CONTEXTS + 1))
+    if len(specs) > _CONTEXTS:
+        LOG.info(
+            "preflight: of more than %d contexts the first %d were asked about: selcgi doctor", _CONTEXTS, _CONTEXTS
+        )
     scene = Scene(
         policy=policy,
         launcher=Launcher(labels.own, _pipe_label(labels), no_new_privileges()),
-        mapped=resolve(policy, labels.own, islice(specs, _CONTEXTS)),
+        mapped=resolve(policy, labels.own, specs[:_CONTEXTS]),
         doors=tuple(Door(one.address, one.peer_types) for one in site.settings.listeners if one.peer_types),
         warmth=_warmth(site),
         kernel=read_kernel_facts(),

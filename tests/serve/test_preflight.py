@@ -55,6 +55,20 @@ def test_what_cannot_work_is_refused_and_every_fault_logged(site: Site, caplog: 
         os.fstat(bad.roots.all[0].descriptor)
 
 
+def test_contexts_that_are_too_many_are_said_not_to_have_been_asked_about(
+    site: Site, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO)
+    good = with_policy(site, policy())
+    monkeypatch.setattr("selcgi.serve.preflight._CONTEXTS", 2)
+    assert gate(good).passed(good) is good
+    assert caplog.messages == []
+    monkeypatch.setattr("selcgi.serve.preflight._CONTEXTS", 1)
+    assert gate(good).passed(good) is good
+    assert caplog.messages == ["preflight: of more than 1 contexts the first 1 were asked about: selcgi doctor"]
+    good.close()
+
+
 def test_no_preflight_goes_on_and_says_so(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     bad = with_policy(site, policy(without=[TRANSITION]))
     assert gate(bad, refuses=False).passed(bad) is bad
