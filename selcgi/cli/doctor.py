@@ -137,6 +137,7 @@ def subject_of(settings: Settings, chain: Chain) -> Subject:
     return Subject(
         settings=settings,
         specs=chain.specs(),
+        accounts=chain.accounts(),
         program=str(beside / "selcgi"),
         listener=str(beside / "selcgi-avc"),
         zygote=zygote_program(),

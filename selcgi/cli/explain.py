@@ -63,7 +63,7 @@ def explain(
     said, known = tuple(sorted(named_values(given).items())), known_now(chain.asked, user or None)
     query = Query(user or None, script_path(settings, script), host, said, known)
     with ExitStack() as held:
-        subject = replace(subject_of(replace(settings, roots=()), chain), specs=())
+        subject = replace(subject_of(replace(settings, roots=()), chain), specs=(), accounts=())
         policy = open_policy()
         scene = stage(policy, open_labelling(), subject, why_by_kernel(held, policy, facts.label))
         machine = Machine(

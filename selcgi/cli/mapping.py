@@ -15,6 +15,7 @@ from selcgi.mapping.table import Query, Verdict
 from selcgi.serve.lookups import known_now
 from selcgi.serve.sources import open_sources, table_of
 from selcgi.settings import MapSource, Settings
+from selcgi.system.accounts import unusable
 from selcgi.system.mapfile import read_mapfile
 
 
@@ -47,7 +48,7 @@ def check(file: Path) -> None:
     """Print every mistake in FILE as file:line, and every rule that can never match. Exit 1 if there is any.
 
     Warns of rules whose users are not kept apart: a glob or * whose context has no categories of its own, and of
-    c{user} and c{request} where files would not be.
+    c{user} and c{request} where files would not be. Warns of uid= without such an account here.
     """
     try:
         table = table_of((file,))
@@ -67,6 +68,8 @@ def check(file: Path) -> None:
     for spec, where in table.unfilled():
         for what in misgivings(spec):
             click.echo(f"{click.style('warning', fg='yellow')} {file.parent / where}: {what}")
+    for where, error in unusable(table.accounts()):
+        click.echo(f"{click.style('warning', fg='yellow')} {file.parent / where}: {error}")
     click.echo(f"{table.count} rules, {len(dead)} of them dead, no mistakes")
     sys.exit(1 if dead else 0)
 

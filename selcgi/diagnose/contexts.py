@@ -77,6 +77,12 @@ def somebody(scene: Scene) -> Iterator[Fault]:
         yield Fault("nobody", "warning", what, "every request is answered with 403", "add a rule, see selcgi.map(5)")
 
 
+@check("account")
+def runs_as(scene: Scene) -> Iterator[Fault]:
+    for where, error in scene.accounts:
+        yield Fault("account", "fatal", error.reason, "every request of this rule gets 500", error.fix, (where,))
+
+
 @check("dead-rule")
 def reached(scene: Scene) -> Iterator[Fault]:
     for where in scene.dead:

@@ -20,6 +20,7 @@ CHECKS: tuple[Check, ...] = (
     contexts.not_own,
     contexts.enforced,
     contexts.reached,
+    contexts.runs_as,
     *CONTEXT_CHECKS,
     warmth.there,
     warmth.started,

@@ -19,10 +19,11 @@ from selcgi.diagnose.survey import Survey
 from selcgi.errors import Denied
 from selcgi.mapping.categories import USER, sample, wants
 from selcgi.mapping.chain import Chain
-from selcgi.mapping.table import Query
+from selcgi.mapping.table import Query, Verdict
 from selcgi.mapping.warmth import warmth
 from selcgi.plan import Warm
 from selcgi.settings import WarmSettings
+from selcgi.system.accounts import unusable
 from selcgi.system.labelling import Labelling
 from selcgi.system.moving import move_questions
 from selcgi.system.policy import what_is_invalid
@@ -108,7 +109,7 @@ def explain_request(scene: Scene, chain: Chain, query: Query, machine: Machine) 
         return replace(told, refused=f"rule {verdict.where} has {USER}, and the request has no user")
     if mapped.canonical is None:
         return replace(told, refused="; ".join(what_is_invalid(scene.policy, own, mapped.wanted)))
-    told = replace(told, answers=(_of_script(query.script, found),))
+    told = replace(told, answers=(_of_script(query.script, found), *_of_account(verdict)))
     scripts = Survey(machine.labelling, machine.search_path).script(found.path, whatever_mode=True)
     warm = warmth(verdict, found.path, machine.warm)
     if scripts is not None:
@@ -127,6 +128,15 @@ def explain_request(scene: Scene, chain: Chain, query: Query, machine: Machine) 
 def _of_script(asked: str, found: Found) -> Answer:
     question = asked if asked == found.path else f"{asked} -> {found.path}"
     return Answer(_SCRIPT, _FOUND, question, not found.why, found.why, found.fix)
+
+
+def _of_account(verdict: Verdict) -> Iterator[Answer]:
+    """Where the rule has a uid=."""
+    if verdict.account:
+        why, fix = next(
+            ((f"500: {error.reason}", error.fix) for _, error in unusable([(verdict.account, "")])), ("", "")
+        )
+        yield Answer("account", "the rule's account is there, and not root", verdict.account, not why, why, fix)
 
 
 def _as_what(warm: Warm) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from selcgi.context import Context, ContextSpec
+from selcgi.errors import SelcgiError
 from selcgi.system.facts import KernelFacts
 from selcgi.system.policy import Policy, Vector
 from selcgi.system.preflight import SCRIPT_TYPE, Attempt
@@ -94,8 +95,8 @@ class Door:
 class Scene:
     """`program`: what init starts. `trusted`: files that selcgi believes. `omitted`: what was not looked at.
 
-    `shut`: folders of scripts, and why they cannot be listed. `there`: what only the machine can say that selcgi will
-    run on, and this is another.
+    `accounts`: places of rules whose uid= no script can run as, and why. `shut`: folders of scripts, and why they
+    cannot be listed. `there`: what only the machine can say that selcgi will run on, and this is another.
     """
 
     policy: Policy
@@ -110,6 +111,7 @@ class Scene:
     warmth: Warmth = Warmth()
     shut: tuple[tuple[str, str], ...] = ()
     dead: tuple[str, ...] = ()
+    accounts: tuple[tuple[str, SelcgiError], ...] = ()
     omitted: tuple[str, ...] = ()
     there: tuple[str, ...] = ()
     kernel: KernelFacts | None = None

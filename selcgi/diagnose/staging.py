@@ -20,6 +20,7 @@ from selcgi.errors import PolicyUnreadable, StartRefused
 from selcgi.mapping.index import Index
 from selcgi.mapping.table import Table
 from selcgi.settings import Settings
+from selcgi.system.accounts import ACCOUNTS_MOST, unusable
 from selcgi.system.binding import find_binding
 from selcgi.system.facts import Facts, KernelFacts, not_enforced, not_there, read_facts
 from selcgi.system.labelling import Labelling
@@ -33,15 +34,23 @@ _MAP_BYTES = 16 << 20  # of several mapping files whose rules are compared with 
 _THERE = (
     "whether the kernel enforces, and with this policy",
     "the labels that files have there, and mounts with nosuid, noexec or without labels",
-    "the programs, and the mapping file's own label",
+    "the programs, the accounts of uid=, and the mapping file's own label",
 )
 _NOTHING_CONFINES = "selcgi does not start; without that check every script would run unconfined"
+
+_BY_A_FILE = Fault(
+    "kernel",
+    "note",
+    "a mapping can be checked without SELinux, by the policy of the machine that it is for",
+    "nothing was looked at",
+    "selcgi doctor --policy FILE, and --file-contexts FILE for its scripts",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What is asked about. `specs`: contexts of the mapping; `warm`: domains of those with warm=. `program`,
-    `listener`, `zygote`: paths of the installed programs, empty for none.
+    """What is asked about. `specs`: contexts of the mapping; `warm`: domains of those with warm=; `accounts`: those of
+    uid=, each with its place. `program`, `listener`, `zygote`: paths of the installed programs, empty for none.
 
     `elsewhere`: it will run on another machine, and this one's mounts, programs and labels do not matter; `prefix`: the
     folder that stands for that machine's root, empty for this one's.
@@ -53,6 +62,7 @@ class Subject:
     listener: str
     zygote: str = ""
     warm: frozenset[str] = frozenset()
+    accounts: Iterable[tuple[str, str]] = ()
     kernel: KernelFacts | None = None
     elsewhere: bool = False
     prefix: str = ""
@@ -63,9 +73,9 @@ def kernel_faults() -> tuple[Facts | None, tuple[Fault, ...]]:
     try:
         facts = read_facts(find_binding)
     except StartRefused as error:
-        return None, (_kernel_fault(error),)
+        return None, (_kernel_fault(error), _BY_A_FILE)
     if missing := not_there(facts):
-        return None, (_kernel_fault(missing),)
+        return None, (_kernel_fault(missing), _BY_A_FILE)
     loose = None if facts.enforcing else not_enforced(facts)
     return facts, (_kernel_fault(loose),) if loose else ()
 
@@ -80,6 +90,7 @@ def stage(policy: Policy, labelling: Labelling, subject: Subject, why: Why) -> S
     own, settings = launcher_context(policy), subject.settings
     survey = Survey(labelling, settings.environ.path, mounts=not subject.elsewhere, prefix=subject.prefix)
     specs = tuple(islice(subject.specs, CONTEXTS_MOST + 1))
+    accounts = () if subject.elsewhere else tuple(islice(subject.accounts, ACCOUNTS_MOST + 1))
     scripts = survey.scripts(map(str, settings.roots))
     dead, omitted = _dead_rules(settings)
     return Scene(
@@ -95,7 +106,8 @@ def stage(policy: Policy, labelling: Labelling, subject: Subject, why: Why) -> S
         warmth=Warmth(subject.warm, program=survey.script(subject.zygote) if subject.zygote else None),
         shut=tuple(survey.shut.items()),
         dead=dead,
-        omitted=(*omitted, *_omitted(specs, survey)),
+        accounts=tuple(unusable(accounts)),
+        omitted=(*omitted, *_omitted(specs, accounts, survey)),
         there=_THERE if subject.elsewhere else (),
         kernel=subject.kernel,
         why=why,
@@ -125,9 +137,11 @@ def _dead_rules(settings: Settings) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(rule.where for rule in table.dead()), ()
 
 
-def _omitted(specs: tuple[object, ...], survey: Survey) -> Iterator[str]:
+def _omitted(specs: tuple[object, ...], accounts: tuple[object, ...], survey: Survey) -> Iterator[str]:
     if len(specs) > CONTEXTS_MOST:
         yield f"the mapping has more than {CONTEXTS_MOST} contexts: the first {CONTEXTS_MOST} were looked at"
+    if len(accounts) > ACCOUNTS_MOST:
+        yield f"the mapping has more than {ACCOUNTS_MOST} accounts (uid=): the first {ACCOUNTS_MOST} were looked up"
     if survey.seen >= FILES_MOST:
         yield f"there are more than {FILES_MOST} files beneath the roots: the first {FILES_MOST} were looked at"
 

@@ -91,6 +91,10 @@ class Chain:
         """Of all sources: a context of each domain for which a rule asks for warm interpreters, and where."""
         return (pair for source in self._sources for pair in source.warmed())
 
+    def accounts(self) -> Iterator[tuple[str, str]]:
+        """Each that a uid= names, with the first place of each file that does."""
+        return (pair for source in self._sources if isinstance(source, Table) for pair in source.accounts())
+
     def unfilled(self) -> Iterator[tuple[ContextSpec, str]]:
         """Those of templates() with c{user} or c{request}; of a million others none is looked at."""
         for source in self._sources:

@@ -115,6 +115,18 @@ class Index:
         """The first rule of each domain that has warm= and not warm=no, in order."""
         return iter(self._warm.values())
 
+    def with_accounts(self) -> Iterator[Rule]:
+        """The first rule of each account that uid= names, in order. Looks at every line."""
+        seen = {""}
+        for number in range(1, len(self._starts)):
+            end = self._starts[number + 1] if number + 1 < len(self._starts) else len(self._data)
+            if self._data.find(b"uid", self._starts[number], end) < 0:
+                continue
+            rule = self._read(number)
+            if rule is not None and rule.options.account not in seen:
+                seen.add(rule.options.account)
+                yield rule
+
     def _fill(self) -> None:
         """In one pass, where the commonest line costs no Rule."""
         starts = self._starts

@@ -129,6 +129,10 @@ class Table:
         rules = (rule for file in self._files for rule in file.with_warmth())
         return ((rule.spec, rule.where) for rule in rules if rule.spec is not None)
 
+    def accounts(self) -> Iterator[tuple[str, str]]:
+        """Each that a uid= names, with the file:line of a rule that does."""
+        return ((rule.options.account, rule.where) for file in self._files for rule in file.with_accounts())
+
     def groups(self) -> frozenset[str]:
         """Those that rules are for."""
         return frozenset(name for file in self._files for name in file.groups())

@@ -1,15 +1,19 @@
 """Unix accounts: the one a script shall run as, and selcgi's own.
 
 Decides that no script ever gets uid 0 or group 0, not even as one group of many. Must not change any identity: that
-is launch/'s part. Called by serve/site.py at start for --script-user and by serve/request.py for a rule with uid=.
+is launch/'s part. Called by serve/site.py at start for --script-user and by serve/request.py for a rule with uid=; by
+diagnose/ and `selcgi map check` for the rules of a mapping, before there is a request.
 """
 
 import os
 import pwd
+from collections.abc import Iterable, Iterator
+from itertools import islice
 
-from selcgi.errors import LaunchFailed
+from selcgi.errors import LaunchFailed, SelcgiError
 from selcgi.plan import Account
 
+ACCOUNTS_MOST = 256  # that are looked up ahead of requests: a directory is asked for each
 _STEP = "account"
 
 
@@ -25,6 +29,15 @@ def account(name: str) -> Account:
     if entry.pw_gid == 0 or 0 in groups:
         raise LaunchFailed(_STEP, f"the user {name!r} is in group 0, root's", "take the user out of it")
     return Account(name, entry.pw_uid, entry.pw_gid, groups, entry.pw_dir)
+
+
+def unusable(named: Iterable[tuple[str, str]]) -> Iterator[tuple[str, SelcgiError]]:
+    """Of the first ACCOUNTS_MOST names, each with its place: the places of those that no script can run as, and why."""
+    for name, where in islice(named, ACCOUNTS_MOST):
+        try:
+            account(name)
+        except LaunchFailed as error:
+            yield where, error
 
 
 def own_account() -> Account:

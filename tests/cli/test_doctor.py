@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 from selcgi.cli import doctor as command
 from selcgi.diagnose.fault import Fault
 from selcgi.diagnose.scene import Scene
+from selcgi.errors import StartRefused
 from selcgi.system.facts import Facts
 from tests.diagnose.shipped import policy, scene
 
@@ -53,6 +54,17 @@ def test_a_fault_has_its_place_symptom_and_cure(ask: Ask) -> None:
     assert [line.split()[0] for line in lines[1:-1]] == ["where", "symptom", "do"]
     assert "site.map:1, site.map:2" in lines[1]
     assert lines[-1].startswith("1 fatal: ")
+
+
+def test_a_machine_without_selinux_is_told_of_policy_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(_: object) -> Facts:
+        raise StartRefused("SELinux is off", "boot with it")
+
+    monkeypatch.setattr("selcgi.diagnose.staging.read_facts", none)
+    done = CliRunner().invoke(command.doctor, [])
+    assert done.exit_code == 1
+    assert "fatal   kernel: SELinux is off" in done.output
+    assert "do       selcgi doctor --policy FILE" in done.output
 
 
 def test_a_denial_that_leaves_no_record_says_so(ask: Ask) -> None:

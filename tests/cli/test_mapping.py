@@ -60,6 +60,18 @@ def test_check_names_a_rule_that_nothing_reaches(tmp_path: Path) -> None:
     ]
 
 
+def test_check_warns_of_accounts_that_are_not_here(tmp_path: Path) -> None:
+    """It may be checked on another machine, so that is no mistake. Each is named once, at its first rule."""
+    path = tmp_path / "site.map"
+    rules = ["alice user_webapp_t uid=no-such-user", "bob user_webapp_t uid=no-such-user", "uid user_webapp_t"]
+    path.write_text("\n".join([*rules, "carol user_webapp_t uid=nobody", "dora user_webapp_t uid=sync", ""]))
+    done = selcgi_map("check", path)
+    assert (done.returncode, done.stderr) == (0, "")
+    first, *more = [line for line in done.stdout.splitlines() if line.startswith("warning")]
+    assert first.startswith(f"warning {path}:1: there is no user 'no-such-user' here")
+    assert not more
+
+
 def test_explain_a_file_with_a_mistake(tmp_path: Path) -> None:
     path = tmp_path / "site.map"
     path.write_text("alice user_webapp_t timout=3\n")

@@ -12,6 +12,7 @@ from selcgi.context import ContextSpec
 from selcgi.diagnose.doctor import CHECKS, examine, examine_cheaply
 from selcgi.diagnose.fault import WHERE_MOST, Check, Fault, merged, run
 from selcgi.diagnose.scene import Door, File, Launcher, Place, Scene
+from selcgi.errors import LaunchFailed
 from selcgi.system.facts import KernelFacts
 from selcgi.system.preflight import Step
 from selcgi.system.reason import Reason
@@ -128,6 +129,7 @@ OTHERS: list[tuple[str, Scene, str]] = [
         "sesearch -T -s selcgi_t -t selcgi_script_exec_t",
     ),
     ("nobody", scene(specs=[]), "add a rule"),
+    ("account", scene(accounts=(("site.map:4", LaunchFailed("account", "no user", "getent")),)), "getent"),
     ("dead-rule", scene(dead=("site.map:7",)), "move it up"),
     ("not-looked-at", scene(omitted=("more than that",)), "a part of it"),
     ("folders", scene(shut=(("/srv/cgj", "No such file or directory"),)), "correct --root"),

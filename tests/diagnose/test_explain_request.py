@@ -83,6 +83,15 @@ def test_what_the_mapping_or_the_policy_refuses_ends_it(folder: Path, user: str,
     assert found.answers == ()
 
 
+@pytest.mark.parametrize(("account", "why"), [("nobody", ""), ("no-one", "500: there is no user 'no-one' here")])
+def test_an_account_of_the_rule_is_asked_about(folder: Path, account: str, why: str) -> None:
+    (folder / "site.map").write_text(f"alice user_webapp_t:s0:c1 uid={account}\n")
+    found = told(folder, "alice", script(folder, "a.cgi"))
+    (answer,) = [one for one in found.answers if one.step == "account"]
+    assert (answer.question, answer.why, answer.yes) == (account, why, not why)
+    assert found.yes is not bool(why)
+
+
 def no(found: Told) -> Answer:
     """The one no, of the script itself."""
     (only,) = [answer for answer in found.answers if not answer.yes]

@@ -197,6 +197,7 @@ def test_an_identity_is_never_answered_with_an_allow_rule(program: tuple[str, ..
         ("alice no_such_t:s0", "context", "semodule -l"),
         ("alice user_webapp_t:s0:c1024", "context", "semanage user -l"),
         ("alice system_u:system_r:etc_t:s0", "context", "(roletype system_r etc_t)"),
+        ("alice user_webapp_t:s0 uid=no-such-user", "account", "getent passwd 'no-such-user' must find it"),
         ("alice selcgi_t:s0:c1", "own-domain", "name the domain of a web application"),
         ("alice user_webapp_t:s0-s0:c1", "new-files", "give the rule the single level s0:c1"),
         ("* user_webapp_t:s0\nalice staff_webapp_t:s0", "dead-rule", "move it up"),
