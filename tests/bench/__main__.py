@@ -126,7 +126,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--connections", type=int, nargs="+", default=(1, 8, 64), help="default: 1 8 64")
     parser.add_argument("--json", type=Path, metavar="FILE", help="all figures; what it has of other parts stays")
     parser.add_argument("--svg", type=Path, metavar="FILE", help="the plot")
-    parser.add_argument("--markdown", action="store_true", help="print the tables of the README")
+    parser.add_argument("--markdown", action="store_true", help="print the tables of contrib/bench")
     return parser
 
 

@@ -47,7 +47,7 @@ def _terminal_row(cell: Cell, name: str, found: list[Sample]) -> str:
 
 
 def markdown(results: Results) -> str:
-    """Tables for the README: rates, what a request costs, slow requests; only of what was measured."""
+    """Tables for contrib/bench/README.md: rates, what a request costs, slow requests; only of what was measured."""
     samples = results.samples()
     shown = [cell for cell in figures.cells(samples) if cell.connections == _SHOWN]
     parts = [f"On {machine.sentence(results.machine)}. Made by `{COMMAND}`."] if results.machine else []
