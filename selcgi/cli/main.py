@@ -15,7 +15,7 @@ from selcgi.cli.check_front import check_front
 from selcgi.cli.doctor import doctor
 from selcgi.cli.explain import explain
 from selcgi.cli.failures import failures, replay
-from selcgi.cli.learn import learn
+from selcgi.cli.learn import REFUSED_AGAIN, learn
 from selcgi.cli.mapping import mapping
 from selcgi.cli.policy import policy
 from selcgi.cli.run import run
@@ -30,6 +30,7 @@ EXIT_CODES = {
     1: "findings, or a request that was refused or failed",
     2: "a mistake on the command line",
     COULD_NOT_RUN: "could not run; the reason and what to do are on stderr",
+    REFUSED_AGAIN: "selcgi learn: proven, but for what no rule allows, or what was left out as dangerous",
 }
 
 

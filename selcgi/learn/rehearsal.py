@@ -1,8 +1,8 @@
 """An application runs twice in twins of its domain: permissive, to see what it lacks, and enforcing, to prove it.
 
-Decides what is learned and whether that is proven. The domain itself is never touched: each twin is a type that did not
-exist before, in one module of a fixed name, which is removed at the end whatever happens. A new type each time, since
-the kernel reports a refusal of a permissive domain once only. Called by cli/learn.py.
+Decides how it runs; what that teaches is learn/lesson.py's. The domain itself is never touched: each twin is a type
+that did not exist before, in one module of a fixed name, which is removed at the end whatever happens. A new type each
+time, since the kernel reports a refusal of a permissive domain once only. Called by cli/learn.py.
 """
 
 import os
@@ -12,18 +12,17 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from selcgi.context import ContextSpec
+from selcgi.learn.lesson import Lesson, refused_again, sort_out
 from selcgi.learn.records import Records
-from selcgi.policy.learned import Rule, Want, rules
+from selcgi.policy.learned import rules
 from selcgi.policy.twin import Domain, twin_text
-from selcgi.system.audit import Denial
 from selcgi.system.policy import Policy
-from selcgi.system.refusals import cause_of, wish
 from selcgi.system.semanage import load_module, remove_module
 
 MODULE = "selcgi_learn"
@@ -44,22 +43,6 @@ class Application:
     options: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Lesson:
-    """`rules`: all that was lacking. `explained`: refusals that no rule cures. `left`: refusals of the second run."""
-
-    rules: tuple[Rule, ...]
-    explained: tuple[str, ...]
-    before: tuple[str, ...]  # the status of each request, permissive
-    after: tuple[str, ...]  # and enforcing, with what was learned
-    left: tuple[str, ...]
-    lost: bool
-
-    @property
-    def proven(self) -> bool:
-        return not self.left and not self.lost and self.before == self.after
-
-
 def rehearse(app: Application, domain: Domain, policy: Policy, dangerous: bool) -> Lesson:
     """Both runs. PolicyRefused when a twin can't be loaded, StartRefused when the refusals can't be read."""
     with closing(Records()) as records, _module() as load:
@@ -67,14 +50,15 @@ def rehearse(app: Application, domain: Domain, policy: Policy, dangerous: bool) 
         load(twin_text(domain, first, (), permissive=True))
         records.of(first)
         before = _run(app, first, "permissive-ok")
-        wants, explained = _sorted(records.of(first), first, policy)
+        wants, explained = sort_out(records.of(first), first, domain.name, policy)
         found = rules(wants)
         chosen = [rule for rule in found if dangerous or not rule.danger]
         load(twin_text(domain, second, chosen, permissive=False))
         records.of(second)
         after = _run(app, second, "required")
-        left = _left(records.of(second), second, policy, [rule for rule in found if rule not in chosen])
-        return Lesson(tuple(found), tuple(explained), before, after, tuple(left), records.lost)
+        again, unallowed = sort_out(records.of(second), second, domain.name, policy)
+        refused = refused_again(again, unallowed, [rule for rule in found if rule not in chosen])
+        return Lesson(tuple(found), tuple(explained), before, after, refused, records.lost)
 
 
 def _new_type() -> str:
@@ -134,28 +118,3 @@ def _heads(process: subprocess.Popen[bytes]) -> list[bytes]:
             if not data:
                 pipes.remove(pipe)
     return list(kept.values())
-
-
-def _sorted(denials: Sequence[Denial], twin: str, policy: Policy) -> tuple[list[Want], list[str]]:
-    """What rules would allow, and what no rule does: constraints, contexts that don't exist."""
-    wants, explained = [], {}
-    for denial in denials:
-        cause = cause_of(denial, policy)
-        if cause.kind == "rule" and not denial.error:
-            wants.append(_want(denial, twin))
-        else:
-            explained[f"it wanted to {wish(denial)}: refused, {cause.text}"] = cause.fix
-    return wants, [f"{text}; {fix}" if fix else text for text, fix in explained.items()]
-
-
-def _want(denial: Denial, twin: str) -> Want:
-    target = denial.target.split(":")[2]
-    return Want("self" if target == twin else target, denial.classname, denial.permissions, wish(denial))
-
-
-def _left(denials: Sequence[Denial], twin: str, policy: Policy, withheld: Sequence[Rule]) -> list[str]:
-    """Refusals that what was learned should have cured: not those of what was left out on purpose."""
-    wants, _ = _sorted(denials, twin, policy)
-    out = {(rule.target, rule.classname, name) for rule in withheld for name in rule.permissions}
-    missing = (one for one in wants if any((one.target, one.classname, name) not in out for name in one.permissions))
-    return list(dict.fromkeys(f"it still wanted to {one.example} ({' '.join(one.permissions)})" for one in missing))

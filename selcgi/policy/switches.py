@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 SHIPPED = frozenset(("user_webapp_t", "staff_webapp_t", "anon_webapp_t"))  # domains that the booleans are for
+BY_BOOLEAN = "selcgi_webapp_by_boolean"  # the attribute of all that they are for
 _TEMPLATE = "webapp_t"  # how the name of a domain ends that the template made
 
 _FOLDER, _LINK, _FILE = "read open search getattr", "read getattr", "read open getattr map ioctl lock"

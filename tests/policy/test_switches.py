@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from selcgi.policy.switches import SHIPPED, SWITCHES, Switch, switch
+from selcgi.policy.switches import BY_BOOLEAN, SHIPPED, SWITCHES, Switch, switch
 from tests.refpolicy import parse
 
 SOURCE = Path(__file__).resolve().parent.parent.parent / "contrib" / "selinux" / "webapp.cil"
@@ -44,7 +44,7 @@ def test_the_table_is_what_the_macro_opens(one: Switch) -> None:
 def test_the_booleans_are_there_and_for_the_shipped_domains() -> None:
     booleans = {one[1] for one in STATEMENTS if one[0] == "boolean"}
     assert booleans == {one.boolean for one in SWITCHES} | {"selcgi_webapp_warm"}
-    (domains,) = [one[2] for one in STATEMENTS if one[:2] == ["typeattributeset", "selcgi_webapp_by_boolean"]]
+    (domains,) = [one[2] for one in STATEMENTS if one[:2] == ["typeattributeset", BY_BOOLEAN]]
     assert set(domains) == SHIPPED
 
 
