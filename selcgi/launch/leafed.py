@@ -39,6 +39,9 @@ class LeafRunning:
             raise
         leaves.scripts.add(pid)
 
+    def waited_for(self, pid: int, when: float) -> bool:  # noqa: ARG002
+        return False
+
     def poll(self) -> None:
         if self.exit is None:
             self._reap()

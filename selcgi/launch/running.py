@@ -28,6 +28,9 @@ class Running(Protocol):
     def confirmed(self) -> bool:
         """The process runs in the planned context: its output may be forwarded. False at first behind a guard."""
 
+    def waited_for(self, pid: int, when: float) -> bool:
+        """Whether it waited for the warm interpreter of that pid at a time, in seconds since the epoch."""
+
     @property
     def exit(self) -> Exit | None:
         """Set once the script itself has ended; its descendants may still be there."""

@@ -8,6 +8,7 @@ after is a LeafRunning's. Must not block or log. Made by launch/cold.py.
 import os
 import socket
 import struct
+import time
 from contextlib import suppress
 
 from selcgi.errors import ContextLost, LaunchFailed, ZygoteFailed
@@ -45,6 +46,8 @@ class WarmRunning:
         self._channel: socket.socket | None = None
         self._heard = b""
         self._tries = 0
+        self._asked: list[int] = []  # pids of zygotes
+        self._began = 0.0  # seconds since the epoch: its process is there, and waits for no zygote
         # Another user's zygote may put nothing into a cgroup of selcgi's: its child is moved there before it begins.
         self._born_inside = plan.account is None
         self._process: LeafRunning | None = None
@@ -74,6 +77,7 @@ class WarmRunning:
     def _lend(self) -> None:
         self._tries += 1
         zygote = self._zygotes.get(self._plan)
+        self._asked.append(zygote.pid)
         try:
             ours, theirs = socket.socketpair()
         except OSError as error:
@@ -157,6 +161,7 @@ class WarmRunning:
                 reap(pid, wait=True)
             raise error if isinstance(error, LaunchFailed) else failed("wait", error) from error
         self.pid = self.root = pid
+        self._began = time.time()
         self._leaves.scripts.expecting.discard(self._learn)
         self._streams.close_theirs()
 
@@ -224,6 +229,9 @@ class WarmRunning:
         if error is not None:
             self._disconnect()
             raise error
+
+    def waited_for(self, pid: int, when: float) -> bool:
+        return pid in self._asked and (not self._began or when <= self._began)
 
     @property
     def confirmed(self) -> bool:

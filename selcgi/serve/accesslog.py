@@ -47,8 +47,9 @@ class Entry:
     fix: str = ""
     denied: tuple[str, ...] = ()  # what the kernel refused its script, a sentence each: serve/denials.py
     launch: str = ""  # of a script that shall run warm: "warm" in a fork of a zygote, "cold" a fresh program instead
-    limit: str = ""  # the one that was hit; this and the next are not in the line
+    limit: str = ""  # the one that was hit; this and what follows is not in the line
     waited: float = 0.0  # seconds, for its turn
+    complained: bool = False  # what its script wrote to stderr speaks of EACCES or EPERM
     alone: bool = False  # no other request has its context while it runs
     case: object | None = None  # what serve/denials.py knows of it, as long as it waits for more
 
@@ -74,7 +75,7 @@ class Entry:
     def write(self) -> None:
         """The line; a launch that failed or lost its context is an error, any other refusal a warning."""
         self.time = self.time or utc(time.time())
-        level = logging.INFO if not self.reason and not self.denied else logging.WARNING
+        level = logging.WARNING if self.reason or self.denied or self.fix else logging.INFO
         if self.reason and self.status == LaunchFailed.status:
             level = logging.ERROR
         log.write_line(level, self)
@@ -115,6 +116,7 @@ def _number(value: float) -> str:
     return f"{value:.6f}".rstrip("0").rstrip(".")
 
 
-_NAMES = tuple(field.name for field in fields(Entry) if field.name not in ("limit", "waited", "alone", "case"))
+_INNER = ("limit", "waited", "complained", "alone", "case")
+_NAMES = tuple(field.name for field in fields(Entry) if field.name not in _INNER)
 _WHEN_SET = {"redirect", "selinux", "reason", "fix", "denied", "launch"}
 _SELDOM = _WHEN_SET - {"selinux"} | {"killed_by", "step"}

@@ -27,17 +27,27 @@ class Case:
 
     entry: Entry
     context: str
+    zygote: str  # the context of the warm interpreter whose child it shall be; empty for none
     began: float
     running: Running | None = None
     ended: float = 0.0
     more: int = 0
     _found: dict[tuple[object, ...], tuple[Denial, bool]] = field(default_factory=dict)
 
+    @property
+    def contexts(self) -> tuple[str, ...]:
+        """Those in which something may be refused for its sake."""
+        return (self.context, self.zygote) if self.zygote else (self.context,)
+
     def covers(self, when: float) -> bool:
         return self.began - _EARLY <= when and (not self.ended or when <= self.ended + _LATE)
 
     def is_of(self, pid: int) -> bool:
         return self.running is not None and pid in (self.running.pid, self.running.root)
+
+    def waited_for(self, pid: int, when: float) -> bool:
+        """What the modules of a warm interpreter are refused while they are loaded concerns all who wait for it."""
+        return self.running is not None and self.running.waited_for(pid, when - _LATE)
 
     def holds(self, found: Lineage) -> bool:
         """While it runs: afterwards another request may have its cgroup, and its processes are gone."""
@@ -65,9 +75,11 @@ class Case:
         return text if sure else f"probably of this request: {text}"
 
     def _who(self, denial: Denial) -> str:
+        script = PurePath(self.entry.script).name
+        if denial.source == self.zygote:
+            return f"the warm interpreter of {script}"
         if denial.source != self.context:
             return "selcgi"
-        script = PurePath(self.entry.script).name
         user = f"{self.entry.user}'s" if self.entry.user else "nobody known's"
         program = "" if denial.comm == script[:_COMM] else f", by its program {denial.comm},"
         return f"{user} script {script}{program}"

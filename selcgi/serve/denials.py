@@ -16,11 +16,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from selcgi.context import Context
 from selcgi.errors import BadRecord
 from selcgi.launch.cold import Launcher
 from selcgi.launch.running import Running
 from selcgi.plan import Plan
 from selcgi.serve.accesslog import Entry
+from selcgi.serve.aftermath import suspect_silent
 from selcgi.serve.case import Case
 from selcgi.serve.denialpage import DenialPage, LastDenial, Told
 from selcgi.serve.log import utc
@@ -76,11 +78,19 @@ class Denials:
         """launcher.launch(plan); what the kernel refuses it from here on is the entry's."""
         if not self.heard:
             return launcher.launch(plan)
-        case = Case(entry, str(plan.context), time.time())
+        case = Case(entry, str(plan.context), self._zygote_of(plan), time.time())
         entry.case = case
-        self._cases.setdefault(case.context, {})[id(case)] = case
+        for context in case.contexts:
+            self._cases.setdefault(context, {})[id(case)] = case
         case.running = launcher.launch(plan)
         return case.running
+
+    def _zygote_of(self, plan: Plan) -> str:
+        own, context = self._labels.own, plan.context
+        if plan.warm is not None and context is not None and own is not None:
+            with suppress(ValueError):  # it has none, and so the launch fails
+                return str(context.zygote(own))
+        return ""
 
     def settle(self, entry: Entry, then: Then) -> None:
         """Call `then` once it is known what the kernel refused: at once when nobody tells, or nothing was launched."""
@@ -126,6 +136,8 @@ class Denials:
         _, case, then = self._held.popleft()
         if self._labels.policy is not None:
             case.entry.denied = case.sentences(self._labels.policy)
+            if self.heard:
+                suspect_silent(case.entry)
         for text in case.entry.denied:
             self._page.add(LastDenial(case.ended, case.entry.id, case.entry.user, text))
         case.entry.case = None
@@ -135,10 +147,11 @@ class Denials:
     def _forget(self, now: float) -> None:
         while self._ended and (self._ended[0][0] <= now or len(self._ended) > _ENDED_MOST):
             _, case = self._ended.popleft()
-            there = self._cases[case.context]
-            del there[id(case)]
-            if not there:
-                del self._cases[case.context]
+            for context in case.contexts:
+                there = self._cases[context]
+                del there[id(case)]
+                if not there:
+                    del self._cases[context]
 
     def _connect(self, path: Path) -> None:
         """Or try again later."""
@@ -224,6 +237,10 @@ class Denials:
         near = [case for case in self._near(denial) if case.covers(denial.when)]
         if exact := [case for case in near if case.is_of(denial.pid)]:
             return exact[:1], True
+        if near and denial.source == near[0].zygote:
+            if waiting := [case for case in near if case.waited_for(denial.pid, denial.when)]:
+                return waiting, True
+            near = [case for case in near if case.running is None]  # no interpreter could be started for these
         if near and denial.source == near[0].context:  # else it may not be looked at, which would be refused, and told
             found = lineage(denial.pid, self._ends)
             if found is not None:
@@ -236,8 +253,13 @@ class Denials:
         return list(self._cases.get(context, {}).values())
 
     def _is_stray(self, denial: Denial) -> bool:
-        """Of selcgi itself: what concerns scripts of another worker is that worker's to count."""
-        return str(self._labels.own) in (denial.source, denial.target)
+        """Of selcgi itself, and of a warm interpreter that nobody waits for: what concerns another worker's is that
+        worker's to count."""
+        if str(self._labels.own) in (denial.source, denial.target):
+            return True
+        with suppress(ValueError):
+            return self._only and Context.parse(denial.source).is_zygote
+        return False
 
     def _show(self, denial: Denial, case: Case | None, sure: bool) -> None:
         if self._labels.policy is None:

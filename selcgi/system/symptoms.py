@@ -3,7 +3,7 @@
 Decides which steps of a launch could be the cause of such an end, and what else it may be. Behind the point of no
 return of an exec the kernel can only kill (load_elf_binary, fs/binfmt_elf.c); a pipe that the new domain may not use is
 replaced by a file that swallows everything (flush_unauthorized_files, security/selinux/hooks.c); a signal that selcgi
-may not send is not sent. Pure. Called by serve/aftermath.py.
+may not send is not sent. Pure. Called by serve/aftermath.py and serve/stderr.py.
 """
 
 import re
@@ -16,6 +16,7 @@ from selcgi.plan import Exit
 from selcgi.system.preflight import Step
 
 _DENIED = re.compile(rb"Permission denied|EACCES|Errno 13\b", re.IGNORECASE)
+_FORBIDDEN = re.compile(rb"Operation not permitted|EPERM\b|Errno 1\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,11 @@ def _wrote_nothing(end: End) -> bool:
 
 def _goes_on(end: End) -> bool:
     return isinstance(end.error, DeadlineExceeded) or end.error.step == "kill"
+
+
+def speaks_of_refusal(line: bytes) -> bool:
+    """Whether a program says there that the kernel has refused it something: EACCES or EPERM."""
+    return _DENIED.search(line) is not None or _FORBIDDEN.search(line) is not None
 
 
 SYMPTOMS = (

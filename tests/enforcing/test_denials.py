@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from selcgi.system.refusals import SILENT
 from tests.enforcing import site
 from tests.enforcing.attempts import attempt, run_as
 from tests.enforcing.conftest import Claims
@@ -250,6 +251,30 @@ def test_a_run_from_the_command_line_tells_too(listener: Listening) -> None:  # 
         "denied: alice's script shows.cgi, by its program cat, (user_webapp_t:s0:c1) wanted to read bob.txt"
         in done.stderr
     )
+
+
+SILENT_NEED = """#!/usr/bin/python3 -I
+import sys
+try:
+    open("/etc/selinux/config").close()
+except OSError as error:
+    print(error, file=sys.stderr)
+    print("Status: 500\\n")
+"""
+
+
+def test_a_refusal_without_a_record_is_said_to_be_possible(listener: Listening) -> None:  # noqa: ARG001
+    """A dontaudit rule of the base policy keeps it from the listener."""
+    script = site.script("silent.py", SILENT_NEED)
+    with site.serving() as selcgi:
+        heard(selcgi)
+        assert run_as(selcgi, script, "alice").status == 500
+        (entry,) = entries(selcgi, 1)
+    assert "denied" not in entry
+    assert entry["fix"] == SILENT
+    words = [*site.as_service(), "run", "--cgroup=none", f"--root={site.CGI}", "--user=alice", str(script)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    assert f"fix: {SILENT}" in done.stderr
 
 
 def test_a_worker_that_drains_writes_every_line(listener: Listening) -> None:  # noqa: ARG001

@@ -4,6 +4,7 @@ import os
 import re
 import select
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -34,6 +35,7 @@ class Lent:
 
     def __init__(self, leaves: Leaves, ways: list[Way]) -> None:
         self.labels, self.leaves = NoLabels(), leaves
+        self.pid = 4_000_000
         self.without: list[str] = []  # why
         self._ways = ways
 
@@ -86,6 +88,8 @@ def test_a_zygote_that_has_ended_is_noticed_whoever_hears_of_it(plan: Plan, pool
     assert awake(running)
     running.poll()
     assert lent._ways == [], "it was asked for a second time"
+    assert running.waited_for(lent.pid, time.time() + 5), "and still waits"
+    assert not running.waited_for(lent.pid + 1, time.time())
     conclude(running, Outcome())
 
 
@@ -194,8 +198,10 @@ def test_a_child_that_has_ended_has_lost_no_context(plan: Plan, pool: Leaves, en
 
     lent, outcome = Lent(pool, [bear]), Outcome()
     lent.labels = Strange(ended=ended)
+    began = time.time()
     running = launch(replace(plan, account=SOMEBODY), lent)  # so that the child is put into the leaf, and ends with it
     wait(running, lambda: outcome.error is not None, outcome)
     assert re.search(reason, str(outcome.error))
     assert isinstance(outcome.error, ContextLost) is not ended
+    assert (running.waited_for(lent.pid, began), running.waited_for(lent.pid, time.time() + 1)) == (True, False)
     conclude(running, outcome)

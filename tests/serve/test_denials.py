@@ -6,119 +6,19 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
 import pytest
 
-from selcgi.context import Context
-from selcgi.launch.cold import Launcher
 from selcgi.launch.running import Running
-from selcgi.plan import Plan
 from selcgi.serve import denials
 from selcgi.serve.accesslog import Entry
 from selcgi.serve.case import MOST, Case
 from selcgi.serve.denialpage import DenialPage, Told
 from selcgi.serve.denials import Denials
 from selcgi.serve.poller import Poller
-from selcgi.system.audit import HELLO, Denial, encode
-from tests.fakes import FakeLabels, FakePolicy
-
-ALICE = "system_u:system_r:user_webapp_t:s0:c1"
-TARGET = "system_u:object_r:user_webapp_rw_t:s0:c2"
-GONE = 4_000_000  # above pid_max: no such process
-
-
-class PlayedLabels(FakeLabels):
-    """Who listens is what the test says."""
-
-    def __init__(self, listener: str = "selcgi_avc_t") -> None:
-        super().__init__()
-        self.policy = FakePolicy({("user_webapp_t", "user_webapp_rw_t", "file"): ("read",)})
-        self._listener = Context("system_u", "system_r", listener, "s0")
-
-    def peer_context(self, sock: socket.socket) -> Context | None:  # noqa: ARG002
-        return self._listener
-
-
-class PlayedRun:
-    """What a case asks of a script that runs; it is its own launcher."""
-
-    def __init__(self, pid: int) -> None:
-        self.pid = self.root = pid
-        self.cgroup = ""
-
-    def launch(self, _: Plan) -> Running:
-        return cast(Running, self)
-
-
-class PlayedPlan:
-    context = ALICE
-
-
-class Scene:
-    """A worker's Denials with the listener's end of its socket."""
-
-    def __init__(self, folder: Path, labels: PlayedLabels, workers: int = 1) -> None:
-        self.page = DenialPage(memoryview(bytearray(DenialPage.BYTES)))
-        self.path = folder / "avc.sock"
-        self.door = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.door.bind(str(self.path))
-        self.door.listen()
-        self.denials = Denials(self.path, labels, self.page, 0, workers)
-        self.poller = Poller()
-        self.denials.begin(asyncio.get_running_loop(), self.poller)
-        assert not self.denials.heard
-        self.peer = self.greet()
-        self.lines: list[Entry] = []
-
-    def greet(self) -> socket.socket:
-        peer = self.door.accept()[0]
-        peer.send(HELLO)
-        self.poller.dispatch()
-        return peer
-
-    def begin(self, pid: int, user: str = "alice") -> Entry:
-        entry = Entry(id="0123456789ab", user=user, script="/srv/cgi/report.cgi")
-        run = cast(Launcher, PlayedRun(pid))
-        self.denials.launch(run, cast(Plan, PlayedPlan()), entry)
-        return entry
-
-    def tell(self, pid: int, name: str = "x", skipped: int = 0, when: float = 0.0) -> None:
-        fields = {"name": name}
-        told = Denial(when or time.time(), 1, pid, "report.cgi", ("read",), ALICE, TARGET, "file", fields)
-        self.peer.send(encode(told, skipped))
-        self.poller.dispatch()
-
-    def settle(self, entry: Entry) -> None:
-        self.denials.settle(entry, lambda: self.lines.append(replace(entry)))
-
-    async def written(self, entry: Entry) -> tuple[str, ...]:
-        self.settle(entry)
-        assert not self.lines, "its line waits"
-        await self.denials.settled()
-        return self.lines[-1].denied
-
-    def close(self) -> None:
-        self.denials.close()
-        self.poller.close()
-        self.peer.close()
-        self.door.close()
-
-
-@pytest.fixture
-def scene() -> Iterator[list[Scene]]:
-    made: list[Scene] = []
-    yield made
-    for one in made:
-        one.close()
-
-
-def play(scene: list[Scene], tmp_path: Path, workers: int = 1) -> Scene:
-    scene.append(Scene(tmp_path, PlayedLabels(), workers))
-    return scene[0]
+from tests.serve.hearing import ALICE, GONE, PlayedLabels, PlayedRun, Scene, play
 
 
 def test_a_refusal_of_its_process_is_in_its_line_alone(scene: list[Scene], tmp_path: Path) -> None:
@@ -291,7 +191,7 @@ def test_a_case_knows_a_member_of_its_cgroup_only_while_it_runs() -> None:
 
     run = PlayedRun(GONE)
     run.cgroup = "/worker-0/leaf-1"
-    case = Case(Entry(), ALICE, time.time(), running=cast(Running, run))
+    case = Case(Entry(), ALICE, "", time.time(), running=cast(Running, run))
     assert case.holds(Lineage((1, 2), "/selcgi/worker-0/leaf-1"))
     assert not case.holds(Lineage((1, 2), "/selcgi/worker-0/leaf-11"))
     assert not case.holds(Lineage((GONE,), "/selcgi/worker-1/leaf-1"))

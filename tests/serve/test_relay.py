@@ -48,6 +48,9 @@ class FakeRunning:
             os.eventfd_read(self.wake)
         self.on_poll()
 
+    def waited_for(self, pid: int, when: float) -> bool:  # noqa: ARG002
+        return False
+
     def terminate(self) -> None:
         self.kill()
 

@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import pytest
 
+from selcgi.serve.accesslog import Entry
 from selcgi.serve.exchange import Beginning
 from selcgi.serve.stderr import StderrLog
 
@@ -36,3 +37,22 @@ def test_a_flood_of_bytes_is_counted(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_lines_with_nothing_in_them_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     assert logged(caplog, b"\n" * 40, b" \r\n" * 5, b"x\n", b"  ") == ["'x'"]
+
+
+@pytest.mark.parametrize(
+    ("written", "complained"),
+    [
+        (b"PermissionError: [Errno 13] Permission denied: '/etc/x'\n", True),
+        (b"x\ncat: /etc/x: Operation not permitted", True),
+        (b"Error: EPERM: setpriority\n", True),
+        (b"[Errno 130] Owner died, Errno 17, permission\n", False),
+        (b"a\nb\nc\nd\nPermission denied\n", False),  # it is not logged any more
+    ],
+)
+def test_what_is_logged_may_speak_of_a_refusal(written: bytes, complained: bool) -> None:
+    entry = Entry()
+    exchange = cast(Any, SimpleNamespace(write_stderr=lambda _: None, stderr=Beginning(), entry=entry))
+    log = StderrLog(exchange, "id", 100, 3)
+    log.feed(written)
+    log.close()
+    assert entry.complained is complained
