@@ -14,6 +14,7 @@ _TEMPLATE = "webapp_t"  # how the name of a domain ends that the template made
 
 _FOLDER, _LINK, _FILE = "read open search getattr", "read getattr", "read open getattr map ioctl lock"
 _SOCKET = "write getattr"
+_TCP = {("self", "tcp_socket"): "read write"}
 _HOSTS = {
     ("net_conf_t", "dir"): "search getattr",
     ("net_conf_t", "file"): "read open getattr",
@@ -39,6 +40,7 @@ SWITCHES = (
         "selcgi_webapp_send_mail",
         {
             **_HOSTS,
+            **_TCP,
             ("smtp_port_t", "tcp_socket"): "name_connect",
             ("sendmail_exec_t", "file"): "read open getattr execute execute_no_trans map ioctl",
         },
@@ -48,6 +50,7 @@ SWITCHES = (
         "selcgi_webapp_connect_db",
         {
             **_HOSTS,
+            **_TCP,
             ("postgresql_port_t", "tcp_socket"): "name_connect",
             ("postgresql_var_run_t", "dir"): "search getattr",
             ("postgresql_var_run_t", "sock_file"): _SOCKET,
@@ -78,6 +81,7 @@ SWITCHES = (
         "selcgi_webapp_connect_network",
         {
             **_HOSTS,
+            **_TCP,
             ("port_type", "tcp_socket"): "name_connect",
             ("self", "udp_socket"): "create connect read write getattr getopt setopt shutdown ioctl",
             ("systemd_resolved_var_run_t", "dir"): "search getattr",
