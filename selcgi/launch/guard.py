@@ -13,6 +13,7 @@ import os
 import select
 import signal
 import socket
+import stat
 from typing import NoReturn
 
 from selcgi.errors import LaunchFailed
@@ -62,17 +63,25 @@ def run_guard(plan: Plan, theirs: tuple[int, int, int], labels: Labels, worker: 
 def _detach(plan: Plan, theirs: tuple[int, int, int], worker: socket.socket) -> None:
     """Of what the worker has open, keep only what this request needs; then what was 0, 1 and 2 is not needed either."""
     keep = (*theirs, plan.script.descriptor, plan.script.directory, worker.fileno())
+    pipes = set(filter(_is_pipe, range(3, _LOOP_DESCRIPTORS)))
     close_all_but(keep)
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     for standard in range(3):
         os.dup2(null, standard)
-    # libuv closes its own descriptors, by their numbers, in whatever is forked (pthread_atfork(3)): what is opened here
-    # must not get those. They are low, since it has opened them with the event loop.
-    for number in set(range(3, _LOOP_DESCRIPTORS)).difference(keep, (null,)):
+    # libuv closes a pipe of its own, by its numbers, in whatever is forked (pthread_atfork(3)): what is opened here
+    # must not get those. They are low, since it has opened it with the event loop.
+    for number in pipes.difference(keep, (null,)):
         os.dup2(null, number, inheritable=False)
     for signum in _DEAF:
         signal.signal(signum, signal.SIG_IGN)
     set_child_subreaper()
+
+
+def _is_pipe(descriptor: int) -> bool:
+    try:
+        return stat.S_ISFIFO(os.fstat(descriptor).st_mode)
+    except OSError:
+        return False
 
 
 class Guard:

@@ -161,7 +161,7 @@ class Relay:
             return
         self._error = error
         if self._phase is Phase.RUNNING:  # it may have ended, and nobody has looked yet
-            with suppress(SelcgiError):
+            with suppress(Exception):  # without memory, even that fails: then it is killed as if it still ran
                 self._running.poll()
         self._entry.killed_by = "" if self._running.exit else error.step
         self._silence()

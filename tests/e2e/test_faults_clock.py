@@ -62,11 +62,13 @@ printf 'Content-Type: text/plain\\n\\nwent\\n'
 """
 # Who may ask for the wall clock, and what for.
 STAMPS = {
+    "launch/warm.py": 1,  # since when its interpreter starts: refusals of that are looked for in the kernel's records
     "serve/accesslog.py": 1,  # the field `time` of a line
     "serve/denials.py": 2,  # when a request ran: the kernel's records of refusals have its wall clock
     "serve/log.py": 1,  # the same, for a line that passes the machinery of logging by
     "serve/supervisor.py": 2,  # when the last reload was, for selcgi status
     "system/registry.py": 2,  # since when a user has categories, and the import
+    "zygote/stamps.py": 2,  # whether a file changed while it was loaded: files have the wall clock's times
 }
 
 
