@@ -188,6 +188,8 @@ def _another_label(attempt: Attempt, missing: Question, allowed: Allowed) -> str
     To allow it would make a script, or an interpreter, of every file in such a place: of all of /var, say.
     """
     path, zygote = shlex.quote(missing.what), attempt.target.is_zygote
+    if zygote and missing.step is Step.READ:  # the script, which a zygote reads and does not execute
+        return ""
     if missing.what and missing.what == attempt.path:
         what, wanted = ("program", ZYGOTE_TYPE) if zygote else ("script", SCRIPT_TYPE)
         if type_of(missing.target) == wanted or allowed(str(attempt.target), missing.target, "file", "entrypoint"):
