@@ -19,7 +19,7 @@ _TO_FILES = ("write", "append", "unlink", "rename", "setattr", "relabelfrom")
 _TO_POLICY = ("load_policy", "setenforce", "setbool", "setsecparam")
 _PLACE = "tmp_t"  # any folder at selcgi's level will do: what counts is the level of what is made in it
 _TYPES_MOST = (
-    96  # domains that are asked about one another: 0.8 s by a policy file, and four times that for twice as many
+    96  # domains that are asked about one another: 0.8 s by a policy file, and ten times that for twice as many
 )
 
 
