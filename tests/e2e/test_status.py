@@ -11,7 +11,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -121,14 +121,18 @@ def test_the_control_socket_is_its_owners_and_a_killed_control_process_comes_bac
     assert {row["pid"] for row in counted(status)["workers"]} == worker
 
 
+def scraped(port: int) -> list[str]:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        return cast(bytes, answer.read()).decode().splitlines()
+
+
 def test_metrics_on_a_loopback_port(place: Place, serve: Serve) -> None:
     port = free_port()
     path = place.script("hello.cgi", HELLO)
     with serve("--cgroup=none", f"--metrics=127.0.0.1:{port}") as selcgi:
         assert ask(selcgi.socket, Ask(path, "alice")).status == 200
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
-            lines = answer.read().decode().splitlines()
-        assert 'selcgi_answers_total{status="200"} 1' in lines
+        wait_until("the answer is counted", lambda: 'selcgi_answers_total{status="200"} 1' in scraped(port))
+        lines = scraped(port)
         assert "selcgi_workers 1" in lines
         assert "alice" not in str(lines)
         with pytest.raises(urllib.error.HTTPError, match="404"):
