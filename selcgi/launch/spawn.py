@@ -110,14 +110,19 @@ def _explain(plan: Plan, labels: Labels, error: OSError) -> tuple[str, str]:
     if error.errno == errno.ENOENT:
         missing = f"its interpreter {interpreter}" if interpreter else "the program loader that it names"
         return f"{path} cannot run: {missing} does not exist", "install it, or correct the script"
-    if error.errno == errno.EACCES and plan.account is None:
+    if error.errno == errno.EACCES:
         for each in filter(None, (script.path, script.interpreter)):
-            if not os.access(each, os.X_OK):
-                name = os.fsdecode(each)
-                fix = f"chmod +x {shlex.quote(name)}, or mount without noexec"
-                return f"{name} is not executable for uid {os.geteuid()}", fix
-    if error.errno == errno.EACCES and plan.account is not None:
-        for each in filter(None, (script.path, script.interpreter)):
-            if found := closed_to(plan.account, each):
+            if found := _closed(plan.account, each):
                 return found
     return labels.explain_exec(plan.context, script, error)
+
+
+def _closed(account: Account | None, path: bytes) -> tuple[str, str] | None:
+    """Why whom the script runs as may not execute a file, and what to do; None when its mode lets him."""
+    if account is not None:
+        return closed_to(account, path)
+    if os.access(path, os.X_OK):
+        return None
+    name = os.fsdecode(path)
+    fix = f"chmod +x {shlex.quote(name)}, or mount without noexec"
+    return f"{name} is not executable for uid {os.geteuid()}", fix

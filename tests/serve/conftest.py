@@ -14,10 +14,7 @@ def lines() -> Iterator[list[Line]]:
     made: list[Line] = []
     yield made
     for line in made:
-        line.session.close()
-        line.peer.close()
-        line.owner.poller.close()
-        line.owner.conduit.close()
+        line.close()
 
 
 @pytest.fixture

@@ -54,8 +54,8 @@ class Owner:
 class Line:
     """A session and its peer, which has sent `data` before the session looked."""
 
-    def __init__(self, data: bytes) -> None:
-        self.owner = Owner()
+    def __init__(self, data: bytes, owner: Owner | None = None) -> None:
+        self.owner = owner or Owner()
         self.peer, ours = socket.socketpair()
         self.peer.setblocking(False)
         ours.setblocking(False)
@@ -70,6 +70,12 @@ class Line:
     def sweep_after(self, seconds: float) -> None:
         self.owner.turned.now += seconds
         self.session.sweep(self.owner.turned.now)
+
+    def close(self) -> None:
+        self.session.close()
+        self.peer.close()
+        self.owner.poller.close()
+        self.owner.conduit.close()
 
     def take(self) -> int:
         """The peer reads; the session may write again."""

@@ -1,7 +1,6 @@
 """A body from the web server's socket to the script's stdin: every byte once, in order, however fast either side is."""
 
 import os
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -16,11 +15,9 @@ from hypothesis import strategies as st
 from selcgi.errors import BodyTooLarge
 from selcgi.serve.body import Body, SpoolSpace
 from selcgi.serve.feeder import Feeder
-from selcgi.serve.session import Session
 from selcgi.serve.splicing import WIDE
-from selcgi.settings import ListenerSettings
 from selcgi.wire.records import Kind, encode_record
-from tests.serve.line import BEGIN, SETTINGS, Loop, Owner
+from tests.serve.line import BEGIN, SETTINGS, Line, Loop, Owner
 
 SPOOLED = replace(SETTINGS, body_memory_bytes=30_000, spool=Path("/var/tmp"))
 LIMIT = 4 << 20
@@ -58,16 +55,13 @@ class Uploads(Owner):
         return Body(SPOOLED, self.space, LIMIT)
 
 
-class Upload:
+class Upload(Line):
     """A web server, a session, and a script that reads when the test has it read."""
 
+    owner: Uploads
+
     def __init__(self) -> None:
-        self.owner = Uploads()
-        self.peer, ours = socket.socketpair()
-        self.peer.setblocking(False)
-        ours.setblocking(False)
-        self.peer.sendall(BEGIN)
-        self.session = Session(self.owner, ours, ListenerSettings("unix:/x"))
+        super().__init__(BEGIN, Uploads())
         (self.exchange,) = self.owner.exchanges
         self.stdin, entry = os.pipe2(os.O_NONBLOCK)
         self.feeder = Feeder(self.exchange, entry, self.push)
@@ -111,11 +105,8 @@ class Upload:
         self.feeder.close()
         with suppress(OSError):
             os.close(self.stdin)
-        self.session.close()
+        super().close()
         self.body.close()
-        self.peer.close()
-        self.owner.poller.close()
-        self.owner.conduit.close()
 
 
 @pytest.fixture

@@ -157,7 +157,7 @@ def test_two_requests_of_a_connection_do_not_mix_whatever_the_peer_takes(steps: 
             line.owner.poller.dispatch()
     assert outputs(received) == sent
     assert {number: exchanges[number].bytes_out for number in sent} == {n: len(data) for n, data in sent.items()}
-    close(line)
+    line.close()
 
 
 def outputs(received: bytes) -> dict[int, bytes]:
@@ -170,13 +170,6 @@ def outputs(received: bytes) -> dict[int, bytes]:
     return found
 
 
-def close(line: Line) -> None:
-    line.session.close()
-    line.peer.close()
-    line.owner.poller.close()
-    line.owner.conduit.close()
-
-
 def test_a_closed_connection_takes_nothing() -> None:
     line = Line(BEGIN)
     (exchange,) = line.owner.exchanges
@@ -186,7 +179,7 @@ def test_a_closed_connection_takes_nothing() -> None:
     assert line.session.splice(1, pipe.exit, 100) == 0
     assert os.read(pipe.exit, 100) == b"late"
     pipe.close()
-    close(line)
+    line.close()
 
 
 def test_what_a_socket_takes_in_no_other_way_comes_back(conduit: Conduit, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from selcgi.serve.exchange import Exchange
 from selcgi.serve.splicing import Conduit, bytes_in
 from tests.serve.line import BEGIN, Line
-from tests.serve.test_splicing import HEADER, MULTIPLEXED, Pipe, close, connected, content, unix
+from tests.serve.test_splicing import HEADER, MULTIPLEXED, Pipe, connected, content, unix
 
 
 def test_without_memory_nothing_of_one_is_left_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,7 +28,7 @@ def test_without_memory_nothing_of_one_is_left_for_the_next(monkeypatch: pytest.
     assert other.aborted
     assert_alone(line.owner.conduit)
     pipe.close()
-    close(line)
+    line.close()
 
 
 def splice_much(exchange: Exchange, pipe: Pipe) -> None:
@@ -82,7 +82,7 @@ def test_what_cannot_be_got_back_ends_the_connection_and_reaches_no_other(
     assert line.session.closed
     assert_alone(line.owner.conduit)
     pipe.close()
-    close(line)
+    line.close()
 
 
 def test_a_splice_of_nothing_is_no_endless_loop(conduit: Conduit, monkeypatch: pytest.MonkeyPatch) -> None:
