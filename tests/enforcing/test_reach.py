@@ -126,6 +126,14 @@ def test_web_servers_connect_and_nobody_else(policy: KernelPolicy, types: list[s
     assert not may(policy, "getty_t", "selcgi_t", "unix_stream_socket")
 
 
+def test_the_control_socket_is_no_web_servers(policy: KernelPolicy, types: list[str]) -> None:
+    """All that would reach it may reach the files of any program, by the base policy."""
+    for classname, permission in (("dir", "search"), ("sock_file", "write")):
+        found = reaching(policy, types, "selcgi_control_t", classname, {permission})
+        assert "selcgi_t" in found
+        assert not found & (WEB_SERVERS | {WEBAPP, ZYGOTE}), classname
+
+
 def by_tcp(policy: KernelPolicy, types: list[str]) -> set[str]:
     """Who connects to the port of selcgi, and not to one of a service that no web server knows."""
     found = reaching(policy, types, "selcgi_port_t", "tcp_socket", {"name_connect"})

@@ -102,7 +102,8 @@ def test_administrator_sees_what_it_does(nginx: web.WebServer) -> None:
     assert found["selinux"] == "enforcing"
     assert {row["pid"] for row in found["workers"]} < set(workers())
     assert found["users"]["alice"]["answers"] >= 1
-    assert site.run("stat", "-c", "%a %U", "/run/selcgi/control/control.sock") == "600 selcgi\n"
+    listing = site.run("stat", "-c", "%a %U %C", "/run/selcgi/control", "/run/selcgi/control/control.sock").splitlines()
+    assert listing == [f"{mode} selcgi system_u:object_r:selcgi_control_t:s0" for mode in (700, 600)]
 
 
 def test_failures_are_on_record_for_the_administrator_alone(nginx: web.WebServer, avcs: Claims) -> None:
