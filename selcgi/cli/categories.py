@@ -55,7 +55,11 @@ def _pair(registry: Registry, number: int) -> str:
 @click.option("--all", "with_released", is_flag=True, help="Those that were released, too.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def list_(categories: Path, with_released: bool, as_json: bool) -> None:
-    """Show each user with his categories, and since when he has them."""
+    """Show each user with his categories, and since when he has them.
+
+    \b
+    runuser -u selcgi -- selcgi categories list --all
+    """
     registry = _open(categories, None)
     rows: dict[int, dict[str, Any]] = {}
     for record in registry.records():
@@ -80,7 +84,11 @@ def list_(categories: Path, with_released: bool, as_json: bool) -> None:
 @BAND
 @click.option("--reuse", type=click.IntRange(0), metavar="N", help="Give a released number, and what still carries it.")
 def assign(user: str, categories: Path, user_categories: Band | None, reuse: int | None) -> None:
-    """Give USER categories, and show them."""
+    """Give USER categories, and show them.
+
+    \b
+    runuser -u selcgi -- selcgi categories assign alice
+    """
     registry = _open(categories, user_categories)
     click.echo(f"{plain(user)}: {_pair(registry, registry.assign(user, reuse))}")
 
@@ -89,7 +97,11 @@ def assign(user: str, categories: Path, user_categories: Band | None, reuse: int
 @click.argument("user")
 @REGISTRY
 def release(user: str, categories: Path) -> None:
-    """Take USER's categories away. If he comes again, he gets others. Files keep the categories that they carry."""
+    """Take USER's categories away. If he comes again, he gets others. Files keep the categories that they carry.
+
+    \b
+    runuser -u selcgi -- selcgi categories release alice
+    """
     registry = _open(categories, None)
     folders = [folder for folder, name in registry.ledger.folders.items() if name == user]
     number = registry.release(user)
@@ -110,7 +122,11 @@ def _warn(text: str) -> None:
 @BAND
 @click.option("--permanent", is_flag=True, help="Tell the policy's file contexts, too, by semanage.")
 def label(user: str, folder: Path, categories: Path, user_categories: Band | None, permanent: bool) -> None:
-    """Put USER's categories on FOLDER and all beneath it. He gets some if he has none."""
+    """Put USER's categories on FOLDER and all beneath it. He gets some if he has none.
+
+    \b
+    /opt/selcgi/bin/python -m selcgi categories label alice /srv/data/user/alice --permanent
+    """
     registry, folder = _open(categories, user_categories), folder.absolute()
     if not str(folder).isprintable() or ".." in folder.parts:
         raise RegistryFailed(f"{str(folder)!a} is no plain path", "name it without .. and control characters")
@@ -131,6 +147,9 @@ def check(folders: tuple[Path, ...], categories: Path) -> None:
     """Find files that have lost their user's categories, or will at the next relabel. Exit 1 if there are any.
 
     In the folders that were labelled, or in those of them that lie in FOLDER. Other file systems are not looked at.
+
+    \b
+    /opt/selcgi/bin/python -m selcgi categories check /srv/data/user
     """
     registry = _open(categories, None)
     within = [folder.absolute() for folder in folders] or [Path("/")]

@@ -94,6 +94,11 @@ def explain(
     """Show which rule decides a request, and why those before it do not. Exit 1 if it is refused.
 
     The sources are those of selcgi serve --map, in the same order.
+
+    \b
+    selcgi map explain site.map --user bob --script /srv/cgi/report.cgi
+    selcgi map explain param:LDAP_CONTEXT site.map --user bob --param LDAP_CONTEXT=user_webapp_t:s0:c2 \\
+        --param-domain user_webapp_t
     """
     chain = open_sources(Settings(maps=sources, group_files=group_files, param_domains=param_domains))
     known = known_now(chain.asked, user or None)
@@ -118,7 +123,11 @@ def _show(verdict: Verdict) -> None:
 @mapping.command("import")
 @click.argument("file", type=FILE)
 def import_(file: Path) -> None:
-    """Respell a map file of mod_selinux: the new file on stdout, what was done to each line on stderr."""
+    """Respell a map file of mod_selinux: the new file on stdout, what was done to each line on stderr.
+
+    \b
+    selcgi map import /etc/httpd/conf.d/mod_selinux.map > site.map
+    """
     try:
         for line, note in respell(read_mapfile(file), str(file)):
             click.echo(line)

@@ -13,6 +13,7 @@ from typing import IO, Any, NoReturn
 
 import click
 
+from selcgi.cli.grouped import Grouped
 from selcgi.cli.options import PARAM, named_values, settings_from, site_options
 from selcgi.cli.terminal import plain, sink
 from selcgi.serve.accesslog import Entry
@@ -27,9 +28,9 @@ _SHOWN = (
 )  # fmt: skip
 
 
-@click.command()
+@click.command(cls=Grouped)
 @click.option("--user", default="", show_default="nobody known", help="The user that a web server would have proven.")
-@click.option("--method", default="", show_default="GET, with --body POST")
+@click.option("--method", default="", show_default="GET, with --body POST", help="Of the request.")
 @click.option("--query", default="", help="Query string; or write it after a ? in SCRIPT.")
 @click.option("--header", "headers", metavar="'NAME: VALUE'", multiple=True, help="Request header. Repeatable.")
 @click.option("--body", type=click.File("rb"), help="File to send as the body, - for stdin.")

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from selcgi.cli.grouped import Grouped
 from selcgi.cli.options import DEFAULTS, FILE, settings_from, site_options
 from selcgi.cli.values import count_option, listen, seconds_option
 from selcgi.serve import log
@@ -12,7 +13,7 @@ from selcgi.serve.supervisor import supervise
 from selcgi.settings import ListenerSettings
 
 
-@click.command()
+@click.command(cls=Grouped)
 @click.option(
     "--listen",
     "listeners",
@@ -31,7 +32,8 @@ from selcgi.settings import ListenerSettings
 @count_option("--queue", DEFAULTS.queue_length, "Requests that wait in one worker; more get 503.")
 @seconds_option("--queue-time", DEFAULTS.queue_seconds, "Longest wait.")
 @seconds_option("--drain-timeout", DEFAULTS.drain_seconds, "For requests to end, after SIGTERM.")
-@click.option("--workers", type=click.IntRange(0, 1024), default=0, show_default="one a processor")
+@click.option("--workers", type=click.IntRange(0, 1024), default=0, show_default="one a processor",
+              help="Processes that answer requests.")  # fmt: skip
 @click.option("--max-requests", type=click.IntRange(0), default=0, show_default="no limit", help="Then a new worker.")
 @click.option(
     "--no-preflight",
@@ -44,10 +46,10 @@ from selcgi.settings import ListenerSettings
 @click.option("--failures", type=FILE, show_default="none", help="File for records of failed requests.")
 @click.option("--pid-file", type=FILE, help="Write the supervisor's pid here.")
 @click.option("--log-file", type=FILE, show_default="stderr", help="Opened anew at SIGUSR1.")
-@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
-@click.option(
-    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
-)
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True,
+              help="Of the log's lines; json is for programs.")  # fmt: skip
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info",
+              show_default=True, help="The least that is logged; each request is info.")  # fmt: skip
 def serve(
     listeners: tuple[ListenerSettings, ...],
     concurrent: int,

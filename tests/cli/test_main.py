@@ -1,11 +1,17 @@
-"""What ends a command is one sentence, in which no byte of anybody's file names reaches a terminal as it is."""
+"""What ends a command is one sentence, in which no byte of anybody's file names reaches a terminal as it is; and --help
+of the commands with many options.
+"""
 
+import re
 import sys
 from pathlib import Path
 
+import click
 import pytest
+from click.testing import CliRunner
 
-from selcgi.cli.main import COULD_NOT_RUN, main
+from selcgi.cli.grouped import OTHERS
+from selcgi.cli.main import COULD_NOT_RUN, cli, main
 
 
 def test_a_file_that_a_script_has_named_sets_no_title(
@@ -21,3 +27,24 @@ def test_a_file_that_a_script_has_named_sets_no_title(
     assert caught.value.code == COULD_NOT_RUN
     (line,) = capsys.readouterr().err.splitlines()
     assert "/a?]0;title??selcgi: all is well: No such file" in line
+
+
+def options_of(name: str) -> list[click.Option]:
+    return [one for one in cli.commands[name].params if isinstance(one, click.Option)]
+
+
+@pytest.mark.parametrize("name", ["serve", "run"])
+def test_help_has_every_option_under_its_subject(name: str) -> None:
+    text = CliRunner().invoke(cli, [name, "--help"], prog_name="selcgi").output
+    named, _, others = text.partition(f"\n{OTHERS}:\n")
+    for option in options_of(name):
+        assert option.help, option.name
+        assert re.search(rf"^  {option.opts[0]}\b", named, re.MULTILINE), (
+            f"{option.name} is of no subject of grouped.py"
+        )
+    assert others.startswith("  -h, --help  ")
+
+
+def test_foot_of_the_help_tells_of_variables() -> None:
+    text = " ".join(CliRunner().invoke(cli, ["serve", "--help"], prog_name="selcgi").output.split())
+    assert "--timeout is from SELCGI_SERVE_TIMEOUT; but not --group-file, --listen, --local-redirects, --map," in text
