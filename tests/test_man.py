@@ -39,7 +39,7 @@ def test_mandoc_finds_nothing(page: str) -> None:
 
 def test_page_shows_every_command_and_option() -> None:
     text = rendered("selcgi.1")
-    for path, command in man._commands("selcgi", cli):
+    for path, command in man.every_command("selcgi", cli):
         assert f"\n   {path}\n" in text
         for option in [name for param in command.params for name in param.opts if name.startswith("--")]:
             assert re.search(rf"\n +{option}( |\n)", text), f"{path} {option}"

@@ -24,7 +24,7 @@ _SHOWN = 60  # findings
 _AROUND = (Column.SELCGI, Column.SERVERS, Column.POLICY, Column.ITSELF)
 
 
-@click.command("audit-map")
+@click.command("audit-map", short_help="Prove that the contexts of a mapping cannot reach one another.")
 @click.argument("sources", metavar=f"{SOURCE_FORMS}...", type=SOURCE, nargs=-1, required=True)
 @click.option(
     "--policy", type=FILE, default=KERNEL, show_default="the kernel's", help="Binary policy, as /etc/selinux has it."

@@ -37,7 +37,7 @@ def categories() -> None:
 
     \b
     runuser -u selcgi -- selcgi categories list
-    /opt/selcgi/bin/python -m selcgi categories label alice /srv/data/user/alice --permanent
+    /opt/selcgi/bin/python -m selcgi categories label alice /srv/data/user/alice
     /opt/selcgi/bin/python -m selcgi categories check
     """
 
@@ -125,7 +125,8 @@ def label(user: str, folder: Path, categories: Path, user_categories: Band | Non
     """Put USER's categories on FOLDER and all beneath it. He gets some if he has none.
 
     \b
-    /opt/selcgi/bin/python -m selcgi categories label alice /srv/data/user/alice --permanent
+    /opt/selcgi/bin/python -m selcgi categories label --permanent \\
+        alice /srv/data/user/alice
     """
     registry, folder = _open(categories, user_categories), folder.absolute()
     if not str(folder).isprintable() or ".." in folder.parts:
@@ -140,7 +141,7 @@ def label(user: str, folder: Path, categories: Path, user_categories: Band | Non
         click.echo(f"a relabel takes them away, unless the policy knows: {shlex.join(command)}")
 
 
-@categories.command()
+@categories.command(short_help="Find files that have lost their user's categories.")
 @click.argument("folders", nargs=-1, type=FILE, metavar="[FOLDER]..")
 @REGISTRY
 def check(folders: tuple[Path, ...], categories: Path) -> None:

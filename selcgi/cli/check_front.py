@@ -29,7 +29,7 @@ def _account(_: click.Context, __: click.Parameter, value: str) -> Account | Non
     return Account(user, password if colon else click.prompt("Password", hide_input=True, err=True))
 
 
-@click.command("check-front")
+@click.command("check-front", short_help="Ask a web server whether a name can be forged through it.")
 @click.option("--auth", callback=_account, default="", show_default="no account", metavar="USER[:PASSWORD]",
               help="An account of the web server. Without :PASSWORD it is asked for.")  # fmt: skip
 @click.option("--control", type=FILE, default=CONTROL, show_default=True, help="As given to selcgi serve.")
@@ -47,10 +47,14 @@ def check_front(auth: Account | None, control: Path, insecure: bool, as_json: bo
     Exit: 0 no name can be forged, 1 one can, 2 usage, 3 could not run.
 
     \b
-    A place for everybody:    selcgi check-front http://localhost/open/report.cgi
-    A place with a password:  selcgi check-front --auth alice http://localhost/cgi-bin/report.cgi
-    As selcgi's own user:     runuser -u selcgi -- selcgi check-front ...
-    With SELinux, from root:  /opt/selcgi/bin/python -m selcgi check-front ...
+    A place for everybody:
+        selcgi check-front http://localhost/open/report.cgi
+    A place with a password:
+        selcgi check-front --auth alice http://localhost/cgi-bin/report.cgi
+    As selcgi's own user:
+        runuser -u selcgi -- selcgi check-front ...
+    With SELinux, from root:
+        /opt/selcgi/bin/python -m selcgi check-front ...
     """
     front = Front(_target(url, not insecure), control, auth)
     found: list[Finding] = []

@@ -33,7 +33,7 @@ _PLACES = 5  # of a fault that are shown to people
 SOCKET = ListenerSettings("unix:/run/selcgi/selcgi.sock")
 
 
-@click.command()
+@click.command(short_help="Find what is wrong before the first request.")
 @map_option
 @GROUP_FILE
 @PARAM_DOMAIN
@@ -75,7 +75,8 @@ def doctor(policy: Path | None, file_contexts: Path | None, prefix: Path | None,
     The site of /etc/selcgi:   selcgi doctor
     With the whole policy:     /opt/selcgi/bin/python -m selcgi doctor
     A change, before it is on: selcgi doctor --map site.map --policy policy.33
-    And its scripts:           ... --policy policy.33 --file-contexts file_contexts --prefix tree
+    And its scripts:           ... --policy policy.33 \\
+                               --file-contexts file_contexts --prefix tree
     Another mapping:           selcgi doctor --map new.map --root /srv/cgi
     """
     settings = settings_of(**values)

@@ -23,7 +23,7 @@ from selcgi.system.labelling import open_labelling
 from selcgi.system.policy import open_policy
 
 
-@click.command()
+@click.command(short_help="Say what would become of a user's request, and why.")
 @click.option("--user", default=None, show_default="nobody known", help="Who asks.")
 @click.option("--host", default="", help="Name of the virtual host.")
 @PARAM

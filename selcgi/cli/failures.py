@@ -12,6 +12,7 @@ from typing import IO, Any
 import click
 from click.shell_completion import CompletionItem
 
+from selcgi.cli.grouped import Grouped
 from selcgi.cli.options import FILE, PARAM, named_values, settings_from, site_options
 from selcgi.cli.run import body_length, header_params, respond
 from selcgi.cli.terminal import plain, table
@@ -71,10 +72,11 @@ def failures(failures: Path, last: int, kind: str | None, as_json: bool, wanted:
         click.echo(table(chosen, _COLUMNS) or f"no request is on record in {failures}")
 
 
-@click.command()
+@click.command(cls=Grouped)
 @_FILE
 @click.option("--header", "headers", metavar="'NAME: VALUE'", multiple=True, help="As in selcgi run, for one removed.")
-@click.option("--body", type=click.File("rb"), help="File to send as the body, - for stdin: records hold none.")
+@click.option("--body", metavar="FILE", type=click.File("rb"),
+              help="File to send as the body, - for stdin: records hold none.")  # fmt: skip
 @PARAM
 @site_options
 @click.argument("wanted", metavar="ID", shell_complete=_known)

@@ -1,8 +1,10 @@
 """Help of a command with many options: by subject, and with a foot about the environment.
 
 Decides which option belongs to which subject; one that no subject names is shown last, and a test finds it. Must not
-change what an option does. Used by cli/serve.py and cli/run.py.
+change what an option does. Used by the commands of cli/ that start scripts, and by cli/man.py.
 """
+
+from collections.abc import Iterable
 
 import click
 
@@ -39,9 +41,15 @@ class Grouped(click.Command):
                     formatter.write_dl(rows)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        options = [one for one in self.params if isinstance(one, click.Option)]
-        kept = ", ".join(sorted(name for one in options if not one.allow_from_autoenv for name in one.opts))
-        variable = f"{ctx.auto_envvar_prefix}_TIMEOUT"
         formatter.write_paragraph()
-        formatter.write_text(f"An option is also read from a variable, as --timeout is from {variable}; but not "
-                             f"{kept}, so that no environment switches protection off.")  # fmt: skip
+        formatter.write_text(variables([self], f"--timeout is from {ctx.auto_envvar_prefix}_TIMEOUT"))
+
+
+def variables(commands: Iterable[click.Command], example: str) -> str:
+    """Which options an environment sets, and which it can't."""
+    options = [one for command in commands for one in command.params if isinstance(one, click.Option)]
+    kept = sorted({name for one in options if not one.allow_from_autoenv for name in one.opts})
+    return (
+        f"An option is also read from a variable, as {example}; but not {', '.join(kept)}, so that no environment "
+        "switches protection off."
+    )

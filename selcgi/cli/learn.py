@@ -29,7 +29,7 @@ from selcgi.system.twins import read_domain
 REFUSED_AGAIN = 4
 
 
-@click.command()
+@click.command(short_help="Find out what a script lacks in its domain, and prove it.")
 @click.option("--user", default="", show_default="nobody known", help="As whom the application runs.")
 @click.option("--host", default="", help="Name of the virtual host; the application gets it, too.")
 @PARAM
@@ -65,7 +65,8 @@ def learn(
     dangerous.
 
     \b
-    /opt/selcgi/bin/python -m selcgi learn --user alice report.cgi '?sort=name' /2026 > shop_more.cil
+    /opt/selcgi/bin/python -m selcgi learn --user alice \\
+        report.cgi '?sort=name' /2026 > shop_more.cil
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     settings = settings_of(**values)

@@ -46,7 +46,8 @@ def cli() -> None:
     Try a script as a user, without a web server:
         selcgi run --user alice report.cgi
     Serve a web server:
-        selcgi serve --listen unix:/run/selcgi/selcgi.sock,identity=proof:/etc/selcgi/proof
+        selcgi serve \\
+            --listen unix:/run/selcgi/selcgi.sock,identity=proof:/etc/selcgi/proof
     """
 
 

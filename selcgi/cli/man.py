@@ -16,6 +16,7 @@ import click
 
 from selcgi import VERSION
 from selcgi.cli.failures import RECORDS
+from selcgi.cli.grouped import variables
 from selcgi.cli.main import EXIT_CODES, cli
 from selcgi.cli.options import MAP_FILE, ROOT
 from selcgi.diagnose.control import CONTROL
@@ -24,7 +25,6 @@ from selcgi.mapping import grammar
 _ESCAPES = str.maketrans(
     {"\\": r"\e", "-": r"\-", "'": r"\(aq", '"': r"\(dq", "`": r"\(ga", "^": r"\(ha", "~": r"\(ti"}
 )
-_TYPES = {"integer range": "N", "filename": "FILE"}
 _SHARED = 3  # commands that have an option: from so many on it is explained once
 _FILES = (
     (str(MAP_FILE), "Who runs scripts in which context, see selcgi.map(5)."),
@@ -37,7 +37,7 @@ Rows = Iterable[tuple[str, str]]
 
 def selcgi_1() -> str:
     """selcgi(1)."""
-    commands = dict(_commands("selcgi", cli))
+    commands = dict(every_command("selcgi", cli))
     name, _, rest = (cli.help or "").partition("\n\n")
     counts = Counter(row for command in commands.values() for row in _options(command))
     shared = [row for row, count in counts.items() if count >= _SHARED]
@@ -48,7 +48,7 @@ def selcgi_1() -> str:
         ("Description", _paragraphs(rest)),
         ("Commands", (line for path, command in commands.items() for line in _command(path, command, shared))),
         ("Options of several commands", (*_lines(f"Those of {', '.join(sharing)}:"), *_rows(shared))),
-        ("Environment", _paragraphs(_environment(commands.values()))),
+        ("Environment", _lines(variables(commands.values(), "--timeout of selcgi serve is from SELCGI_SERVE_TIMEOUT"))),
         ("Exit status", _rows((str(code), text) for code, text in EXIT_CODES.items())),
         ("Files", _rows(_FILES)),
         ("See also", ["selcgi.map(5), systemd.service(5), runuser(1), semodule(8)"]),
@@ -83,11 +83,11 @@ def _page(head: tuple[str, int, str], *sections: tuple[str, Iterable[str]]) -> s
     return "\n".join(lines) + "\n"
 
 
-def _commands(path: str, group: click.Group) -> Iterator[tuple[str, click.Command]]:
+def every_command(path: str, group: click.Group) -> Iterator[tuple[str, click.Command]]:
     """Every command by its words, those of an inner group in its place."""
     for name, command in sorted(group.commands.items()):
         if isinstance(command, click.Group):
-            yield from _commands(f"{path} {name}", command)
+            yield from every_command(f"{path} {name}", command)
         else:
             yield f"{path} {name}", command
 
@@ -123,16 +123,7 @@ def _metavar(param: click.Parameter) -> str:
         return "|".join(map(str, param.type.choices))
     if isinstance(param, click.Argument):
         return (param.name or "").upper()
-    return _TYPES.get(param.type.name, param.type.name.upper())
-
-
-def _environment(commands: Iterable[click.Command]) -> str:
-    options = [one for command in commands for one in command.params if isinstance(one, click.Option)]
-    kept = {name for one in options if not one.allow_from_autoenv for name in one.opts}
-    return (
-        "An option is also read from a variable, as --timeout of selcgi serve is from SELCGI_SERVE_TIMEOUT; "
-        f"but not {', '.join(sorted(kept))}, so that no environment switches protection off."
-    )
+    return param.type.name.upper()
 
 
 def _paragraphs(text: str) -> Iterator[str]:

@@ -38,11 +38,11 @@ def mapping() -> None:
 
     \b
     selcgi map check /etc/selcgi/site.map
-    selcgi map explain /etc/selcgi/site.map --user alice --script /srv/cgi/report.cgi
+    selcgi map explain /etc/selcgi/site.map --user alice
     """
 
 
-@mapping.command()
+@mapping.command(short_help="Print every mistake, and every rule that can never match.")
 @click.argument("file", type=FILE)
 def check(file: Path) -> None:
     """Print every mistake in FILE as file:line, and every rule that can never match. Exit 1 if there is any.
@@ -74,7 +74,7 @@ def check(file: Path) -> None:
     sys.exit(1 if dead else 0)
 
 
-@mapping.command()
+@mapping.command(short_help="Show which rule decides a request, and why not others.")
 @click.argument("sources", metavar=f"{SOURCE_FORMS}...", type=SOURCE, nargs=-1, required=True)
 @click.option("--user", default=None, show_default="nobody known", help="Who asks.")
 @click.option("--script", default="", help="Absolute path of the script.")
@@ -97,8 +97,8 @@ def explain(
 
     \b
     selcgi map explain site.map --user bob --script /srv/cgi/report.cgi
-    selcgi map explain param:LDAP_CONTEXT site.map --user bob --param LDAP_CONTEXT=user_webapp_t:s0:c2 \\
-        --param-domain user_webapp_t
+    selcgi map explain param:LDAP_CONTEXT site.map --user bob \\
+        --param LDAP_CONTEXT=user_webapp_t:s0:c2 --param-domain user_webapp_t
     """
     chain = open_sources(Settings(maps=sources, group_files=group_files, param_domains=param_domains))
     known = known_now(chain.asked, user or None)
@@ -120,7 +120,7 @@ def _show(verdict: Verdict) -> None:
     click.echo(f"{click.style('context', fg='green')}: {' '.join(words)}")
 
 
-@mapping.command("import")
+@mapping.command("import", short_help="Respell a map file of mod_selinux.")
 @click.argument("file", type=FILE)
 def import_(file: Path) -> None:
     """Respell a map file of mod_selinux: the new file on stdout, what was done to each line on stderr.

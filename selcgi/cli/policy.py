@@ -24,7 +24,7 @@ def policy() -> None:
     """SELinux policy modules of applications.
 
     \b
-    selcgi policy new shop --script /srv/shop/cgi/ --writes /srv/shop/orders --connects 389
+    selcgi policy new shop --script /srv/shop/cgi/ --writes /srv/shop/orders
     """
 
 
@@ -34,7 +34,7 @@ def _switches(command: Any) -> Any:
     return command
 
 
-@policy.command()
+@policy.command(short_help="Write the SELinux module of an application.")
 @click.option(
     "--script",
     "scripts",
@@ -64,7 +64,8 @@ def new(name: str, scripts: tuple[str, ...], writes: tuple[str, ...], reads: tup
 
     \b
     A shop that keeps its orders in /srv/shop/orders, with LDAP:
-        selcgi policy new shop --script /srv/shop/cgi/ --writes /srv/shop/orders --connects 389
+        selcgi policy new shop --script /srv/shop/cgi/ \\
+            --writes /srv/shop/orders --connects 389
     """
     _refuse_taken(words.checked_name(name))
     app = Application(

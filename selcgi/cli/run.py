@@ -33,7 +33,7 @@ _SHOWN = (
 @click.option("--method", default="", show_default="GET, with --body POST", help="Of the request.")
 @click.option("--query", default="", help="Query string; or write it after a ? in SCRIPT.")
 @click.option("--header", "headers", metavar="'NAME: VALUE'", multiple=True, help="Request header. Repeatable.")
-@click.option("--body", type=click.File("rb"), help="File to send as the body, - for stdin.")
+@click.option("--body", metavar="FILE", type=click.File("rb"), help="File to send as the body, - for stdin.")
 @PARAM
 @site_options
 @click.argument("script", metavar="SCRIPT[/PATH_INFO][?QUERY]")
@@ -53,9 +53,12 @@ def run(
     answered, 1 refused or failed.
 
     \b
-    As a user:                 selcgi run --user alice report.cgi/2026?sort=name
-    With a file as the body:   selcgi run --user alice --body data.csv upload.cgi
-    Without SELinux:           selcgi run --selinux off --map my.map --root . --user alice report.cgi
+    As a user:
+        selcgi run --user alice report.cgi/2026?sort=name
+    With a file as the body:
+        selcgi run --user alice --body data.csv upload.cgi
+    Without SELinux:
+        selcgi run --selinux off --map my.map --root . --user alice report.cgi
     """
     settings = settings_from(values)
     path, _, tail = script.partition("?")

@@ -33,8 +33,9 @@ from selcgi.settings import ListenerSettings
 @seconds_option("--queue-time", DEFAULTS.queue_seconds, "Longest wait.")
 @seconds_option("--drain-timeout", DEFAULTS.drain_seconds, "For requests to end, after SIGTERM.")
 @click.option("--workers", type=click.IntRange(0, 1024), default=0, show_default="one a processor",
-              help="Processes that answer requests.")  # fmt: skip
-@click.option("--max-requests", type=click.IntRange(0), default=0, show_default="no limit", help="Then a new worker.")
+              metavar="N", help="Processes that answer requests.")  # fmt: skip
+@click.option("--max-requests", type=click.IntRange(0), default=0, show_default="no limit", metavar="N",
+              help="Requests of a worker; then a new one.")  # fmt: skip
 @click.option(
     "--no-preflight",
     is_flag=True,
@@ -44,7 +45,7 @@ from selcgi.settings import ListenerSettings
 @click.option("--control", type=FILE, show_default="none", help="Socket for selcgi status, its owner's only.")
 @click.option("--metrics", metavar="HOST:PORT", default="", show_default="none", help="For Prometheus, on loopback.")
 @click.option("--failures", type=FILE, show_default="none", help="File for records of failed requests.")
-@click.option("--pid-file", type=FILE, help="Write the supervisor's pid here.")
+@click.option("--pid-file", type=FILE, show_default="none", help="Write the supervisor's pid here.")
 @click.option("--log-file", type=FILE, show_default="stderr", help="Opened anew at SIGUSR1.")
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True,
               help="Of the log's lines; json is for programs.")  # fmt: skip
@@ -76,9 +77,11 @@ def serve(
 
     \b
     Behind nginx or Apache (see contrib/ for their side):
-        selcgi serve --listen unix:/run/selcgi/selcgi.sock,identity=proof:/etc/selcgi/proof
+        selcgi serve \\
+            --listen unix:/run/selcgi/selcgi.sock,identity=proof:/etc/selcgi/proof
     To look at it without SELinux and without proof, on this machine only:
-        selcgi serve --selinux off --listen unix:/tmp/s.sock,identity=remote-user --map my.map --root .
+        selcgi serve --selinux off --map my.map --root . \\
+            --listen unix:/tmp/s.sock,identity=remote-user
     """
     settings = settings_from(
         values,

@@ -42,7 +42,7 @@ _MIB = 1 << 20
 _CLEAR = "\033[H\033[2J"
 
 
-@click.command()
+@click.command(short_help="Show workers, requests, warm interpreters, limits hit.")
 @click.option("--control", type=FILE, default=CONTROL, show_default=True, help="As given to selcgi serve.")
 @click.option("--json", "as_json", is_flag=True, help="Everything, for programs.")
 @click.option("--metrics", is_flag=True, help="Numbers, as Prometheus reads them.")

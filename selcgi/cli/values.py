@@ -73,9 +73,8 @@ def seconds_option(name: str, default: float, text: str) -> Callable[[Command], 
 
 
 def count_option(name: str, default: int, text: str, show: str = "") -> Callable[[Command], Command]:
-    return click.option(
-        name, type=click.IntRange(0 if show else 1), default=default, show_default=show or True, help=text
-    )
+    span = click.IntRange(0 if show else 1)
+    return click.option(name, type=span, default=default, show_default=show or True, metavar="N", help=text)
 
 
 def size_option(name: str, default: int, text: str) -> Callable[[Command], Command]:

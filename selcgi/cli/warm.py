@@ -54,6 +54,7 @@ WARM = (
     ),
     click.option(
         "--warm-zygotes",
+        metavar="N",
         type=click.IntRange(1, ROWS),
         default=_DEFAULTS.zygotes,
         show_default=True,
@@ -61,6 +62,7 @@ WARM = (
     ),
     click.option(
         "--warm-requests",
+        metavar="N",
         type=click.IntRange(0),
         default=_DEFAULTS.requests,
         show_default=True,

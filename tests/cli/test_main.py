@@ -1,5 +1,5 @@
-"""What ends a command is one sentence, in which no byte of anybody's file names reaches a terminal as it is; and --help
-of the commands with many options.
+"""What ends a command is one sentence, in which no byte of anybody's file names reaches a terminal as it is; and what
+--help shows.
 """
 
 import re
@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from selcgi.cli.grouped import OTHERS
 from selcgi.cli.main import COULD_NOT_RUN, cli, main
+from selcgi.cli.man import every_command
 
 
 def test_a_file_that_a_script_has_named_sets_no_title(
@@ -29,20 +30,36 @@ def test_a_file_that_a_script_has_named_sets_no_title(
     assert "/a?]0;title??selcgi: all is well: No such file" in line
 
 
-def options_of(name: str) -> list[click.Option]:
-    return [one for one in cli.commands[name].params if isinstance(one, click.Option)]
+def options_of(command: click.Command) -> list[click.Option]:
+    return [one for one in command.params if isinstance(one, click.Option)]
 
 
-@pytest.mark.parametrize("name", ["serve", "run"])
+@pytest.mark.parametrize("name", ["serve", "run", "replay"])
 def test_help_has_every_option_under_its_subject(name: str) -> None:
     text = CliRunner().invoke(cli, [name, "--help"], prog_name="selcgi").output
     named, _, others = text.partition(f"\n{OTHERS}:\n")
-    for option in options_of(name):
-        assert option.help, option.name
+    for option in options_of(cli.commands[name]):
         assert re.search(rf"^  {option.opts[0]}\b", named, re.MULTILINE), (
             f"{option.name} is of no subject of grouped.py"
         )
     assert others.startswith("  -h, --help  ")
+
+
+EVERY = dict(every_command("selcgi", cli))
+
+
+@pytest.mark.parametrize("path", sorted({*EVERY, *(path.rpartition(" ")[0] for path in EVERY)}))
+def test_help_fits_a_terminal_and_nothing_in_it_is_cut_short(path: str) -> None:
+    words = [*path.split()[1:], "--help"]
+    text = CliRunner().invoke(cli, words, prog_name="selcgi", terminal_width=80, color=True).output
+    assert [line for line in text.splitlines() if len(line) > 80] == []
+    assert "\x1b" not in text
+    assert [line for line in text.partition("\nCommands:\n")[2].splitlines() if line.endswith("...")] == []
+
+
+@pytest.mark.parametrize("path", EVERY)
+def test_every_option_has_a_help_text(path: str) -> None:
+    assert [one.name for one in options_of(EVERY[path]) if not one.help] == []
 
 
 def test_foot_of_the_help_tells_of_variables() -> None:
