@@ -50,6 +50,7 @@ class Names:
     attributes: set[str] = field(default_factory=set)
     roles: list[tuple[str, str, bool]] = field(default_factory=list)  # role, attribute, optional
     also: list[tuple[str, str, bool]] = field(default_factory=list)  # attribute, further attribute, optional
+    sets: dict[str, list[str]] = field(default_factory=dict)  # attribute that is all of another but these: that, these
 
     def learn(self, statements: Iterable[Statement], optional: bool = False) -> None:
         for one in statements:
@@ -62,7 +63,10 @@ class Names:
             elif one[0] == "typeattribute":
                 self.attributes.add(one[1])
         for one in statements:
-            if isinstance(one, list) and one[0] == "typeattributeset":
+            if isinstance(one, list) and one[0] == "typeattributeset" and one[2][0] == "and":
+                _, whole, (_, left_out) = one[2]
+                self.sets[one[1]] = [whole, *as_list(left_out)]
+            elif isinstance(one, list) and one[0] == "typeattributeset":
                 self.also += [(name, one[1], optional) for name in as_list(one[2]) if name in self.attributes]
             elif isinstance(one, list) and one[0] == "roletype" and one[2] in self.attributes:
                 self.roles.append((one[1], one[2], optional))
@@ -82,6 +86,8 @@ class Writer:
             return self.places[word]
         if word == "self" or word.startswith("$"):
             return word
+        if word in self.names.sets:  # no attribute can be that here, but a rule can say it
+            return f"{{ {' -'.join(map(self.name, self.names.sets[word]))} }}"
         own = word in self.names.types | self.names.attributes
         if self.own_required or not own:
             attribute = word in self.names.attributes or word in _BASE_ATTRIBUTES
@@ -111,6 +117,8 @@ class Writer:
         return [f"ifdef(`enable_mcs',`{rule}')", f"ifdef(`enable_mls',`{rule}')"]
 
     def _typeattributeset(self, one: Statement) -> list[str]:
+        if one[1] in self.names.sets:
+            return []
         return [line for word in as_list(one[2]) for line in self.joins(word, one[1])]
 
     def _call(self, one: Statement) -> list[str]:
@@ -199,7 +207,7 @@ def _plain(text: str) -> str:
 def module(statements: list[Statement], names: Names) -> str:
     """The .te: what is declared first, since nothing may be used before."""
     writer = Writer(names, own_required=False)
-    declared = [f"attribute {one};" for one in sorted(names.attributes)]
+    declared = [f"attribute {one};" for one in sorted(names.attributes - names.sets.keys())]
     declared += [f"type {one};" for one in sorted(names.types)]
     declared += [f"gen_tunable({one[1]}, {one[2]})" for one in statements if one[0] == "boolean"]
     rules: list[str] = []

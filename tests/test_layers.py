@@ -24,8 +24,8 @@ MAY_IMPORT = {
     "launch": VALUES | {"system", "zygote"},
     "listener": {"errors", "system"},  # a process of its own, which can do next to nothing
     "learn": VALUES | {"policy", "system", "listener"},  # starts programs, as an administrator would
-    "diagnose": VALUES | {"wire", "mapping", "system"},
-    "serve": VALUES | {"wire", "mapping", "system", "launch", "diagnose"},  # the checks before the first request
+    "diagnose": VALUES | {"wire", "mapping", "policy", "system"},
+    "serve": VALUES | {"wire", "mapping", "policy", "system", "launch", "diagnose"},  # its checks before a request
     "cli": VALUES | {"wire", "mapping", "policy", "system", "launch", "learn", "diagnose", "serve"},
     "__main__": {"cli"},
     "__init__": set[str](),

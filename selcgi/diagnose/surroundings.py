@@ -10,12 +10,11 @@ from dataclasses import replace
 from selcgi.diagnose.fault import Fault, check
 from selcgi.diagnose.meant import WEB_SERVERS
 from selcgi.diagnose.scene import Door, File, Scene, label_of_type
+from selcgi.policy.ports import REQUESTS
 from selcgi.system.preflight import range_of, type_of
 
 _MODULE = "semodule -i contrib/selinux/selcgi.cil contrib/selinux/webapp.cil"
 _LISTENER = "selcgi_avc_t"
-_PORT_TYPE, _PORT = "selcgi_port_t", "9140"  # selcgi.cil
-_BY_TCP = "setsebool -P selcgi_from_tcp on"
 
 
 @check("launcher", cheap=True)
@@ -112,7 +111,7 @@ def _is_tcp(door: Door) -> bool:
 
 def _by_tcp(scene: Scene) -> list[tuple[str, str, str, str]]:
     """Nothing where selcgi itself may not listen: that is the fault then."""
-    port = label_of_type(scene.launcher.context, _PORT_TYPE)
+    port = label_of_type(scene.launcher.context, REQUESTS.type)
     return [(port, "tcp_socket", "name_connect", "")] if not _cannot_bind(scene) else []
 
 
@@ -122,11 +121,12 @@ def tcp_listener(scene: Scene) -> Iterator[Fault]:
         if lacking := _cannot_bind(scene):
             what = f"{scene.launcher.context.domain} -> {lacking} is denied"
             symptom = f"selcgi does not start: it cannot listen on {door.address}"
-            known = scene.policy.canonical(label_of_type(scene.launcher.context, _PORT_TYPE))
-            yield Fault("tcp-listener", "fatal", what, symptom, _BY_TCP if known else _MODULE, (door.address,))
-        elif (number := door.address.rpartition(":")[2]) != _PORT:
-            what = f"the label of TCP port {number} can't be asked, and should be {_PORT_TYPE}"
-            fix = f"unless semanage port -l has it: semanage port -a -t {_PORT_TYPE} -p tcp {number}"
+            known = scene.policy.canonical(label_of_type(scene.launcher.context, REQUESTS.type))
+            fix = REQUESTS.cure(REQUESTS.number) if known else _MODULE
+            yield Fault("tcp-listener", "fatal", what, symptom, fix, (door.address,))
+        elif (number := int(door.address.rpartition(":")[2])) != REQUESTS.number:
+            what = f"the label of TCP port {number} can't be asked, and should be {REQUESTS.type}"
+            fix = f"unless semanage port -l has it: semanage port -a -t {REQUESTS.type} -p tcp {number}"
             symptom = "with another label selcgi cannot listen there, or the web server not connect"
             yield Fault("tcp-listener", "note", what, symptom, fix, (door.address,))
 
@@ -136,7 +136,7 @@ def _cannot_bind(scene: Scene) -> str:
     own = str(scene.launcher.context)
     for target, words in (
         (own, "create bind listen accept"),
-        (label_of_type(scene.launcher.context, _PORT_TYPE), "name_bind"),
+        (label_of_type(scene.launcher.context, REQUESTS.type), "name_bind"),
     ):
         if not scene.allows(own, target, "tcp_socket", words):
             return f"{type_of(target)} : tcp_socket {{ {words} }}"

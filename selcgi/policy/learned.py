@@ -75,7 +75,7 @@ def danger(target: str, classname: str, permission: str) -> str:
         return _CLASSES[classname]
     if classname == "process" and (target != "self" or permission in _OWN):
         return "it reaches another process, or leads out of the domain" if target != "self" else "it undoes confinement"
-    if target.startswith("selcgi_") and target not in ("selcgi_port_t", "selcgi_public_content_t"):
+    if target.startswith("selcgi_") and target != "selcgi_public_content_t":
         return "it is selcgi's own"
     if permission in _CODE:
         return "it changes labels or code"

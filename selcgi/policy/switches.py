@@ -8,8 +8,12 @@ Used by system/refusals.py and cli/learn.py.
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
+from selcgi.policy.ports import METRICS, REQUESTS
+
 SHIPPED = frozenset(("user_webapp_t", "staff_webapp_t", "anon_webapp_t"))  # domains that the booleans are for
 BY_BOOLEAN = "selcgi_webapp_by_boolean"  # the attribute of all that they are for
+_PORTS = "selcgi_far_port"  # the attribute of all ports but selcgi's own, for which there is no switch
+_OWN_PORTS = (REQUESTS.type, METRICS.type)
 _TEMPLATE = "webapp_t"  # how the name of a domain ends that the template made
 
 _FOLDER, _LINK, _FILE = "read open search getattr", "read getattr", "read open getattr map ioctl lock"
@@ -82,7 +86,7 @@ SWITCHES = (
         {
             **_HOSTS,
             **_TCP,
-            ("port_type", "tcp_socket"): "name_connect",
+            (_PORTS, "tcp_socket"): "name_connect",
             ("self", "udp_socket"): "create connect read write getattr getopt setopt shutdown ioctl",
             ("systemd_resolved_var_run_t", "dir"): "search getattr",
             ("systemd_resolved_var_run_t", "file"): "read open getattr",
@@ -103,7 +107,7 @@ def switch(domain: str, target: str, classname: str, permissions: Collection[str
 
 def _ways(domain: str, target: str, classname: str, permissions: Collection[str], by_boolean: bool) -> Iterator[str]:
     found = [one for one in SWITCHES if one.covers(target, classname, permissions)]
-    if not found and _NETWORK.covers("port_type", classname, permissions):
+    if not found and target not in _OWN_PORTS and _NETWORK.covers(_PORTS, classname, permissions):
         yield f"(call selcgi_webapp_connects ({domain} {target}))"  # every port is more than was asked for
         found = [_NETWORK] if by_boolean else []
     for one in found:

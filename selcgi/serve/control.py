@@ -17,6 +17,7 @@ from http.server import BaseHTTPRequestHandler
 from socketserver import BaseServer, TCPServer
 from typing import Any, NamedTuple
 
+from selcgi.policy.ports import METRICS
 from selcgi.serve import log
 from selcgi.serve.board import Board
 from selcgi.serve.status import metrics, status
@@ -98,11 +99,12 @@ class Sockets(NamedTuple):
 
 def open_control(settings: Settings) -> Sockets:
     """--control, for its owner only, and --metrics, on loopback. StartRefused when one can't be had like that."""
-    asked = [
-        ListenerSettings(f"unix:{settings.control}", mode=0o600) if settings.control is not None else None,
-        ListenerSettings(f"tcp:{settings.metrics}") if settings.metrics else None,
-    ]
-    return Sockets(*(open_listener(one) if one is not None else [] for one in asked))
+    full = ListenerSettings(f"unix:{settings.control}", mode=0o600)
+    numbers = ListenerSettings(f"tcp:{settings.metrics}")
+    return Sockets(
+        open_listener(full) if settings.control is not None else [],
+        open_listener(numbers, METRICS) if settings.metrics else [],
+    )
 
 
 def _pages(board: Board, note: str) -> dict[str, tuple[str, Callable[[], str]]]:

@@ -23,6 +23,7 @@ from typing import Any
 
 from selcgi.context import is_name
 from selcgi.errors import StartRefused
+from selcgi.policy.ports import REQUESTS, OwnPort
 from selcgi.settings import ListenerSettings
 from selcgi.system.identity import address_of, check_peer, validate_listener
 from selcgi.system.lockfile import locked
@@ -158,16 +159,19 @@ _READ: dict[str, Callable[[str], dict[str, Any]]] = {
 }
 
 
-def open_listener(settings: ListenerSettings) -> list[socket.socket]:
+def open_listener(settings: ListenerSettings, port: OwnPort = REQUESTS) -> list[socket.socket]:
     """Open or adopt the sockets of one --listen: listening, non-blocking, close-on-exec. StartRefused otherwise.
 
-    Call before any thread runs: the umask changes for a moment. close_listener ends each of them.
+    `port` is what the policy has for it by TCP. Call before any thread runs: the umask changes for a moment.
+    close_listener ends each of them.
     """
     rest = settings.address.partition(":")[2]
     try:
         return _OPEN[_kind_of(settings.address)](settings, rest)
     except OSError as error:
         fix = "is selcgi already running?" if error.errno == errno.EADDRINUSE else "choose another address"
+        if error.errno == errno.EACCES and settings.address.startswith("tcp:"):
+            fix = port.cure(_tcp_address(rest)[1])
         raise StartRefused(f"{settings.address} can't be opened: {error.strerror}", fix) from None
     except ValueError as error:
         raise StartRefused(f"{settings.address}: {error}") from None

@@ -46,6 +46,6 @@ def test_a_web_server_that_may_not_connect_to_the_port() -> None:
 
 
 def test_the_label_of_another_port_is_said_to_be_unknown() -> None:
-    (note,) = examine(scene(policy(more=ON), doors=(replace(DOOR, address="tcp:[::1]:9141"),)))
+    (note,) = examine(scene(policy(more=ON), doors=(replace(DOOR, address="tcp:[::1]:9142"),)))
     assert (note.check, note.severity) == ("tcp-listener", "note")
-    assert note.fix.endswith("semanage port -a -t selcgi_port_t -p tcp 9141")
+    assert note.fix.endswith("semanage port -a -t selcgi_port_t -p tcp 9142")

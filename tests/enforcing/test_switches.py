@@ -211,6 +211,7 @@ def test_every_boolean_is_off_as_shipped() -> None:
     found = [line.split() for line in site.run("getsebool", "-a").splitlines() if line.startswith("selcgi_")]
     assert {name: state for name, _, state in found} == {
         "selcgi_from_tcp": "off",
+        "selcgi_serve_metrics": "off",
         "selcgi_webapp_connect_db": "off",
         "selcgi_webapp_connect_network": "off",
         "selcgi_webapp_read_home": "off",

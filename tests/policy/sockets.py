@@ -1,7 +1,7 @@
-"""What a binary policy lets our domains do with sockets, with its booleans as they are.
+"""What a binary policy lets our domains do with sockets, with its booleans as they are, or in whatever state.
 
-A program of its own for the distribution's Python, which has setools: `python -I sockets.py POLICY` prints lines of
-SOURCE TARGET CLASS PERMISSION. Must not judge. Run by test_network.py.
+A program of its own for the distribution's Python, which has setools: `python -I sockets.py POLICY [any]` prints lines
+of SOURCE TARGET CLASS PERMISSION. Must not judge. Run by test_network.py.
 """
 
 import sys
@@ -16,11 +16,13 @@ def members(policy: Any) -> set[Any]:
     return {one for name in _OURS for one in policy.lookup_typeattr(name).expand()}
 
 
-def allowed(policy: Any) -> Iterator[str]:
-    """Rules of a boolean that is off are none."""
+def allowed(policy: Any, anyhow: bool) -> Iterator[str]:
+    """Rules of a boolean that is off are none, unless `anyhow`."""
     ours = members(policy)
     for rule in policy.terules():
-        if str(rule.ruletype) != "allow" or not str(rule.tclass).endswith("_socket") or not rule.enabled():
+        if str(rule.ruletype) != "allow" or not str(rule.tclass).endswith("_socket"):
+            continue
+        if not anyhow and not rule.enabled():
             continue
         for source in ours & set(rule.source.expand()):
             for target in rule.target.expand():
@@ -28,4 +30,5 @@ def allowed(policy: Any) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    print("\n".join(sorted(set(allowed(import_module("setools").SELinuxPolicy(sys.argv[1]))))))
+    loaded = import_module("setools").SELinuxPolicy(sys.argv[1])
+    print("\n".join(sorted(set(allowed(loaded, sys.argv[2:] == ["any"])))))

@@ -3,7 +3,7 @@
 import pytest
 
 from selcgi.policy.application import Application, Place, labelled, module_text, roots
-from selcgi.policy.ports import Port, find
+from selcgi.policy.ports import METRICS, REQUESTS, Port, find
 
 PORTS = """\
 ephemeral_port_t               tcp      32768-60999
@@ -84,3 +84,10 @@ def test_what_is_labelled_and_where_selcgi_begins() -> None:
         *("/srv/shop/cgi", "/srv/shop/cgi/a.cgi", "/srv/more", "/srv/cgi/b"),
         *("/srv/shop/read.d", "/srv/shop/orders"),
     ]
+
+
+def test_what_selcgi_needs_to_listen_on_a_port() -> None:
+    assert METRICS.cure(9141) == "setsebool -P selcgi_serve_metrics on"
+    label = "semanage port -a -t selcgi_port_t -p tcp 9142"
+    assert REQUESTS.cure(9142) == f"setsebool -P selcgi_from_tcp on, and {label}"
+    assert REQUESTS.cure(80) == "choose a port of 1024 or more"

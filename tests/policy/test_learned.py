@@ -31,6 +31,7 @@ def test_the_smallest_rules_and_the_dangerous_apart(dangerous: bool, mark: str) 
         ("security_t", "file", "read"),
         ("security_t", "security", "setenforce"),
         ("selcgi_conf_t", "file", "read"),
+        ("selcgi_port_t", "tcp_socket", "name_connect"),
         ("selcgi_t", "unix_stream_socket", "connectto"),
         ("shadow_t", "file", "read"),
         ("init_t", "process", "transition"),

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from selcgi.policy.ports import METRICS, REQUESTS
 from selcgi.policy.switches import BY_BOOLEAN, SHIPPED, SWITCHES, Switch, switch
 from tests.refpolicy import parse
 
@@ -41,9 +42,19 @@ def test_the_table_is_what_the_macro_opens(one: Switch) -> None:
     assert {key: set(text.split()) for key, text in one.opens.items()} == opened(one.macro, ["d"], {})
 
 
-def test_the_booleans_are_there_and_for_the_shipped_domains() -> None:
+def test_the_booleans_are_there() -> None:
     booleans = {one[1] for one in STATEMENTS if one[0] == "boolean"}
     assert booleans == {one.boolean for one in SWITCHES} | {"selcgi_webapp_warm"}
+
+
+def test_the_ports_of_its_own_are_as_in_the_policy() -> None:
+    said = (SOURCE.parent / "selcgi.cil").read_text()
+    for one in (REQUESTS, METRICS):
+        assert f"(portcon tcp {one.number} (system_u object_r {one.type} " in said
+        assert f"(booleanif {one.boolean} (true (call selcgi_listens_on ({one.type}))))" in said
+
+
+def test_the_booleans_are_for_the_shipped_domains() -> None:
     (domains,) = [one[2] for one in STATEMENTS if one[:2] == ["typeattributeset", BY_BOOLEAN]]
     assert set(domains) == SHIPPED
 
@@ -60,6 +71,7 @@ CONNECTS = "(call selcgi_webapp_connects ({} ldap_port_t))"
         ("user_webapp_t", "user_home_t", "file", "read write", ""),
         ("anon_webapp_t", "self", "udp_socket", "create", "setsebool -P selcgi_webapp_connect_network on"),
         ("other_t", "smtp_port_t", "tcp_socket", "name_connect", ""),
+        ("user_webapp_t", "selcgi_metrics_port_t", "tcp_socket", "name_connect", ""),
         ("shop.webapp_t", "ldap_port_t", "tcp_socket", "name_connect", CONNECTS.format("shop.webapp_t")),
         (
             "user_webapp_t",
