@@ -25,7 +25,7 @@ class Limits:
     processes: int | None = None  # pids.max of all its processes, else RLIMIT_NPROC: of its uid on the whole machine
     open_files: int | None = None  # RLIMIT_NOFILE
     file_bytes: int | None = None  # RLIMIT_FSIZE
-    requests: int | None = None  # at once of one user by this context; None: --concurrent-user
+    requests: int | None = None  # at once of one user in this context; None: --concurrent-user
     nice: int | None = None  # niceness of each process
     cpus: float | None = None  # cpu.max: processors that all its processes may use at once; there is no rlimit for it
 

@@ -134,7 +134,7 @@ class Settings:
     requests_per_worker: int = 0  # --max-requests: 0 means a worker is never recycled
     concurrent_requests: int = 1024  # of all workers; more wait in the queue
     worker_requests: int = 0  # of one worker; 0: as many as of all
-    user_requests: int = 0  # of one user by one context; 0: three quarters of all
+    user_requests: int = 0  # of one user, whatever his contexts; 0: three quarters of all
     queue_length: int = 256  # requests that wait for a place in one worker; more get 503
     queue_seconds: float = 10.0  # that one waits at most
     spool: Path = Path("/var/tmp")  # noqa: S108 - files there are opened with O_TMPFILE, never by name

@@ -28,7 +28,7 @@ from selcgi.settings import ListenerSettings
 @site_options
 @count_option("--concurrent", DEFAULTS.concurrent_requests, "Requests at once; more wait.")
 @count_option("--concurrent-worker", 0, "Of one worker.", show="as many as of all")
-@count_option("--concurrent-user", 0, "Of one user in one context; max= of a rule.", show="three quarters of all")
+@count_option("--concurrent-user", 0, "Of one user; max= of a rule takes its place.", show="three quarters of all")
 @count_option("--queue", DEFAULTS.queue_length, "Requests that wait in one worker; more get 503.")
 @seconds_option("--queue-time", DEFAULTS.queue_seconds, "Longest wait.")
 @seconds_option("--drain-timeout", DEFAULTS.drain_seconds, "For requests to end, after SIGTERM.")

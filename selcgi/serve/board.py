@@ -1,9 +1,9 @@
 """What the workers know of one another: a shared page each, written by its worker alone, read by all.
 
 Decides the layout, and that whoever reads a page takes its numbers for what they are: another process's, changing
-under the eyes. An identity is a user with the context that its rule gives; its place in a page is found by a hash that
-all workers of one supervisor share. Must not decide who is admitted. Made by serve/supervisor.py before it forks, and
-by it cleared when a worker has died; written by serve/admission.py.
+under the eyes. Requests are counted by their user, and by their user in the context that their rule gives; the place
+of a count in a page is found by a hash that all workers of one supervisor share. Must not decide who is admitted. Made
+by serve/supervisor.py before it forks, and by it cleared when a worker has died; written by serve/admission.py.
 """
 
 import mmap
@@ -21,19 +21,21 @@ from selcgi.serve.probe import ProbePage
 from selcgi.serve.tally import Tally
 from selcgi.serve.zygotepage import ZygotePage
 
-IDENTITIES = 4096  # of a page, a power of two
-_WINDOW = 32  # places that an identity may be at: that many wait for their turn at one hash before 503
+PLACES = 8192  # of a page, a power of two; a request takes up to two
+_WINDOW = 32  # places that a count may be at: 503 when all of them are of others
 _MASK = (1 << 64) - 1
 
 
 class Count(IntEnum):
-    """The numbers of a page. STARTED is in seconds of CLOCK_MONOTONIC."""
+    """The numbers of a page. STARTED is in seconds of CLOCK_MONOTONIC; READY is 1 when one of those that wait could
+    start, had it a place: no limit of its user's holds it."""
 
     PID = 0
     GENERATION = 1
     STARTED = 2
     RUNNING = 3
     WAITING = 4
+    READY = 5
 
 
 class Identity(NamedTuple):
@@ -43,21 +45,22 @@ class Identity(NamedTuple):
     context: str
 
     @property
-    def key(self) -> int:
-        """Never 0, which is a free place. Str hashes are salted once, before the workers are forked."""
-        return (hash(self) & _MASK) or 1
+    def keys(self) -> tuple[int, int]:
+        """Of the user, and of the user in this context. Never 0, which is a free place. Str hashes are salted once,
+        before the workers are forked."""
+        return (hash((self.user,)) & _MASK) or 1, (hash(self) & _MASK) or 1
 
 
 class Page:
-    """One worker's: its counts, how many requests of each identity it runs now, its tally, what was refused, and its
-    warm interpreters."""
+    """One worker's: its counts, how many requests it runs now by each key of an Identity, its tally, what was refused,
+    and its warm interpreters."""
 
-    BYTES = 8 * len(Count) + 8 * IDENTITIES + 4 * IDENTITIES + Tally.BYTES + DenialPage.BYTES + ZygotePage.BYTES
+    BYTES = 8 * len(Count) + 8 * PLACES + 4 * PLACES + Tally.BYTES + DenialPage.BYTES + ZygotePage.BYTES
 
     def __init__(self, memory: memoryview) -> None:
         keys = 8 * len(Count)
-        running = keys + 8 * IDENTITIES
-        tally = running + 4 * IDENTITIES
+        running = keys + 8 * PLACES
+        tally = running + 4 * PLACES
         denials = tally + Tally.BYTES
         zygotes = denials + DenialPage.BYTES
         self.counts = memory[:keys].cast("Q")
@@ -77,22 +80,35 @@ class Page:
         place = self._find(key)
         return 0 if place is None else self._running[place]
 
-    def add(self, key: int) -> None:
-        """One more. Overloaded when its window is full of others."""
+    def add(self, who: Identity) -> None:
+        """One more. Overloaded when a window is full of others."""
+        user, in_context = who.keys
+        self._more(user)
+        try:
+            self._more(in_context)
+        except Overloaded:
+            self._less(user)
+            raise
+        self.counts[Count.RUNNING] += 1
+
+    def remove(self, who: Identity) -> None:
+        for key in who.keys:
+            self._less(key)
+        self.counts[Count.RUNNING] -= 1
+
+    def _more(self, key: int) -> None:
         place = self._find(key)
         if place is None:
             place = self._free(key)
             self._keys[place] = key
         self._running[place] += 1
-        self.counts[Count.RUNNING] += 1
 
-    def remove(self, key: int) -> None:
+    def _less(self, key: int) -> None:
         place = self._find(key)
         assert place is not None, "removed what was not added"
         self._running[place] -= 1
         if not self._running[place]:
             self._keys[place] = 0
-        self.counts[Count.RUNNING] -= 1
 
     def bury(self, supervisor: "SupervisorPage") -> None:
         """Its worker is dead: nothing of it runs any more. Its totals stay, in the supervisor's own page."""
@@ -105,14 +121,14 @@ class Page:
                     column[place] = 0
 
     def _find(self, key: int) -> int | None:
-        start = key % (IDENTITIES - _WINDOW)
+        start = key % (PLACES - _WINDOW)
         try:
             return start + self._keys[start : start + _WINDOW].tolist().index(key)
         except ValueError:
             return None
 
     def _free(self, key: int) -> int:
-        start = key % (IDENTITIES - _WINDOW)
+        start = key % (PLACES - _WINDOW)
         for place in range(start, start + _WINDOW):
             if not self._keys[place]:
                 return place
@@ -159,7 +175,7 @@ class Board:
         return sum(self._column(count))
 
     def running(self, key: int) -> int:
-        """Requests of one identity, in all workers."""
+        """Requests of one key, in all workers."""
         return sum([page.running(key) for page in compress(self.pages, self._column(Count.RUNNING))])
 
     def _column(self, count: Count) -> list[int]:

@@ -96,6 +96,52 @@ def test_one_user_may_have_three_quarters_and_the_others_find_room() -> None:
     play(act())
 
 
+@pytest.mark.parametrize("user", ["alice", None])
+def test_a_user_has_his_places_and_his_queue_once_whatever_his_contexts(user: str | None) -> None:
+    async def act() -> None:
+        people = crowd()
+        web, mail = (Identity(user, f"{name}_t:s0") for name in ("web", "mail"))
+        for _ in range(10):
+            await people.come(web)
+            await people.come(mail)
+        assert people.inside == [web, mail, web]
+        assert len(people.errors) == 20 - 3 - 6
+        await people.come(BOB)
+        assert people.inside[3:] == [BOB]
+
+    play(act())
+
+
+def test_a_user_with_two_contexts_has_one_turn() -> None:
+    async def act() -> None:
+        people = crowd(Settings(concurrent_requests=1, queue_length=8))
+        other = Identity(ALICE.user, "other_t:s0")
+        for who in (CAROL, ALICE, other, BOB, BOB):
+            await people.come(who)
+        for who in (CAROL, ALICE, BOB, other, BOB):
+            assert people.inside == [who]
+            await people.go(who)
+
+    play(act())
+
+
+def test_max_counts_one_context_and_holds_up_no_other_of_its_user() -> None:
+    async def act() -> None:
+        people = crowd(Settings(concurrent_requests=8, user_requests=2))
+        heavy, light = (Identity("alice", f"{name}_t:s0") for name in ("heavy", "light"))
+        await people.come(heavy, 2, most=1)
+        await people.come(light, 2)
+        assert people.inside == [heavy, light], "of all that she runs, --concurrent-user"
+        await people.go(light)
+        assert people.inside == [heavy, light], "which is behind one that waits for max="
+        await people.go(heavy)
+        assert people.inside == [light, heavy]
+        await people.come(Identity("alice", "roomy_t:s0"), 9, most=5)
+        assert len(people.inside) == 7, "max= may be more than --concurrent-user"
+
+    play(act())
+
+
 def test_turns_go_round_among_those_who_wait() -> None:
     async def act() -> None:
         people = crowd(Settings(concurrent_requests=1, queue_length=8))
@@ -152,6 +198,27 @@ def test_workers_share_the_limits_and_the_turns() -> None:
         while len(two.inside) + len(one.inside) < 4:
             await asyncio.sleep(0.005)
         assert board.total(Count.WAITING) == 2
+
+    play(act())
+
+
+def test_a_worker_keeps_no_place_for_another_whose_requests_wait_for_the_limit_of_their_user() -> None:
+    async def act() -> None:
+        board, settings = Board(2), Settings(concurrent_requests=4, user_requests=1, queue_length=8)
+        one, two = (crowd(settings, board, number) for number in (0, 1))
+        for who in (ALICE, CAROL, Identity("dora", "x"), Identity("emil", "x")):
+            await one.come(who)
+        await two.come(ALICE)  # until her other one is done
+        await one.come(BOB)
+        assert (len(one.inside), two.inside) == (4, [])
+        await one.go(CAROL)
+        assert one.inside[-1] == BOB
+        await two.come(CAROL)
+        await one.come(Identity("fritz", "x"))
+        await one.go(BOB)
+        assert len(one.inside) == 3, "this place is for the worker that runs less"
+        while two.inside != [CAROL]:
+            await asyncio.sleep(0.005)
 
     play(act())
 
