@@ -1,22 +1,20 @@
 """One line a request, written at its end: always the same fields in the same order, as text or JSON.
 
-Decides how a value is written so that no request can forge a line or a field. Must not decide what is worth a line.
-Filled by serve/request.py and serve/relay.py, written by serve/request.py.
+Decides which fields there are and what level the line has. Must not decide what is worth a line, nor how a value is
+written: serve/escapes.py. Filled by serve/request.py and serve/relay.py, written by serve/request.py.
 """
 
-import json
 import logging
-import re
 import time
 from dataclasses import dataclass, fields
 
 from selcgi.errors import LaunchFailed, SelcgiError
 from selcgi.plan import Exit
 from selcgi.serve import log
+from selcgi.serve.escapes import are_plain, number, words
 from selcgi.serve.log import utc
 
 Value = str | int | float | tuple[str, ...] | None
-_is_plain = re.compile(r"[A-Za-z0-9_./:@%+,*~()-]*").fullmatch
 
 
 @dataclass(init=False)
@@ -84,36 +82,23 @@ class Entry:
         return {name: getattr(self, name) for name in _NAMES if name not in _WHEN_SET or getattr(self, name)}
 
     def __str__(self) -> str:
-        return self._usual() or " ".join(f"{name}={_text(value)}" for name, value in self.fields().items())
+        return self._usual() or words(self.fields())
 
     def _usual(self) -> str:
         """The same line in one piece, where nothing in it needs quotes and nothing went wrong; "" for any other."""
-        told = self.listener + self.user + self.auth + self.rule + self.context + self.script + self.method + self.exit
-        if not (_SELDOM.isdisjoint(self.__dict__) and _is_plain(told)):
+        told = self.listener, self.user, self.auth, self.rule, self.context, self.script, self.method, self.exit
+        if not (_SELDOM.isdisjoint(self.__dict__) and are_plain(*told)):
             return ""
         return (
             f"time={self.time or '-'} id={self.id or '-'} listener={self.listener or '-'} user={self.user or '-'} "
             f"auth={self.auth or '-'} rule={self.rule or '-'} context={self.context or '-'} "
             f"script={self.script or '-'} method={self.method or '-'} status={self.status} "
-            f"seconds={_number(self.seconds)} cpu_s={'-' if self.cpu_s is None else _number(self.cpu_s)} "
+            f"seconds={number(self.seconds)} cpu_s={'-' if self.cpu_s is None else number(self.cpu_s)} "
             f"maxrss={'-' if self.maxrss is None else self.maxrss} bytes_in={self.bytes_in} "
             f"bytes_out={self.bytes_out} exit={self.exit or '-'} killed_by=- step=-"
             + (f" selinux={self.selinux}" if self.selinux else "")
             + (f" launch={self.launch}" if self.launch else "")
         )
-
-
-def _text(value: Value) -> str:
-    if value is None or value == "":
-        return "-"
-    if isinstance(value, float):
-        return _number(value)
-    text = str(value) if not isinstance(value, tuple) else "; ".join(value)
-    return text if _is_plain(text) else json.dumps(text)
-
-
-def _number(value: float) -> str:
-    return f"{value:.6f}".rstrip("0").rstrip(".")
 
 
 _INNER = ("limit", "waited", "complained", "alone", "case")

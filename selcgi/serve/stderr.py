@@ -1,8 +1,8 @@
 """What a script wrote to stderr: to the web server's error log and to ours, a bounded part of it.
 
 Decides how much is kept: so many bytes, so many lines, since a line costs more than its bytes. A flood is counted, not
-stored; lines with nothing in them are not logged. Notes whether what is logged speaks of a refusal. Used by
-serve/relay.py.
+stored; lines with nothing in them are not logged. A line that is too long for one of the log is cut there, once it is
+escaped. Notes whether what is logged speaks of a refusal. Used by serve/relay.py.
 """
 
 import logging
@@ -11,7 +11,6 @@ from selcgi.serve.exchange import Exchange
 from selcgi.system.symptoms import speaks_of_refusal
 
 LOG = logging.getLogger("selcgi")
-_LINE = 1000  # bytes of a line in our log
 
 
 class StderrLog:
@@ -48,8 +47,8 @@ class StderrLog:
         logged = lines[: self._lines_left]
         self._lines_left -= len(logged)
         self._dropped_lines += len(lines) - len(logged)
-        if any(speaks_of_refusal(line[:_LINE]) for line in logged):
+        if any(speaks_of_refusal(line) for line in logged):
             self._exchange.entry.complained = True
         for line in logged:
-            text = line[:_LINE].decode("utf-8", "replace")
+            text = line.decode("utf-8", "replace")
             LOG.info("stderr id=%s %a", self._request, text, extra={"fields": {"id": self._request, "stderr": text}})

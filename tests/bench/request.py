@@ -84,8 +84,7 @@ def become_worker(where: Place, listening: socket.socket) -> None:
     os.setresuid(account.pw_uid, account.pw_uid, account.pw_uid)
     logging.getLogger("selcgi").setLevel(logging.INFO)
     log = os.open(where.folder / "log", os.O_WRONLY | os.O_APPEND)
-    handler = LineHandler(log)
-    handler.setFormatter(Lines(as_json=False))
+    handler = LineHandler(log, Lines(as_json=False))
     logging.getLogger().addHandler(handler)
     listener = ListenerSettings(f"unix:{where.folder}/socket")
     settings = Settings(maps=(where.folder / "site.map",), roots=(where.folder / "cgi",), listeners=(listener,),

@@ -72,10 +72,6 @@ def test_the_disk_of_the_log_is_full(place: Place) -> None:
         requests(selcgi, place, 20)
         selcgi.inside("filler").unlink()
         requests(selcgi, place, 1)
-        import time
-
-        time.sleep(2)
-        print(selcgi.log())
         wait_until("the count", lambda: told(selcgi, 22))
     assert selcgi.process is not None
     assert selcgi.process.returncode == 0

@@ -1,5 +1,6 @@
-"""Sessions, denial listeners and a conduit that are closed when their test is over."""
+"""Sessions, denial listeners, a conduit and log files that are closed when their test is over."""
 
+import logging
 from collections.abc import Iterator
 
 import pytest
@@ -30,3 +31,15 @@ def scene() -> Iterator[list[Scene]]:
     yield made
     for one in made:
         one.close()
+
+
+@pytest.fixture
+def root_logger() -> Iterator[None]:
+    """As it was, whatever set_up() made of it."""
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    root.handlers[:] = []
+    yield
+    for handler in root.handlers:
+        handler.close()
+    root.handlers[:], root.level = before, level

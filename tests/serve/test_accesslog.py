@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from selcgi.serve.accesslog import _NAMES, _WHEN_SET, Entry, _text
+from selcgi.serve.accesslog import _NAMES, _WHEN_SET, Entry
+from selcgi.serve.escapes import word
 
-TEXTS = st.sampled_from(["", "a", "/srv/cgi/x.cgi", "two words", 'a"b', "x=y", "signal 9", "é", "a\nb"])
+TEXTS = st.sampled_from(["", "a", "/srv/cgi/x.cgi", "two words", 'a"b', "x=y", "signal 9", "é", "a\nb", "-"])
 FIELDS: dict[str, st.SearchStrategy[Any]] = {
     **dict.fromkeys(("time", "id", "selinux"), st.sampled_from(["", "off"])),
     **dict.fromkeys(("listener", "user", "auth", "rule", "context", "script", "method", "exit"), TEXTS),
@@ -24,7 +25,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
 
 def in_full(entry: Entry) -> str:
     pairs = ((name, getattr(entry, name)) for name in _NAMES)
-    return " ".join(f"{name}={_text(value)}" for name, value in pairs if value or name not in _WHEN_SET)
+    return " ".join(f"{name}={word(value)}" for name, value in pairs if value or name not in _WHEN_SET)
 
 
 @given(st.fixed_dictionaries({}, optional=FIELDS))
