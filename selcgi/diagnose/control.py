@@ -34,8 +34,9 @@ def ask(control: Path, path: str, method: str = "GET") -> str:
         answer = connection.getresponse()
         text = answer.read().decode()
     except (OSError, http.client.HTTPException) as error:
+        why = getattr(error, "strerror", None) or error
         fix = "start selcgi serve with --control, and ask as its user: runuser -u selcgi -- selcgi ..."
-        raise StartRefused(f"no selcgi answers at {control}: {error}", fix) from error
+        raise StartRefused(f"no selcgi answers at {control}: {why}", fix) from error
     finally:
         connection.close()
     if answer.status != 200:

@@ -85,6 +85,8 @@ class Supervisor:
 
     def _listen(self, held: ExitStack) -> Iterator[Listener]:
         for one in self._settings.listeners:
+            if one.peer_types and self._labels.own is None:
+                raise StartRefused(f"{one.address}: without SELinux no peer has a type", "leave peer-type= out")
             for sock in open_listener(one):
                 held.callback(close_listener, sock)
                 yield Listener(sock, one)

@@ -38,6 +38,10 @@ _MOST_FDS = 64
 _NO_ID = (1 << 32) - 1  # (uid_t) -1: chown(2)
 _TCP = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[^:\[\]]+)):(?P<port>[0-9]{1,5})")
 _ADDRESSES = "unix:PATH, tcp:HOST:PORT, fd:N or systemd"
+_FIXES = {
+    errno.EADDRINUSE: "is selcgi already running?",
+    errno.EPERM: "selcgi's user may not give it to owner=: put it into that group, or let systemd make the socket",
+}
 _PEER = {"identity", "peer-type", "map-param"}
 _REPEATABLE = {"peer_uids", "peer_types", "peer_nets", "map_params"}
 _OPTIONS_OF = {
@@ -169,7 +173,7 @@ def open_listener(settings: ListenerSettings, port: OwnPort = REQUESTS) -> list[
     try:
         return _OPEN[_kind_of(settings.address)](settings, rest)
     except OSError as error:
-        fix = "is selcgi already running?" if error.errno == errno.EADDRINUSE else "choose another address"
+        fix = _FIXES.get(error.errno or 0, "choose another address")
         if error.errno == errno.EACCES and settings.address.startswith("tcp:"):
             fix = port.cure(_tcp_address(rest)[1])
         raise StartRefused(f"{settings.address} can't be opened: {error.strerror}", fix) from None

@@ -69,6 +69,11 @@ def test_a_socket_that_cannot_be_opened(
     assert [one.name for one in where.iterdir()] == before
 
 
+def test_a_type_of_the_peer_without_selinux(place: Place) -> None:
+    line = refused(place, f"--listen=unix:{place.folder}/x.sock,identity=none,peer-type=httpd_t")
+    assert line.endswith("without SELinux no peer has a type; leave peer-type= out")
+
+
 def test_a_socket_path_that_is_too_long_is_a_mistake_of_the_command_line(place: Place) -> None:
     words = [*PROGRAM, "serve", f"--listen=unix:/run/{'long' * 30}.sock,identity=none", *options(place)]
     done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE, env=environ())

@@ -118,6 +118,16 @@ def test_a_unix_socket_has_its_mode_and_owner_under_any_umask(tmp_path: Path, op
     assert_serves(sock)
 
 
+def test_a_unix_socket_that_may_not_be_given_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "chown", refused)
+    with pytest.raises(StartRefused, match="Operation not permitted; selcgi's user may not give it to owner="):
+        open_listener(parse_listener(f"unix:{tmp_path}/s,owner=0:1"))
+    assert not (tmp_path / "s").exists()
+
+
 def test_a_unix_socket_is_never_wider_than_its_mode(
     tmp_path: Path, opened: ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
