@@ -140,6 +140,7 @@ class WarmRunning:
             name, *values = decode_report(line)
             if name == BORN and self._process is None:
                 self._born(sender)
+                self._zygotes.forked()
                 self._send_job()
             elif name != BORN:
                 step, reason, fix = map(str, values)

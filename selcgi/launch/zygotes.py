@@ -40,6 +40,9 @@ class Observer(Protocol):
     def said(self, zygote: Zygote, line: str) -> None:
         """A line of its output."""
 
+    def forked(self) -> None:
+        """A request has its process, made by a zygote."""
+
     def retried(self) -> None:
         """A request gets a second zygote: the first one has ended before it took it."""
 
@@ -87,6 +90,11 @@ class Zygotes:
         self._tell(zygote)
         if 0 < self.settings.requests <= zygote.served:
             self._retire(zygote, f"it has served {zygote.served} requests")
+
+    def forked(self) -> None:
+        """A request has its process."""
+        if self._observer is not None:
+            self._observer.forked()
 
     def retried(self) -> None:
         """A request comes a second time."""

@@ -35,6 +35,9 @@ class ZygoteLog:
     def said(self, zygote: Zygote, line: str) -> None:
         LOG.info("zygote script=%s pid=%d %a", zygote.application, zygote.pid, line)
 
+    def forked(self) -> None:
+        self._page.counts[Warmed.REQUESTS] += 1
+
     def retried(self) -> None:
         self._page.counts[Warmed.RETRIES] += 1
 

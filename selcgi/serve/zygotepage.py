@@ -23,7 +23,7 @@ class Warmed(IntEnum):
 
     STARTS = 0
     FAILURES = 1  # zygotes that could not start, or ended by themselves or of a signal
-    REQUESTS = 2  # that were lent to a zygote
+    REQUESTS = 2  # that got their process from a zygote, however many they were lent to
     RETRIES = 3  # requests whose first zygote was gone
     COLD = 4  # requests that --warm-fallback gave a fresh program
 

@@ -36,7 +36,6 @@ class ZygoteRows:
         elif shown.row.state == "ended":
             return
         if zygote.served != shown.served:
-            self._page.counts[Warmed.REQUESTS] += zygote.served - shown.served
             shown.served = zygote.served
             self._page.served(shown.place, zygote.served)
         if zygote.state != shown.row.state or zygote.state == "ended":

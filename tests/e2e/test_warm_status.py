@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,22 @@ def test_a_zygote_from_its_start_to_its_end(place: Place, warm: Selcgi, counted:
     assert {"selcgi_zygote_starts_total 1", "selcgi_zygote_failures_total 1", "selcgi_warm_requests_total 1"} < set(
         lines
     )
+
+
+def test_a_request_whose_zygote_ends_before_it_takes_it_counts_once(
+    place: Place, warm: Selcgi, counted: Counted
+) -> None:
+    script = place.script("hello.py", HELLO)
+    assert ask(warm.socket, Ask(script, "alice")).status == 200
+    (zygote,) = [row["pid"] for row in counted()["zygotes"]]
+    os.kill(zygote, signal.SIGSTOP)
+    with ThreadPoolExecutor(1) as beside:
+        asked = beside.submit(ask, warm.socket, Ask(script, "alice"))
+        wait_until("it is lent", lambda: counted()["zygotes"][0]["requests"] == 2)
+        os.kill(zygote, signal.SIGKILL)
+        assert asked.result().status == 200
+    found = counted()["warm"]
+    assert (found["warm_requests"], found["warm_retries"], found["warm_fallbacks"]) == (2, 1, 0)
 
 
 def test_one_that_has_served_its_requests_makes_room_for_another(place: Place, warm: Selcgi, counted: Counted) -> None:
