@@ -16,7 +16,7 @@ from selcgi.cli.grouped import Grouped
 from selcgi.cli.options import FILE, PARAM, named_values, settings_from, site_options
 from selcgi.cli.run import body_length, header_params, respond
 from selcgi.cli.terminal import plain, table
-from selcgi.errors import SelcgiError, StartRefused
+from selcgi.errors import IdentityNotProven, SelcgiError, StartRefused
 from selcgi.serve.failures import KINDS
 from selcgi.serve.recorder import Record, records
 
@@ -75,6 +75,7 @@ def failures(failures: Path, last: int, kind: str | None, as_json: bool, wanted:
 @click.command(cls=Grouped)
 @_FILE
 @click.option("--header", "headers", metavar="'NAME: VALUE'", multiple=True, help="As in selcgi run, for one removed.")
+@click.option("--user", help="Run it as this user, '' for nobody known, whomever the record names.")
 @click.option("--body", metavar="FILE", type=click.File("rb"),
               help="File to send as the body, - for stdin: records hold none.")  # fmt: skip
 @PARAM
@@ -83,6 +84,7 @@ def failures(failures: Path, last: int, kind: str | None, as_json: bool, wanted:
 def replay(
     failures: Path,
     headers: tuple[str, ...],
+    user: str | None,
     body: IO[bytes] | None,
     given: tuple[str, ...],
     wanted: str,
@@ -91,7 +93,7 @@ def replay(
     """Run a failed request again, as selcgi run would.
 
     The params are those on record, the mapping and the limits those of now. What is shown, and the exit code, are
-    those of selcgi run. A name that was claimed without proof counts as proven.
+    those of selcgi run. A user whom the web server had not proven must be named again, with --user.
 
     \b
     selcgi replay 8bbab1bf26b1
@@ -99,6 +101,7 @@ def replay(
     """
     settings, record = settings_from(values), _find(failures, wanted)
     new = {**header_params(headers), **named_values(given), "CONTENT_LENGTH": body_length(body)}
+    new |= _user(record, user)
     lost = [name for name in record["changed"] if name not in new]
     pairs = [(name, value) for name, value in record["params"] if name not in new]
     if body is None and any(name == "CONTENT_LENGTH" and value not in ("", "0") for name, value in record["params"]):
@@ -106,6 +109,17 @@ def replay(
     if lost:
         click.echo(f"{click.style('not as it was:', bold=True)} {plain(', '.join(lost))}", err=True)
     respond(settings, ((os.fsencode(name), os.fsencode(value)) for name, value in (*pairs, *new.items())), body)
+
+
+def _user(record: Record, wanted: str | None) -> dict[str, str]:
+    """The one to run as, where it is not on record. Whoever could send a request could write any name into it."""
+    if wanted is not None:
+        return {"REMOTE_USER": wanted}
+    claimed = next((value for name, value in record["params"] if name == "REMOTE_USER"), "")
+    if claimed and (record["step"] == IdentityNotProven.step or record["user"] != claimed):
+        fix = "selcgi replay --user NAME runs it as that user all the same, --user '' as nobody known"
+        raise StartRefused(f"request {record['id']} named the user {claimed!a}, which nothing has proven", fix)
+    return {}
 
 
 def _find(path: Path, wanted: str) -> Record:

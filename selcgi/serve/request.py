@@ -139,9 +139,10 @@ def identify(site: Site, exchange: Exchange) -> Request:
     request = read_request(exchange.pairs, listener.map_params)
     # HAProxy 2.6.12 was seen to die of FCGI_STDERR before or between the parts of an answer; later ones ignore it.
     exchange.takes_stderr = not request.params.get(b"SERVER_SOFTWARE", b"").startswith(b"HAProxy")
-    entry.method, entry.auth, entry.user = request.method, request.auth_type, request.user or ""
+    entry.method, entry.auth = request.method, request.auth_type
     secret = site.secrets.get(listener.address)
     user = prove(listener, secret, request.user, request.auth_type, request.proof, exchange.tcp)
+    entry.user = user or ""  # a name that nobody has proven is in the reason alone
     prove_told(request.told, user)
     return request if user == request.user else replace(request, user=user)
 

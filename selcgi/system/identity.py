@@ -67,7 +67,8 @@ def prove(  # noqa: PLR0913 - what a request and its listener say, side by side
     """
     right = bool(secret) and bool(proof) and hmac.compare_digest(secret or b"", proof)
     if listener.identity == "proof" and proof and not right:
-        raise IdentityNotProven("SELCGI_PROOF is not the proof of this listener", _FIXES["proof"])
+        name = f" (REMOTE_USER {user[:_SHOWN]!a})" if user else ""
+        raise IdentityNotProven(f"SELCGI_PROOF is not the proof of this listener{name}", _FIXES["proof"])
     if not user:
         return None
     if _believes(listener, auth_type, right, tcp):

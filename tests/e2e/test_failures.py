@@ -182,6 +182,25 @@ def test_replay_meets_the_mapping_of_now(selcgi: Selcgi, place: Place, run: Run)
     assert (again.returncode, again.stdout.endswith("hello\n")) == (0, True)
 
 
+@pytest.mark.parametrize("more", [{}, {"CONTENT_LENGTH": "no number"}], ids=["no proof", "not even asked for one"])
+def test_replay_runs_as_nobody_whom_only_the_request_has_named(
+    serve: Serve, place: Place, run: Run, path: Path, more: dict[str, str]
+) -> None:
+    script = place.script("who.cgi", HELLO.replace("hello", "hello $REMOTE_USER").replace("'", '"'))
+    place.rules("* user_webapp_t")
+    with serve("--cgroup=none", f"--failures={path}", identity=f"proof:{place.proof()}") as selcgi:
+        assert ask(selcgi.socket, Ask(script, "alice", params=more)).status in (400, 403)
+        (record,) = found(run, 1)
+    assert record["user"] == ""
+    again = run("replay", record["id"])
+    assert (again.returncode, again.stdout) == (3, "")
+    assert "named the user 'alice', which nothing has proven" in again.stderr
+    assert "--user NAME" in again.stderr
+    for name in ("bob", ""):
+        again = run("replay", f"--user={name}", record["id"])
+        assert again.stdout.endswith(f"hello {name}\n"), again.stderr
+
+
 def test_flood_is_sampled_and_hides_nothing_of_another_kind(selcgi: Selcgi, place: Place, run: Run, path: Path) -> None:
     ask(selcgi.socket, broken(place))
     for _ in range(5):

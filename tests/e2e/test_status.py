@@ -17,7 +17,7 @@ import pytest
 
 from tests.e2e.conftest import Place, Serve
 from tests.e2e.test_ending import begin
-from tests.servers import free_port
+from tests.servers import PROOF, free_port
 from tests.stack import PROGRAM, TREE, Ask, Selcgi, ask, wait_until
 
 HELLO = "#!/bin/sh\nprintf 'Content-Type: text/plain\\n\\nhello\\n'\n"
@@ -80,6 +80,18 @@ def test_requests_in_progress_and_totals(selcgi: Selcgi, place: Place, status: S
     assert found["users"]["carol"] == {"answers": 1, "failed": 1}
     assert found["requests"] == []
     assert found["selinux"] == "selinux=off"
+
+
+def test_names_that_nobody_has_proven_are_no_users(place: Place, serve: Serve, control: Path, status: Status) -> None:
+    with serve("--cgroup=none", f"--control={control}", identity=f"proof:{place.proof()}") as selcgi:
+        path = place.script("hello.cgi", HELLO)
+        for name, params in (("alice", {"SELCGI_PROOF": PROOF}), ("dora", {"SELCGI_PROOF": "x" * 32}), ("emil", {})):
+            ask(selcgi.socket, Ask(path, name, params=params))
+        wait_until("all are counted", lambda: sum(counted(status)["answers"].values()) == 3)
+        users = counted(status)["users"]
+        assert users == {"alice": {"answers": 1, "failed": 0}, "": {"answers": 2, "failed": 2}}
+        wait_until("three lines", lambda: len(selcgi.entries()) == 3)
+        assert sum("REMOTE_USER" in entry.get("reason", "") for entry in selcgi.entries()) == 2
 
 
 def test_totals_outlive_their_worker(selcgi: Selcgi, place: Place, status: Status) -> None:

@@ -197,7 +197,8 @@ def test_a_name_without_its_proof_is_refused(selcgi: Selcgi, place: Place) -> No
             assert b"403" in done.stdout
     finally:
         Nginx.extra = ""
-    assert {entry["step"] for entry in selcgi.entries() if entry["user"]} == {"identity"}
+    named = [entry for entry in selcgi.entries() if "REMOTE_USER 'alice'" in entry.get("reason", "")]
+    assert {(entry["step"], entry["user"]) for entry in named} == {("identity", "")}
 
 
 @pytest.mark.parametrize("allowed", [False, True])
