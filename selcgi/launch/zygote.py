@@ -24,8 +24,8 @@ from selcgi.zygote.frames import FAILED, MESSAGE_BYTES, READY, RETIRING, Setup, 
 
 Stamp = tuple[int, int, int]
 _LINE_BYTES = 4096
+_REASON = 1000  # characters, of an end: they stand in each line that tells of it
 _WAITING_BYTES = 1 << 20  # of requests that it has not taken in; net.core.wmem_max is less, mostly: about 550 of them
-_LINES = 200  # of one zygote's, then no more are logged
 
 
 class ZygoteGone(ZygoteFailed):
@@ -69,7 +69,6 @@ class Zygote:
         self.served = 0  # requests
         self.since = self.used = time.monotonic()
         self.pid = 0
-        self.lines_left = _LINES
         self.control, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.control.setblocking(False)
         self.control.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _WAITING_BYTES)
@@ -141,9 +140,9 @@ class Zygote:
         if report[0] == READY and self.state == "starting":
             self.state = "ready"
         elif report[0] == RETIRING:
-            self.retire(str(report[1]))
+            self.retire(str(report[1])[:_REASON])
         elif report[0] == FAILED:
-            self._ended(str(report[1]), str(report[2]))
+            self._ended(str(report[1])[:_REASON], str(report[2])[:_REASON])
             self.failed = True
 
     def _ended(self, why: str, fix: str = "") -> None:
@@ -173,9 +172,7 @@ class Zygote:
             return []
         if not data and self._watcher is not None:
             self._watcher.remove_reader(self.log)
-        lines = [line for line in data.decode("utf-8", "replace").splitlines() if line.strip()][: self.lines_left]
-        self.lines_left -= len(lines)
-        return lines
+        return [line for line in data.decode("utf-8", "replace").splitlines() if line.strip()]
 
     def gone(self) -> bool:
         """Reap it, once it has ended; then nothing of it is left and nothing is open. What is still there when it is

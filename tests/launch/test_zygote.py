@@ -3,10 +3,13 @@
 import os
 from typing import cast
 
+import pytest
+
 from selcgi.launch.zygote import Application, Zygote
 from selcgi.serve.poller import Poller
 from selcgi.system.leaves import Leaf, Leaves
 from selcgi.system.selinux import NoLabels
+from selcgi.zygote.frames import FAILED, RETIRING, encode_report
 
 
 def test_who_gets_the_number_of_its_log_is_heard() -> None:
@@ -57,3 +60,16 @@ def test_what_is_in_its_cgroup_when_it_has_ended_may_still_be_moved() -> None:
     assert not zygote.gone()
     assert leaf.killed
     assert zygote.gone()
+
+
+@pytest.mark.parametrize(
+    ("report", "state"), [((FAILED, "x" * 20_000, "y" * 20_000), "ended"), ((RETIRING, "x" * 20_000), "retiring")]
+)
+def test_what_it_reports_may_be_long(report: tuple[str, ...], state: str) -> None:
+    """It is loaded code that reports, and each request that wants it is told why there is none."""
+    zygote = Zygote(Application(b"/srv/x.cgi", None, None, ""), (0, 0, 0), 0, NoLabels(), cast(Leaves, None))
+    zygote._theirs.send(encode_report(*report))
+    zygote.look()
+    assert (zygote.state, zygote.why) == (state, "x" * 1000)
+    assert zygote.fix in ("", "y" * 1000)
+    zygote.close()
