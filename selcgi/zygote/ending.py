@@ -22,6 +22,7 @@ from typing import Any, NoReturn
 _SPECIAL = ("argv", "ps1", "ps2", "last_type", "last_value", "last_traceback", "last_exc", "__interactivehook__")
 _OF_IMPORT = ("path", "path_hooks", "path_importer_cache", "meta_path")
 _KEPT: list[object] = []  # to free what lies on the zygote's pages would copy them
+_WHEN = "on" if sys.version_info < (3, 14) else "while"
 _FLUSH_FAILED = 120  # Py_RunMain(), when Py_FinalizeEx() fails
 
 
@@ -44,7 +45,7 @@ def end(status: int, last: str) -> NoReturn:
 
 def _flush() -> bool:
     """False when what was printed is lost: the worker has closed its end."""
-    message = None if sys.version_info < (3, 13) else "Exception ignored on flushing sys.stdout"
+    message = None if sys.version_info < (3, 13) else f"Exception ignored {_WHEN} flushing sys.stdout"
     stream: Any = sys.stdout
     whole = stream is None or _is_closed(stream) or _call(stream.flush, stream, message)
     stream = sys.stderr

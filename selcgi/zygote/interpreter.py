@@ -150,6 +150,7 @@ def _find_packages(path: str) -> str:
     place = os.path.dirname(os.path.dirname(os.path.abspath(path)))  # noqa: PTH100, PTH120
     if sys.version_info >= (3, 14) and os.path.exists(f"{place}/pyvenv.cfg"):  # noqa: PTH110
         sys.prefix = sys.exec_prefix = place  # up to 3.13 it is site that does this
+    site.PREFIXES[:] = [sys.prefix, sys.exec_prefix]  # as at its import, when the prefix was this program's own
     site.ENABLE_USER_SITE = False
     after, add = "", site.addusersitepackages
 

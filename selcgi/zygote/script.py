@@ -136,7 +136,8 @@ def _show(error: BaseException, place: TracebackType | None) -> int:
         sys.__excepthook__(type(another), another.with_traceback(within), within)
         _say("\nOriginal exception was:\n")
         sys.__excepthook__(type(error), error, place)
-    return BY_SIGINT if type(error) is KeyboardInterrupt else 1
+    kinds = isinstance(error, KeyboardInterrupt) and sys.version_info >= (3, 14)  # those derived from it count, too
+    return BY_SIGINT if kinds or type(error) is KeyboardInterrupt else 1
 
 
 def _say(text: str) -> None:
