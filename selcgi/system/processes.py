@@ -172,9 +172,10 @@ def _is_open(descriptor: int) -> bool:
 def close_all_but(keep: Iterable[int]) -> None:
     """Close every other descriptor from 3 on (close_range(2))."""
     low = 3
-    for descriptor in sorted(set(keep)):
-        os.closerange(low, descriptor)
-        low = max(low, descriptor + 1)
+    for descriptor in sorted(keep):
+        if descriptor >= low:  # os.closerange() takes an end of 0 for all that there is
+            os.closerange(low, descriptor)
+            low = descriptor + 1
     os.closerange(low, _BEYOND_EVERY_DESCRIPTOR)
 
 

@@ -15,12 +15,13 @@ from selcgi.errors import LaunchFailed
 from selcgi.system.current import enter_context
 from selcgi.system.ownlimits import LIMITS_FIX, limit_self
 from selcgi.system.processes import close_all_but
+from selcgi.zygote import trampolines
 from selcgi.zygote.frames import BORN, STUCK, Job, decode_job, encode_report, length_of_job
 
 _CLONE_PARENT, _CLEARTID, _SETTID = 0x8000, 0x00200000, 0x01000000  # include/uapi/linux/sched.h
 _CLONE_INTO_CGROUP = 0x200000000
 _SYS_CLONE3 = 435  # one number on every architecture (include/uapi/asm-generic/unistd.h)
-_PR_GET_TID_ADDRESS = 40  # prctl(2)
+_PR_SET_NAME, _PR_GET_TID_ADDRESS = 15, 40  # prctl(2)
 # Made while there is memory: RLIMIT_AS counts all that the zygote has mapped.
 _NO_MEMORY = encode_report(
     STUCK,
@@ -79,20 +80,24 @@ def clone_for(cgroup: int) -> int:
     return int(pid)
 
 
-def become(belongings: Belongings, binding: ModuleType | None) -> Job | None:
+def become(belongings: Belongings, binding: ModuleType | None, kept: tuple[int, ...] = ()) -> Job | None:
     """In the child: everything that makes it the request's process. None when it must end: its worker has been told
-    why, or has given the request up. The channel is closed when this returns."""
+    why, or has given the request up. The channel is closed when this returns. `kept`: of trampolines.find()."""
     try:
         channel = socket.socket(fileno=belongings.channel)
     except OSError:  # a hook for forks, of what is preloaded, has moved it elsewhere
         return None
     try:
         channel.sendall(encode_report(BORN))
-        close_all_but(belongings[:6])
+        close_all_but((*belongings[:6], *kept))
         os.setsid()
         _take(belongings)
         data = _read_job(channel)
-        return _move(decode_job(data), binding) if data else None
+        if not data:
+            return None
+        job = _move(decode_job(data), binding)
+        trampolines.renew(kept)
+        return job
     except LaunchFailed as error:
         _report(channel, encode_report(STUCK, error.step, error.reason, error.fix))
     except MemoryError:
@@ -124,7 +129,8 @@ def _read_job(channel: socket.socket) -> bytes:
 
 
 def _move(job: Job, binding: ModuleType | None) -> Job:
-    """The limits as a fresh start has them, then the context: in it, nothing of this could be changed any more."""
+    """The name and limits as a fresh start has them, then the context: in it, no limit could be changed any more."""
+    _LIBC.prctl(_PR_SET_NAME, os.path.basename(job.argv[0]), 0, 0, 0)  # noqa: PTH119 - the kernel cuts it, as execve(2)
     try:
         limit_self(job.rlimits, job.nice)
     except OSError as error:

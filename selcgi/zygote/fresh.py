@@ -11,6 +11,7 @@ import os
 import signal
 import site
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from types import ModuleType
@@ -67,6 +68,8 @@ class Fresh:
         if environ.get(b"TZ") != self._zone:
             time.tzset()
         self._seeds.renew()
+        if sys.version_info < (3, 13):  # its hook of a fork sets it by itself from there on
+            threading.main_thread()._set_native_id()  # type: ignore[attr-defined]
         self._streams.take()
         folder = self._interpreter.user_site
         if folder and os.path.isdir(folder):  # noqa: PTH112 - no object of it is needed

@@ -16,7 +16,7 @@ from typing import NoReturn
 
 from selcgi.errors import SelcgiError, StartRefused
 from selcgi.system.binding import find_binding
-from selcgi.zygote import application, interpreter, preload, script
+from selcgi.zygote import application, interpreter, preload, script, trampolines
 from selcgi.zygote.birth import Belongings, become, clone_for
 from selcgi.zygote.ending import end
 from selcgi.zygote.frames import (
@@ -60,6 +60,7 @@ class World:
         else:
             self.code = script.precompile(setup.script, descriptor)
         self.stamps = Stamps(process_start(), (os.path.join(sys.prefix, "pyvenv.cfg"),))  # noqa: PTH118
+        self.kept = trampolines.find()
         self.last = self._fresh.settle("" if self.served else os.path.dirname(setup.script))  # noqa: PTH120
 
     def run(self, job: Job, descriptor: int) -> int:
@@ -98,7 +99,7 @@ class Zygote:
         """In the child, which goes on from here, or ends: never back into the loop."""
         job = None
         try:
-            job = become(belongings, self._world.binding)
+            job = become(belongings, self._world.binding, self._world.kept)
         finally:
             if job is None:
                 os._exit(127)

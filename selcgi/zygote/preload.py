@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from selcgi.errors import LoadFailed
+from selcgi.zygote import trampolines
 
 _SIGNALS = sorted(signal.valid_signals())
 _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
@@ -112,5 +113,6 @@ def _named(descriptor: int) -> str:
 
 
 def _descriptors() -> set[int]:
-    """Without that by which they are listed."""
-    return {int(name) for name in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{name}")}  # noqa: PTH110
+    """Without that by which they are listed, and what each child gets anew."""
+    listed = {int(name) for name in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{name}")}  # noqa: PTH110
+    return listed.difference(trampolines.find())

@@ -84,15 +84,14 @@ def test_open_descriptors_are_those_that_are_open() -> None:
 
 
 def test_close_all_but_keeps_what_it_should() -> None:
-    keep = os.open(os.devnull, os.O_RDONLY)
-    drop = os.open(os.devnull, os.O_RDONLY)
+    opened = _, second, third, fourth, _ = [os.open(os.devnull, os.O_RDONLY) for _ in range(5)]
     pid = processes.quiet_fork()
     if pid == 0:
-        processes.close_all_but([keep])
+        processes.close_all_but([fourth, 0, second, third, second])
         left = processes.open_descriptors()
-        os._exit(0 if left - {0, 1, 2} == {keep} else 1)
-    os.close(keep)
-    os.close(drop)
+        os._exit(0 if left == {0, 1, 2, second, third, fourth} else 1)
+    for descriptor in opened:
+        os.close(descriptor)
     assert processes.reap(pid, wait=True).code == 0  # type: ignore[union-attr]
 
 

@@ -42,7 +42,7 @@ def outcome(folder: Path, text: str, *names: str) -> str:
         ("import select; kept = select.epoll()", "eventpoll] open"),
         ("import mmap; kept = mmap.mmap(-1, 4096)", "memory that all requests could write to ("),
         ("import mmap; kept = mmap.mmap(-1, 4096, prot=mmap.PROT_READ)", "memory that all requests could write to ("),
-        ("import multiprocessing; kept = multiprocessing.Lock()", "memory that all requests could write to ("),
+        ("import multiprocessing as m; k = m.get_context('fork').Lock()", "memory that all requests could write to ("),
         ("import signal; signal.signal(signal.SIGHUP, print)", "handler for SIGHUP"),
         ("import os; null = os.close(0)", "closed descriptor 0"),
         ("import signal; signal.setitimer(signal.ITIMER_PROF, 1000)", "a timer"),
