@@ -17,13 +17,9 @@ from selcgi.system.moving import move_questions
 from selcgi.system.policy import what_is_invalid
 from selcgi.system.preflight import ZYGOTE_TYPE, Step, type_of
 
-BOOLEAN = "selcgi_webapp_warm"
 _NONE = "scripts of these rules that are to run warm get 503, since no interpreter can be had for them"
 _STAYS = "scripts of these rules that are to run warm get 500: their process stays where it was, and is ended"
 _DECLARE = "(blockinherit selcgi_warm) in the application's module declares it; or leave warm= out"
-_ENTER = (
-    f"setsebool -P {BOOLEAN} on, of the domains that are shipped; of another: (blockinherit selcgi_warm) in its module"
-)
 _OF_PROGRAM = (Step.OPEN, Step.NOSUID, Step.ENTRYPOINT, Step.INTERPRETER, Step.LOAD)
 _OF_START = (Step.NO_NEW_PRIVILEGES, Step.TRANSITION, Step.DESCRIPTORS, Step.PIPES, Step.WATCH, Step.LIMITS)
 
@@ -79,13 +75,14 @@ def started(scene: Scene) -> Iterator[Fault]:
 def moved(scene: Scene) -> Iterator[Fault]:
     for one in _warm(scene):
         attempt = scene.attempt(one.context)
+        if any(denied(scene, scene.attempt(one.zygote), Step.TRANSITION)):  # it never comes so far
+            continue
         for missing in move_questions(one.zygote, attempt):
             granted = scene.allows(missing.source, missing.target, missing.classname, missing.permission)
             if granted or missing.source != str(one.zygote):  # what is asked of a fresh start, too, has its checks
                 continue
             found = fault(scene, attempt, missing, (one.where,))
-            into = _ENTER if missing.permission == "dyntransition" else found.fix
-            yield replace(found, check="zygote-move", severity=one.severity, symptom=_STAYS, fix=into)
+            yield replace(found, check="zygote-move", severity=one.severity, symptom=_STAYS)
 
 
 @check("zygote-program")

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from selcgi.policy.ports import METRICS, REQUESTS
 
 SHIPPED = frozenset(("user_webapp_t", "staff_webapp_t", "anon_webapp_t"))  # domains that the booleans are for
+WARM = "selcgi_webapp_warm"  # the boolean that starts warm interpreters for them
 BY_BOOLEAN = "selcgi_webapp_by_boolean"  # the attribute of all that they are for
 _PORTS = "selcgi_far_port"  # the attribute of all ports but selcgi's own, for which there is no switch
 _OWN_PORTS = (REQUESTS.type, METRICS.type)
-_TEMPLATE = "webapp_t"  # how the name of a domain ends that the template made
+_TEMPLATE, _ZYGOTE = "webapp_t", "zygote_t"  # how the names of domains end that the template made
 
 _FOLDER, _LINK, _FILE = "read open search getattr", "read getattr", "read open getattr map ioctl lock"
 _SOCKET = "write getattr"
@@ -112,3 +113,13 @@ def _ways(domain: str, target: str, classname: str, permissions: Collection[str]
         found = [_NETWORK] if by_boolean else []
     for one in found:
         yield f"setsebool -P {one.boolean} on" if by_boolean else f"(call {one.macro} ({domain}))"
+
+
+def warm_cure(zygote: str) -> str:
+    """What lets a warm interpreter in this domain be started, and its children move on into their own."""
+    application = zygote.removesuffix(_ZYGOTE)
+    if f"{application}{_TEMPLATE}" in SHIPPED:
+        return f"setsebool -P {WARM} on"
+    if application.endswith("."):
+        return f"(blockinherit selcgi_warm) in the block {application[:-1]}"
+    return f"(call selcgi_zygote_enters ({zygote} {application}{_TEMPLATE}))"

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from selcgi.context import Context
+from selcgi.policy.switches import warm_cure
 
 Allowed = Callable[[str, str, str, str], bool]  # source, target, class, permission
 SCRIPT_TYPE, ZYGOTE_TYPE = "selcgi_script_exec_t", "selcgi_zygote_exec_t"
@@ -174,8 +175,9 @@ def fix(attempt: Attempt, missing: Question, allowed: Allowed) -> str:
             f"the types may, the range {range_of(missing.target)} of {shlex.quote(missing.what)} may not (MLS or MCS "
             "constraint): change the file's range (semanage fcontext -r, restorecon -F), or the rule's"
         )
-    if label := _another_label(attempt, missing, allowed):
-        return label
+    zygote = moving_zygote(missing.source, missing.target, missing.permission)
+    if better := _another_label(attempt, missing, allowed) or (zygote and warm_cure(zygote)):
+        return better
     if missing.what:
         check = f"check the label {type_of(missing.target)} with restorecon -nv {shlex.quote(missing.what)}"
         return f"{check}; or allow it: {missing.rule}"
@@ -200,6 +202,13 @@ def _another_label(attempt: Attempt, missing: Question, allowed: Allowed) -> str
     if missing.step not in _OF_INTERPRETER or any(allowed(str(o), missing.target, "file", "execute") for o in ends):
         return ""
     return f"relabel the interpreter: semanage fcontext -a -t bin_t {path}, then restorecon -F {path}"
+
+
+def moving_zygote(source: str, target: str, permission: str) -> str:
+    """The domain of the warm interpreter, where the permission is that to start it or to move on from it; or empty."""
+    moving = permission in ("transition", "dyntransition")
+    found = [one for one in map(Context.parse, (source, target)) if one.is_zygote] if moving else []
+    return found[0].domain if found else ""
 
 
 def would_do(one: Context, other: Context, ends: tuple[str, str], ask: Callable[[str, str], bool]) -> bool:

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 
 from selcgi.context import Context
 from selcgi.errors import PolicyUnreadable
-from selcgi.policy.switches import switch
+from selcgi.policy.switches import switch, warm_cure
 from selcgi.system.audit import Denial
 from selcgi.system.policy import Policy
-from selcgi.system.preflight import type_of, would_do
+from selcgi.system.preflight import moving_zygote, type_of, would_do
 from selcgi.system.reason import Reason
 
 _FILES = frozenset(("file", "dir", "lnk_file", "chr_file", "blk_file", "sock_file", "fifo_file"))
@@ -161,6 +161,8 @@ def _fix_range(denial: Denial) -> str:
 
 def _fix_rule(denial: Denial) -> str:
     target, rule = type_of(denial.target), _switch_of(denial) or rule_of(denial)
+    if zygote := moving_zygote(denial.source, denial.target, " ".join(denial.permissions)):
+        return warm_cure(zygote)
     if Context.parse(denial.source).is_zygote:
         return _fix_zygote(denial)
     if denial.classname.startswith(("capability", "cap_userns")):
@@ -175,8 +177,6 @@ def _fix_rule(denial: Denial) -> str:
 
 def _fix_zygote(denial: Denial) -> str:
     """What one may do all applications of its domain may, for every user: no rule is offered for data."""
-    if "dyntransition" in denial.permissions:
-        return "setsebool -P selcgi_webapp_warm on; for a domain of yours: (blockinherit selcgi_warm) in its block"
     fix = "a warm interpreter reads code alone: do this for each request, not where modules are loaded"
     if denial.classname in _FILES:
         fix += f"; if it is code: (call selcgi_zygote_reads ({type_of(denial.source)} {type_of(denial.target)}))"

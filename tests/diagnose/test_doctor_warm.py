@@ -31,8 +31,7 @@ def warm(without: Iterable[tuple[Rule, str]] = (), warmth: Warmth = SURE, **chan
 
 
 LACKING: list[tuple[str, Rule, str, str]] = [
-    ("zygote-start", ("selcgi_t", "user_zygote_t", "process"), "transition",
-     "(allow selcgi_t user_zygote_t (process (transition)))"),
+    ("zygote-start", ("selcgi_t", "user_zygote_t", "process"), "transition", "setsebool -P selcgi_webapp_warm on"),
     ("zygote-start", ("selcgi_t", "user_zygote_t", "process2"), "nnp_transition", "nnp_transition"),
     ("zygote-start", ("user_zygote_t", "selcgi_t", "fd"), "use", "(allow user_zygote_t selcgi_t (fd (use)))"),
     ("zygote-move", ("user_zygote_t", "user_zygote_t", "process"), "setcurrent", "(process (setcurrent))"),
@@ -56,6 +55,12 @@ def test_what_is_lacking_is_found_alone(check: str, rule: Rule, permission: str,
     assert f"{rule[0]} -> {rule[1]} : {rule[2]} {{ {permission} }} is denied" in fault.what
     assert words in fault.fix
     assert set(fault.where) >= {"site.map:1", "site.map:2"}
+
+
+def test_a_boolean_that_is_off_is_one_fault() -> None:
+    off = [(("selcgi_t", "user_zygote_t", "process"), "transition"), (MOVE, "dyntransition")]
+    (fault,) = examine(warm(off))
+    assert (fault.check, fault.fix) == ("zygote-start", "setsebool -P selcgi_webapp_warm on")
 
 
 def test_nobody_who_runs_fresh_is_asked_about() -> None:

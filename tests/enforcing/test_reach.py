@@ -75,6 +75,7 @@ def test_those_of_the_shipped_domains_move_by_a_boolean(policy: KernelPolicy, ty
     with switched_on("selcgi_webapp_warm"):
         for name in SHIPPED:
             assert reached(policy, types, f"{name}_zygote_t", "process", MOVES) == {f"{name}_webapp_t"}
+            assert reaching(policy, types, f"{name}_zygote_t", "process", MOVES) == {"selcgi_t"}
             assert reached(policy, types, f"{name}_webapp_t", "process", MOVES) == set()
 
 
@@ -91,6 +92,7 @@ def test_there_is_no_way_back_and_no_way_on(policy: KernelPolicy, types: list[st
 
 def test_selcgi_alone_starts_a_zygote_from_its_own_program(policy: KernelPolicy, types: list[str]) -> None:
     assert reaching(policy, types, ZYGOTE, "process", MOVES) == {"selcgi_t"}
+    assert reaching(policy, types, "user_zygote_t", "process", MOVES) == set(), "by a boolean, which is off"
     assert reached(policy, types, ZYGOTE, "file", {"entrypoint"}) == {"selcgi_zygote_exec_t"}
     assert reached(policy, types, ZYGOTE, "file", {"execute_no_trans"}) == set()
 

@@ -76,8 +76,11 @@ def test_explain_says_what_the_kernel_does(warm: Selcgi) -> None:
 def test_explain_without_the_boolean() -> None:
     code, found = explained(site.script("shown.py", HELLO))
     assert code == 1
-    (no,) = [one for one in found["answers"] if not one["yes"]]
-    assert no["question"] == "user_zygote_t -> user_webapp_t : process { dyntransition }"
+    noes = [(one["question"], one["fix"]) for one in found["answers"] if not one["yes"]]
+    assert noes == [
+        ("selcgi_t -> user_zygote_t : process { transition }", f"setsebool -P {SWITCH} on"),
+        ("user_zygote_t -> user_webapp_t : process { dyntransition }", f"setsebool -P {SWITCH} on"),
+    ]
 
 
 SHOP = Path("/srv/shop")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from selcgi.policy.ports import METRICS, REQUESTS
-from selcgi.policy.switches import BY_BOOLEAN, SHIPPED, SWITCHES, Switch, switch
+from selcgi.policy.switches import BY_BOOLEAN, SHIPPED, SWITCHES, WARM, Switch, switch, warm_cure
 from tests.refpolicy import parse
 
 SOURCE = Path(__file__).resolve().parent.parent.parent / "contrib" / "selinux" / "webapp.cil"
@@ -44,7 +44,7 @@ def test_the_table_is_what_the_macro_opens(one: Switch) -> None:
 
 def test_the_booleans_are_there() -> None:
     booleans = {one[1] for one in STATEMENTS if one[0] == "boolean"}
-    assert booleans == {one.boolean for one in SWITCHES} | {"selcgi_webapp_warm"}
+    assert booleans == {one.boolean for one in SWITCHES} | {WARM}
 
 
 def test_the_ports_of_its_own_are_as_in_the_policy() -> None:
@@ -97,3 +97,15 @@ def test_whatever_looks_a_host_up_may_be_meant() -> None:
 
 def test_a_domain_of_ones_own_may_have_the_booleans() -> None:
     assert switch("a_t", "smtp_port_t", "tcp_socket", ["name_connect"], by_boolean=True).startswith("setsebool -P ")
+
+
+@pytest.mark.parametrize(
+    ("zygote", "text"),
+    [
+        ("staff_zygote_t", "setsebool -P selcgi_webapp_warm on"),
+        ("shop.zygote_t", "(blockinherit selcgi_warm) in the block shop"),
+        ("shop_zygote_t", "(call selcgi_zygote_enters (shop_zygote_t shop_webapp_t))"),
+    ],
+)
+def test_what_starts_a_warm_interpreter(zygote: str, text: str) -> None:
+    assert warm_cure(zygote) == text
