@@ -15,7 +15,17 @@ import click
 from selcgi.cli.options import FILE
 from selcgi.errors import PolicyRefused
 from selcgi.policy import ports, words
-from selcgi.policy.application import SWITCHES, Application, Place, labelled, module_text, roots
+from selcgi.policy.application import (
+    ROOT,
+    SWITCHES,
+    Application,
+    Place,
+    labelled,
+    module_text,
+    read_only,
+    roots,
+    script_words,
+)
 from selcgi.system.semanage import list_ports, other_module
 
 
@@ -159,6 +169,19 @@ def _tell(app: Application, path: Path) -> None:
         click.echo(f"    restorecon -RF {' '.join(map(shlex.quote, paths))}")
     click.echo("    selcgi doctor")
     click.echo(f"{click.style('in the mapping,', bold=True)} above other rules that match the same users:")
-    click.echo(f"    USER  {app.domain}:s0{' warm=yes' if app.warm else ''}")
+    for narrowed in script_words(app) or [""]:
+        click.echo(f"    USER  {app.domain}:s0 {narrowed}{' warm=yes' if app.warm else ''}".rstrip())
+    if app.warm:
+        click.echo("    a WSGI application: warm=wsgi:NAME, with the name that it has in its file")
+    _tell_service(app)
+
+
+def _tell_service(app: Application) -> None:
+    """What the service needs to be told of places that are not its own."""
     if found := roots(app):
         click.echo(f"{click.style('for selcgi', bold=True)}: {' '.join(f'--root={shlex.quote(one)}' for one in found)}")
+        click.echo(f"    a --root takes the place of the default, {ROOT}: name that, too, where it is used")
+    if found := read_only(app):
+        click.echo(f"{click.style('in the unit', bold=True)} (systemctl edit selcgi), which leaves the rest read-only:")
+        click.echo("    [Service]")
+        click.echo(f"    ReadWritePaths={' '.join(found).replace('%', '%%')}")  # systemd.unit(5), SPECIFIERS

@@ -6,7 +6,8 @@ semodule does. Used by cli/policy.py.
 """
 
 import posixpath
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from selcgi.policy.ports import Port
@@ -20,8 +21,10 @@ SWITCHES = {
     "homes": "read what users have at home",
     "programs": "be entered by programs of the distribution",
 }
+ROOT = "/srv/cgi"  # the default of --root
 # Folders whose label lets selcgi in already.
-_SCRIPT_FOLDERS = ("/srv/cgi", "/var/www/cgi-bin", "/usr/lib/cgi-bin")
+_SCRIPT_FOLDERS = (ROOT, "/var/www/cgi-bin", "/usr/lib/cgi-bin")
+_WRITABLE = "/srv/data"  # ReadWritePaths= of the unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +96,31 @@ def script_folders(app: Application) -> list[str]:
     """Folders of single scripts, which selcgi must be able to open: it begins at one of them (--root)."""
     folders = dict.fromkeys(posixpath.dirname(place.path) for place in app.scripts if not place.folder)
     inside = [place.path for place in app.scripts if place.folder]
-    known = (*_SCRIPT_FOLDERS, *inside)
-    return [one for one in folders if not any(one == other or one.startswith(f"{other}/") for other in known)]
+    return [one for one in folders if not _beneath(one, (*_SCRIPT_FOLDERS, *inside))]
+
+
+def _beneath(path: str, places: Iterable[str]) -> bool:
+    return any(path == one or path.startswith(f"{one}/") for one in places)
 
 
 def roots(app: Application) -> list[str]:
     """What selcgi's --root must name, beside /srv/cgi."""
-    return [*(place.path for place in app.scripts if place.folder), *script_folders(app)]
+    found: list[str] = []
+    for folder in sorted(place.path if place.folder else posixpath.dirname(place.path) for place in app.scripts):
+        if not _beneath(folder, (ROOT, *found)):
+            found.append(folder)
+    return found
+
+
+def script_words(app: Application) -> list[str]:
+    """script= of the mapping's rules, one for each place: a path is a glob there, and # begins a comment."""
+    globs = [re.sub(r"[*?[]", r"[\g<0>]", one.path) + ("/*" if one.folder else "") for one in app.scripts]
+    return [f'script="{one}"' if "#" in one else f"script={one}" for one in globs]
+
+
+def read_only(app: Application) -> list[str]:
+    """What it shall change, and the unit shows it read-only."""
+    return [place.path for place in app.writes if not _beneath(place.path, (_WRITABLE,))]
 
 
 def labelled(app: Application) -> list[str]:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from selcgi.policy.application import Application, Place, labelled, module_text, roots
+from selcgi.mapping.rules import parse
+from selcgi.policy.application import Application, Place, labelled, module_text, read_only, roots, script_words
 from selcgi.policy.ports import METRICS, REQUESTS, Port, find
 
 PORTS = """\
@@ -78,8 +79,32 @@ def test_a_warm_one_has_a_second_template() -> None:
     assert text.endswith(f"\n\n{head}    (blockinherit selcgi_warm)\n{last}")
 
 
+def test_what_the_unit_does_not_let_it_change() -> None:
+    places = tuple(Place(one, True) for one in ("/srv/data/shop", "/srv/data2", "/srv/shop/orders"))
+    assert read_only(Application("shop", writes=places)) == ["/srv/data2", "/srv/shop/orders"]
+
+
+@pytest.mark.parametrize(
+    ("place", "path", "other"),
+    [
+        (Place("/srv/shop/a.py", False), "/srv/shop/a.py", "/srv/shop/b.py"),
+        (Place("/srv/shop", True), "/srv/shop/deep/b.py", "/srv/shop2/b.py"),
+        (Place("/srv/a*[b]?", False), "/srv/a*[b]?", "/srv/axb?"),
+        (Place("/srv/c#/d", True), "/srv/c#/d/e", "/srv/c/d/e"),
+    ],
+)
+def test_the_rules_of_the_mapping_are_for_its_scripts_alone(place: Place, path: str, other: str) -> None:
+    (word,) = script_words(Application("shop", scripts=(place,)))
+    (rule,) = parse(f"alice shop.webapp_t {word} warm=yes\n", "site.map")
+    assert rule.script is not None
+    assert (rule.script.matches(path), rule.script.matches(other)) == (True, False)
+    assert rule.options.warm == "yes"
+
+
 def test_what_is_labelled_and_where_selcgi_begins() -> None:
     assert roots(WHOLE) == ["/srv/more", "/srv/shop/cgi"]
+    inner = [Place("/srv/a/b", True), Place("/srv/a/c", False), Place("/var/www/cgi-bin/x", False)]
+    assert roots(Application("shop", scripts=(*inner, Place("/srv/cgi/d", True)))) == ["/srv/a", "/var/www/cgi-bin"]
     assert labelled(WHOLE) == [
         *("/srv/shop/cgi", "/srv/shop/cgi/a.cgi", "/srv/more", "/srv/cgi/b"),
         *("/srv/shop/read.d", "/srv/shop/orders"),
