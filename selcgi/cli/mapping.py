@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from selcgi.cli.options import FILE, GROUP_FILE, PARAM, PARAM_DOMAIN, SOURCE, SOURCE_FORMS, named_values
+from selcgi.cli.terminal import plain
 from selcgi.errors import Denied, MappingError
 from selcgi.mapping import grammar
 from selcgi.mapping.categories import misgivings
@@ -57,19 +58,19 @@ def check(file: Path) -> None:
         if not wrong:
             raise
         for mistake in wrong:
-            click.echo(f"{click.style('mistake', fg='red')} {mistake}")
+            _tell("mistake", "red", mistake)
         sys.exit(1)
     dead = table.dead()
     for rule in dead:
-        click.echo(f"{click.style('dead', fg='yellow')} {rule.file}:{rule.line}: no request reaches this rule")
+        _tell("dead", "yellow", f"{rule.file}:{rule.line}: no request reaches this rule")
     for rule in table.shared():
         what = f"the users of {rule.who} share {rule.spec}, and nothing keeps those of one context apart"
-        click.echo(f"{click.style('warning', fg='yellow')} {rule.file}:{rule.line}: {what}")
+        _tell("warning", "yellow", f"{rule.file}:{rule.line}: {what}")
     for spec, where in table.unfilled():
         for what in misgivings(spec):
-            click.echo(f"{click.style('warning', fg='yellow')} {file.parent / where}: {what}")
+            _tell("warning", "yellow", f"{file.parent / where}: {what}")
     for where, error in unusable(table.accounts()):
-        click.echo(f"{click.style('warning', fg='yellow')} {file.parent / where}: {error}")
+        _tell("warning", "yellow", f"{file.parent / where}: {error}")
     click.echo(f"{table.count} rules, {len(dead)} of them dead, no mistakes")
     sys.exit(1 if dead else 0)
 
@@ -105,11 +106,11 @@ def explain(
     query = Query(user or None, script, host, tuple(named_values(given).items()), known)
     for look in chain.trace(query):
         mark = click.style("match", fg="green") if look.matched else click.style("no   ", dim=True)
-        click.echo(f"{mark} {look.where:<20} {look.why}")
+        click.echo(f"{mark} {plain(f'{look.where:<20} {look.why}')}")
     try:
         _show(chain.decide(query))
     except Denied as error:
-        click.echo(f"{click.style('refused', fg='red')}: {error}")
+        click.echo(f"{click.style('refused', fg='red')}: {plain(str(error))}")
         sys.exit(1)
 
 
@@ -117,7 +118,7 @@ def _show(verdict: Verdict) -> None:
     words = [str(verdict.spec), *(f"{name}={value:g}" for name, value in verdict.overrides)]
     for name, text in (("sendfile", verdict.sendfile and "yes"), ("uid", verdict.account), ("warm", verdict.warm)):
         words += [f"{name}={text}"] if text else []
-    click.echo(f"{click.style('context', fg='green')}: {' '.join(words)}")
+    click.echo(f"{click.style('context', fg='green')}: {plain(' '.join(words))}")
 
 
 @mapping.command("import", short_help="Respell a map file of mod_selinux.")
@@ -132,7 +133,11 @@ def import_(file: Path) -> None:
         for line, note in respell(read_mapfile(file), str(file)):
             click.echo(line)
             if note:
-                click.echo(f"{click.style('note', fg='yellow')} {note}", err=True)
+                _tell("note", "yellow", note, err=True)
     except MappingError as error:
-        click.echo(f"{click.style('mistake', fg='red')} {error}", err=True)
+        _tell("mistake", "red", error, err=True)
         sys.exit(1)
+
+
+def _tell(what: str, colour: str, text: object, *, err: bool = False) -> None:
+    click.echo(f"{click.style(what, fg=colour)} {plain(str(text))}", err=err)

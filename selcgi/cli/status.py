@@ -75,18 +75,32 @@ def show(found: dict[str, Any]) -> str:
     parts = [
         click.style(head, bold=True),
         table(found["workers"], ("pid", "generation", "seconds", "running", "waiting", "answers")),
-        table(found["requests"], ("seconds", "state", "user", "context", "script", "worker", "id")),
+        table(
+            [{**row, "user": _name(row["user"])} for row in found["requests"]],
+            ("seconds", "state", "user", "context", "script", "worker", "id"),
+        ),
         _zygotes(found["zygotes"]),
         _line("warm", {text: found["warm"][name] for name, text in _WARM.items() if found["warm"][name]}),
         _line("answers", found["answers"]),
         _line("limits hit", found["limits"]),
-        table(
-            [{"user": user or "(nobody)", **row} for user, row in found["users"].items()], ("user", "answers", "failed")
-        ),
+        _users(found),
         _denials(found["denials"], off=found["selinux"] == "selinux=off"),
         _reload(found["reload"]),
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def _users(found: dict[str, Any]) -> str:
+    """With those who had no row of their own, where there are any."""
+    rows = [{"user": _name(user) or "(nobody)", **row} for user, row in found["users"].items()]
+    if others := found.get("others"):
+        rows.append({"user": "(others)", **others})
+    return table(rows, ("user", "answers", "failed"))
+
+
+def _name(user: str) -> str:
+    """In quotes where it looks like a word of ours."""
+    return json.dumps(user) if user.startswith(("-", "(", '"')) else user
 
 
 def _line(title: str, numbers: dict[str, int]) -> str:

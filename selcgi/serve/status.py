@@ -12,7 +12,7 @@ from selcgi import VERSION
 from selcgi.serve.board import Board, Count, Page
 from selcgi.serve.denialpage import ROWS, Told
 from selcgi.serve.log import utc
-from selcgi.serve.tally import LIMITS
+from selcgi.serve.tally import LIMITS, OTHERS
 from selcgi.serve.zygotepage import Row, Warmed, ZygotePage
 
 _WARM = {
@@ -31,6 +31,7 @@ def status(board: Board, note: str, memory: Callable[[int], int | None] | None =
     now = time.monotonic()
     pages = [page for page in board.pages if page.counts[Count.PID]]
     tallies = [board.supervisor.retired, *(page.tally for page in board.pages)]
+    users = _users(one.users() for one in tallies)
     when, good, text = board.supervisor.last_reload()
     return {
         "version": VERSION,
@@ -44,7 +45,8 @@ def status(board: Board, note: str, memory: Callable[[int], int | None] | None =
         "denials": _denials(board),
         "warm": _warm([board.supervisor.zygotes, *(page.zygotes for page in board.pages)]),
         "zygotes": [_zygote(row, page, now, memory) for page in pages for row in page.zygotes.rows()],
-        "users": _users(one.users() for one in tallies),
+        "others": users.pop(OTHERS, None),
+        "users": users,
         "reload": {"time": when, "good": good, "error": text} if when else None,
     }
 

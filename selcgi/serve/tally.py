@@ -1,9 +1,9 @@
 """What a worker's page says of its requests for people to look at: totals, and who is being served now.
 
 Decides how much is kept: a fixed number of rows of a fixed size. A name that is too long is cut, and users whose names
-are the same then count as one; a user too many counts as "(others)", a request too many is counted but not shown. A
-reader may see a row half written. Must not decide anything about a request. Written by serve/request.py through its
-worker, read by serve/status.py.
+are the same then count as one; a user too many counts as OTHERS, a request too many is counted but not shown. A reader
+may see a row half written. Must not decide anything about a request. Written by serve/request.py through its worker,
+read by serve/status.py.
 """
 
 import struct
@@ -14,7 +14,7 @@ from selcgi.serve.cells import cut, text_of
 
 LIMITS = ("worker", "queue", "user-queue", "queue-time", "spool", "body", "total", "first-byte", "idle", "write",
           "categories", "memory", "processes", "cpu", "file-size", "other")  # fmt: skip
-_OTHERS = b"(others)"
+OTHERS = "\n"  # which is no user's name: wire/environ.py
 _STATUSES = 600
 _JOBS = 512
 _USERS = 256
@@ -80,7 +80,7 @@ class Tally:
     def add_user(self, user: str, served: int, failed: int) -> None:
         name = cut(user, _NAME_BYTES)
         if name not in self._places and len(self._places) >= _USERS - 1:
-            name = _OTHERS
+            name = OTHERS.encode()
         at = self._places.setdefault(name, len(self._places)) * _USER.size
         _, before, failed_before = _USER.unpack_from(self._users, at)
         _USER.pack_into(self._users, at, name, before + served, failed_before + failed)
@@ -93,7 +93,7 @@ class Tally:
         ]
 
     def users(self) -> dict[str, tuple[int, int]]:
-        """Name -> answers, failed ones. The empty name is nobody known."""
+        """Name -> answers, failed ones. The empty name is nobody known, OTHERS are all for whom there was no row."""
         rows = [_USER.unpack_from(self._users, at) for at in range(0, len(self._users), _USER.size)]
         return {text_of(name): (served, failed) for name, served, failed in rows if served}
 

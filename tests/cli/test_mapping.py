@@ -122,3 +122,18 @@ def test_a_file_that_is_not_there(tmp_path: Path, command: str) -> None:
     (line,) = done.stderr.splitlines()
     assert line.startswith("selcgi: ")
     assert "none.map" in line
+
+
+@pytest.mark.parametrize(
+    "text", ["alice\n", "* deny\nalice user_webapp_t\n", "* user_webapp_t\n", "alice user_webapp_t uid=65533\n"]
+)
+def test_a_path_is_shown_without_what_a_terminal_acts_on(tmp_path: Path, text: str) -> None:
+    """A mistake, a dead rule, users that share a context, no such account."""
+    folder = tmp_path / "\x1b[2J\u202e\udcff"
+    folder.mkdir()
+    path = folder / "site.map"
+    path.write_text(text)
+    done = selcgi_map("check", path)
+    assert f"{tmp_path}/?[2J??/site.map:" in done.stdout
+    done = selcgi_map("explain", path, "--user", "x\x1b")
+    assert "\x1b" not in done.stdout + done.stderr

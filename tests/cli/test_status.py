@@ -38,3 +38,17 @@ def test_a_row_for_each_without_empty_columns() -> None:
 def test_an_account_and_an_application_where_there_are_some() -> None:
     text = show({**QUIET, "zygotes": [{**ROW, "account": "shop", "application": "shop.web:app"}]})
     assert "/srv/cgi/shop.py  shop.web:app  shop_zygote_t  shop " in text
+
+
+def test_users_who_are_called_like_nobody_or_like_the_others_are_told_apart() -> None:
+    row = {"answers": 1, "failed": 0}
+    users = dict.fromkeys(("alice", "", "(nobody)", "(others)", "-", '"-"', "a-(b)"), row)
+    text = click.unstyle(show({**QUIET, "users": users, "others": row}))
+    shown = [line.split()[0] for line in text.splitlines()[3:11]]
+    assert shown == ["alice", "(nobody)", '"(nobody)"', '"(others)"', '"-"', '"\\"-\\""', "a-(b)", "(others)"]
+
+
+def test_a_request_of_nobody_is_not_that_of_a_user_called_so() -> None:
+    of = {"seconds": 1, "state": "runs", "context": "c", "script": "/x", "worker": 7, "id": "abc"}
+    text = click.unstyle(show({**QUIET, "requests": [{**of, "user": ""}, {**of, "user": "-"}]}))
+    assert [line.split()[2] for line in text.splitlines()[3:5]] == ["-", '"-"']

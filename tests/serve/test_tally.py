@@ -4,8 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from selcgi.errors import BadRequest
 from selcgi.serve.accesslog import Entry
-from selcgi.serve.tally import _NAME_BYTES, _USERS, LIMITS, Tally
+from selcgi.serve.board import Board
+from selcgi.serve.status import status
+from selcgi.serve.tally import _NAME_BYTES, _USERS, LIMITS, OTHERS, Tally
+from selcgi.wire.environ import _user
 
 
 @pytest.fixture
@@ -28,11 +32,31 @@ def test_a_name_is_cut_between_two_characters(tally: Tally, name: str) -> None:
 
 
 def test_a_user_too_many_is_one_of_the_others(tally: Tally) -> None:
+    tally.add_user("(others)", 5, 5)  # who is really called like this
     for number in range(_USERS + 10):
         tally.add_user(f"user{number}", 1, 0)
     found = tally.users()
     assert len(found) == _USERS
-    assert found["(others)"] == (11, 0)
+    assert found[OTHERS] == (12, 0)
+    assert found["(others)"] == (5, 5)
+
+
+def test_the_others_are_not_called_like_a_user() -> None:
+    """Of two workers' pages, to which each of their users has been added."""
+    board = Board(2)
+    for number in (0, 1):
+        for user in (*(f"user{number}" for number in range(_USERS)), "(others)", ""):
+            board.pages[number].tally.add_user(user, 1, 1)
+    found = status(board, "")
+    assert len(found["users"]) == _USERS - 1
+    assert found["others"] == {"answers": 6, "failed": 6}
+    assert status(Board(1), "")["others"] is None
+
+
+@pytest.mark.parametrize("name", ["\n", "a\n", "\0"])
+def test_no_user_is_called_like_the_others(name: str) -> None:
+    with pytest.raises(BadRequest, match="control character"):
+        _user(name.encode())
 
 
 def test_the_totals_of_a_dead_worker_are_taken_over(tally: Tally) -> None:
