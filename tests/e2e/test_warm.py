@@ -56,6 +56,12 @@ def test_a_request_is_a_process_of_its_own(place: Place, warm: Selcgi) -> None:
     assert len(zygotes(warm)) == 1, "one interpreter for all of them"
 
 
+def test_a_script_that_its_user_may_not_read_runs(place: Place, warm: Selcgi) -> None:
+    script = place.script("hello.cgi", HELLO)
+    Path(script).chmod(0o711)
+    pid_of(ask(warm.socket, Ask(script, "alice")))
+
+
 @pytest.fixture
 def family(place: Place) -> str:
     path = place.script("family.bash", SOURCE)

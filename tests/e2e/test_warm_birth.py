@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import USER, Place
+from tests.e2e.conftest import USER, Place, Serve
 from tests.stack import PROGRAM, Ask, Selcgi, ask
 
 RULE = "* user_webapp_t:s0 memory=3G cpu=30s processes=3000 files=200 file-size=7M nice=7"
@@ -141,3 +141,21 @@ def test_a_warm_start_is_what_a_cold_one_is(start: Start, place: Place, body: by
     cold, warm = shown(start, place, body, ""), shown(start, place, body, "warm=yes")
     differing = {name: (cold[name], warm[name]) for name in cold if cold[name] != warm[name]}
     assert list(differing) == ["cmdline", "environ"], differing
+
+
+KEEPS = "import _ctypes, os\nnumber = os.open(_ctypes.__file__, os.O_RDONLY)\n"
+TELLS = """#!/usr/bin/python3
+import _ctypes, os, keeps
+print("Content-Type: text/plain\\n")
+print(os.readlink(f"/proc/self/fd/{keeps.number}") == _ctypes.__file__, os.lseek(keeps.number, 0, os.SEEK_CUR))
+os.lseek(keeps.number, 7, os.SEEK_SET)
+"""
+
+
+def test_a_file_of_code_that_a_library_keeps_open_is_each_ones_own(place: Place, serve: Serve, cgroup: Path) -> None:
+    """As libffi does from 3.5 on: see zygote/trampolines.py."""
+    place.rules("* user_webapp_t:s0 warm=yes")
+    script = place.script("tells.cgi", TELLS)
+    (place.cgi / "keeps.py").write_text(KEEPS)
+    with serve(f"--cgroup={cgroup}", "--preload=keeps", f"--env=PYTHONPATH={place.cgi}") as selcgi:
+        assert [ask(selcgi.socket, Ask(script, "alice")).text for _ in range(2)] == ["True 0\n"] * 2, selcgi.log()

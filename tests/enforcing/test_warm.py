@@ -24,6 +24,15 @@ with open("/proc/self/attr/current") as file:
 print("Content-Type: text/plain\\n")
 print(context, os.environ.get("REMOTE_USER", ""))
 """
+# A hundred callbacks, and libffi maps code from its file once more, by a descriptor that it has kept since it was loaded.
+CALLBACKS = """#!/usr/bin/python3
+import ctypes, os
+filled = [os.open(__file__, os.O_RDONLY) for _ in range(9)]
+Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int)
+callbacks = [Callback(lambda value, more=more: value + more) for more in range(300)]
+print("Content-Type: text/plain\\n")
+print(sum(each(0) for each in callbacks))
+"""
 WSGI = """
 def application(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
@@ -95,6 +104,11 @@ def test_a_script_cannot_change_its_context_in_any_direction(warm: Selcgi, avcs:
     assert tried == ["EACCES"] * 8
     for name in names:
         avcs.expect("user_webapp_t", "user_webapp_t", "process", f"set{name}")
+
+
+def test_callbacks_of_ctypes_find_their_code(warm: Selcgi) -> None:
+    answer = run_as(warm, site.script("callbacks.py", CALLBACKS), "alice")
+    assert (answer.status, answer.text) == (200, f"{sum(range(300))}\n"), warm.log()
 
 
 def test_it_reaches_neither_its_interpreter_nor_that_ones_program(warm: Selcgi, avcs: Claims) -> None:
