@@ -88,11 +88,21 @@ class Fresh:
 def _forget() -> None:
     """What modules that a preload has imported remember of one process."""
     if uuid := sys.modules.get("uuid"):
-        # libuuid's own clock would go on as a copy in each child; Python's is made anew.
-        vars(uuid).update(_node=None, _last_timestamp=None, _generate_time_safe=None)
+        _forget_clock(vars(uuid))
     tempfile: Any = sys.modules.get("tempfile")
     if tempfile and tempfile.tempdir is not None and not _is_chosen(tempfile):
         tempfile.tempdir = None
+
+
+def _forget_clock(names: dict[str, Any]) -> None:
+    """libuuid's own clock would go on as a copy in each child; Python's is made anew, for each version of a UUID.
+
+    libuuid still says what the node is: else a program would be run to find out.
+    """
+    if generate := names["_generate_time_safe"]:
+        names["_GETTERS"].insert(0, lambda: names["UUID"](bytes=generate()[0]).node)
+    names.update({name: None for name in names if name.startswith("_last_timestamp")})
+    names.update(_node=None, _generate_time_safe=None)
 
 
 def _is_chosen(tempfile: Any) -> bool:

@@ -24,7 +24,7 @@ with open("/proc/self/attr/current") as file:
 print("Content-Type: text/plain\\n")
 print(context, os.environ.get("REMOTE_USER", ""))
 """
-# A hundred callbacks, and libffi maps code from its file once more, by a descriptor that it has kept since it was loaded.
+# A hundred callbacks, and libffi maps code from its file once more, by a descriptor that it has kept open.
 CALLBACKS = """#!/usr/bin/python3
 import ctypes, os
 filled = [os.open(__file__, os.O_RDONLY) for _ in range(9)]

@@ -13,12 +13,14 @@ import pytest
 from tests.stack import TREE
 from tests.zygote.test_script import CHILD
 
-PRELOADS = "random,uuid,tempfile,ssl,secrets,logging,numbers_of_a_preload"
+PRELOADS = "random,uuid,tempfile,ssl,secrets,logging,multiprocessing,email.utils,asyncio,numbers_of_a_preload"
 CHILDREN = 6
 SHOW = """#!/usr/bin/python3
-import json, os, random, secrets, signal, ssl, tempfile, threading, uuid
+import email.utils, json, multiprocessing, os, random, secrets, signal, ssl, tempfile, threading, uuid
 
+newer = {name: str(getattr(uuid, name)()) for name in ("uuid6", "uuid7") if hasattr(uuid, name)}  # of Python 3.14
 print(json.dumps({
+    **newer,
     "random": random.random(),
     "uuid1": str(uuid.uuid1()),
     "uuid4": str(uuid.uuid4()),
@@ -27,14 +29,28 @@ print(json.dumps({
     "tempfile": next(tempfile._get_candidate_names()),
     "mkstemp": tempfile.mkstemp()[1],
     "urandom": os.urandom(8).hex(),
+    "system's": random.SystemRandom().random(),
+    "message": email.utils.make_msgid(domain="x"),
+    "authkey": multiprocessing.current_process().authkey.hex(),
     "pid": os.getpid(),
+    "of multiprocessing": multiprocessing.current_process().pid,
     "session": os.getsid(0) if os.getsid(0) == os.getpid() else -os.getpid(),
     "native id": threading.get_native_id(),
 }), flush=True)
 random.seed(1); tempfile.tempdir = "/changed"; signal.signal(signal.SIGTERM, signal.SIG_IGN); os.environ["X"] = "left"
 """
 LEFT = """#!/usr/bin/python3
-import os, signal, sys, tempfile, threading
+import asyncio, decimal, gc, locale, logging, os, signal, socket, sys, tempfile, threading, time, warnings
+def settings():
+    return [decimal.getcontext().prec, locale.setlocale(locale.LC_ALL), time.tzname, len(warnings.filters),
+        logging.getLogger().handlers, socket.getdefaulttimeout(), sys.getrecursionlimit(), gc.isenabled(),
+        os.getcwd() == "/", asyncio._get_running_loop()]
+found = settings()
+decimal.getcontext().prec, os.environ["TZ"] = 5, "Asia/Tokyo"
+time.tzset(), locale.setlocale(locale.LC_ALL, "C"), warnings.simplefilter("error"), logging.basicConfig()
+socket.setdefaulttimeout(9), sys.setrecursionlimit(999), gc.disable(), os.chdir("/")
+asyncio.set_event_loop(asyncio.new_event_loop())
+print(sum(map(str.__ne__, map(repr, found), map(repr, settings()))), *found)
 print(tempfile.gettempdir(), os.environ.get("LEFT"), signal.getsignal(signal.SIGTERM) is signal.SIG_DFL,
       threading.active_count(), hasattr(sys, "left"), "left_module" in sys.modules, os.umask(0o22) == 0o22, flush=True)
 tempfile.tempdir, os.environ["LEFT"], sys.left = "/changed", "yes", 1
@@ -117,7 +133,26 @@ def test_what_a_preload_has_taken_from_the_kernel_each_child_takes_for_itself(tm
 
 def test_what_one_leaves_no_other_finds(tmp_path: Path) -> None:
     lines = children(tmp_path, LEFT, "").stdout.splitlines()
-    assert lines == ["/tmp None True 1 False False True"] * CHILDREN
+    assert lines[1::2] == ["/tmp None True 1 False False True"] * CHILDREN
+    assert len(set(lines[::2])) == 1, "all of it is as it was for the first"
+    assert int(lines[0].split()[0]) >= 8, "of the ten that it has changed"
+
+
+NODE = """#!/usr/bin/python3
+import sys, uuid
+sys.addaudithook(lambda event, _: event in ("subprocess.Popen", "os.posix_spawn") and print(event))
+known = {value for name, value in vars(uuid).items() if name.startswith(("_node", "_last_timestamp", "_generate_time"))}
+assert uuid.uuid1().node == uuid.getnode()
+print(known, uuid._generate_time_safe)
+"""
+CLOCK = """
+import uuid
+vars(uuid).update({name: 1 << 60 for name in vars(uuid) if name.startswith("_last_timestamp")}, _node=1)
+"""
+
+
+def test_no_program_is_run_to_find_out_the_node_of_a_uuid(tmp_path: Path) -> None:
+    assert children(tmp_path, NODE, CLOCK).stdout == "{None} None\n" * CHILDREN
 
 
 def test_what_a_preload_has_printed_and_logged_comes_from_no_child_twice(tmp_path: Path) -> None:
