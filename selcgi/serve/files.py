@@ -10,13 +10,14 @@ from dataclasses import replace
 
 from selcgi.errors import StartRefused
 from selcgi.settings import Settings
+from selcgi.system.familiar import MOST
 
 LOG = logging.getLogger("selcgi")
 # Of a request: socket, three streams, pidfd, script, folder, spool, the five of a cgroup leaf; and an idle connection.
 _FILES_PER_REQUEST = 14
 _FILES_PER_WAITING = 6  # its socket, script, folder and spool; and an idle connection
 _FILES_PER_ZYGOTE = 8  # its socket, its log, those of its leaf; where files are few, requests go before zygotes
-_OTHER_FILES = 64  # of a worker: sockets, roots, event loop, modules, and what one launch has open for a moment
+_OTHER_FILES = 64 + 2 * MOST  # of a worker: sockets, roots, scripts, event loop, modules, what a launch has open
 
 
 def fit_files(settings: Settings) -> Settings:

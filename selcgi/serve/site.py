@@ -19,6 +19,7 @@ from selcgi.serve.categories import Categories, open_categories
 from selcgi.serve.sources import open_sources
 from selcgi.settings import Settings
 from selcgi.system.accounts import account, own_account
+from selcgi.system.familiar import Familiar
 from selcgi.system.identity import load_secret
 from selcgi.system.roots import Roots, open_roots
 from selcgi.system.selinux import Labels
@@ -34,12 +35,14 @@ class Site:
     table: Chain
     categories: Categories
     roots: Roots
+    scripts: Familiar  # beneath the roots
     secrets: Mapping[str, bytes]
     account: Account | None
     home: str
     report: Callable[[Entry], None]  # gets the line of each request at its end
 
     def close(self) -> None:
+        self.scripts.close()
         self.roots.close()
 
 
@@ -51,12 +54,14 @@ def open_site(settings: Settings, labels: Labels, report: Callable[[Entry], None
     table = open_sources(settings)
     other = _script_account(settings.script_user)
     home = other.home if other is not None else own_account().home
+    categories, roots = open_categories(settings, table, labels.own), open_roots(settings.roots)
     return Site(
         settings=settings,
         labels=labels,
         table=table,
-        categories=open_categories(settings, table, labels.own),
-        roots=open_roots(settings.roots),
+        categories=categories,
+        roots=roots,
+        scripts=Familiar(roots, labels.file_label),
         secrets=secrets,
         account=other,
         home=home,

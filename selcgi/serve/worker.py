@@ -86,6 +86,7 @@ class Worker:
 
     def close(self) -> None:
         """Once no request is left."""
+        self._site.scripts.close()
         self._means.denials.close()
         if self._means.launcher.zygotes is not None:
             self._means.launcher.zygotes.close()
@@ -245,6 +246,7 @@ class Worker:
         while True:
             await asyncio.sleep(_SWEEP_SECONDS)
             now = self.loop.time()
+            self._site.scripts.age()
             for session in list(self._sessions):
                 session.sweep(now)
             if self._means.launcher.zygotes is not None:

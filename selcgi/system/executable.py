@@ -71,7 +71,12 @@ def find_interpreter(head: bytes, text: str, owners: frozenset[int], labels: Lab
     if named is None:
         reason = f"the first line of {text} names no interpreter by an absolute path of at most 127 bytes"
         raise ScriptRefused(reason, "write #!/usr/bin/env python3 or the like")
-    path = named.interpreter
+    check_interpreter(named.interpreter, text, owners, labels)
+    return named.interpreter
+
+
+def check_interpreter(path: bytes, text: str, owners: frozenset[int], labels: LabelOf) -> None:
+    """That `path`, which the script `text` names, is there and only `owners` can change it, or ScriptRefused."""
     try:
         resolved = _walk(path, owners, int(time.monotonic()))
         check_file(resolved, resolved, os.stat(resolved), owners, labels)  # noqa: PTH116 - bytes
@@ -81,7 +86,6 @@ def find_interpreter(head: bytes, text: str, owners: frozenset[int], labels: Lab
     except OSError as error:
         fix = "its line ends in CR LF: save it with LF" if path.endswith(b"\r") else "install it, or name another"
         raise ScriptRefused(f"{shown(path)}, the interpreter of {text}: {error.strerror}", fix) from None
-    return path
 
 
 @lru_cache(maxsize=64)

@@ -9,6 +9,7 @@ before it, from the root that system/roots.py opened, and what was checked stays
 import os
 import shlex
 import stat
+from collections.abc import Callable
 from itertools import dropwhile
 from typing import NamedTuple
 
@@ -36,6 +37,7 @@ class Located(NamedTuple):
     path_info: bytes
     root: Root
     named: bytes
+    close: Callable[[], None]  # of what is open
 
 
 class _Found(NamedTuple):
@@ -56,7 +58,7 @@ def open_script(candidates: tuple[bytes, ...], roots: Roots, label_of: LabelOf) 
     """
     absent: list[SelcgiError] = []
     for candidate in candidates:
-        _check_spelling(candidate)
+        check_spelling(candidate)
         place = find_root(candidate, roots)
         if place is None:
             fix = "add --root if scripts there may run"
@@ -81,7 +83,8 @@ def _locate(candidate: bytes, place: tuple[Root, bytes], roots: Roots, label_of:
         try:
             if not stat.S_ISLNK(found.status.st_mode):
                 named = candidate.removesuffix(found.rest)
-                return Located(_admit(found, root.owners, label_of), found.rest, root, named)
+                script = _admit(found, root.owners, label_of)
+                return Located(script, found.rest, root, named, script.close)
             place = _follow(found, roots)
         except BaseException as error:
             os.close(found.directory)
@@ -94,8 +97,8 @@ def _locate(candidate: bytes, place: tuple[Root, bytes], roots: Roots, label_of:
     raise ScriptRefused(f"{shown(found.path)} is link number {_LINKS + 1}", "point the first link at the script itself")
 
 
-def _check_spelling(path: bytes) -> None:
-    """Nothing that two programs could read in two ways. A web server has resolved dots before it asks."""
+def check_spelling(path: bytes) -> None:
+    """ScriptRefused, for what two programs could read in two ways. A web server has resolved dots before it asks."""
     dots = b"/../" in path + b"/" or b"/./" in path + b"/"
     if dots or not path.startswith(b"/") or b"\0" in path or len(path) > _CANDIDATE_BYTES:
         reason = f"the script path {shown(path)!r} is relative or too long, or has '.', '..' or a NUL in it"

@@ -67,6 +67,7 @@ STAMPS = {
     "serve/denials.py": 2,  # when a request ran: the kernel's records of refusals have its wall clock
     "serve/log.py": 1,  # the same, for a line that passes the machinery of logging by
     "serve/supervisor.py": 2,  # when the last reload was, for selcgi status
+    "system/familiar.py": 1,  # whether a file was changed just now: files have the wall clock's times
     "system/registry.py": 2,  # since when a user has categories, and the import
     "zygote/stamps.py": 2,  # whether a file changed while it was loaded: files have the wall clock's times
 }

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from selcgi.system.familiar import MOST
 from selcgi.wire.records import Kind, RecordReader, encode_pairs, encode_record, encode_stream
 from tests.e2e.conftest import Place, Serve
 from tests.e2e.test_ending import begin
@@ -18,7 +19,7 @@ from tests.stack import PATIENCE, PROGRAM, TREE, Ask, Selcgi, ask, wait_until
 
 SLOW = "#!/bin/sh\nsleep 2\nprintf 'Content-Type: text/plain\\n\\nslow\\n'\n"
 HELLO = "#!/bin/sh\nprintf 'Content-Type: text/plain\\n\\nhello\\n'\n"
-FILES_FOR_TWO = 64 + 2 * 14 + 6  # and one that waits: serve/files.py
+FILES_FOR_TWO = 64 + 2 * MOST + 2 * 14 + 6  # and one that waits: serve/files.py
 PER_CONNECTION = 64  # settings.py
 
 

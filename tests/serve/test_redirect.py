@@ -34,7 +34,7 @@ FIRST = {
 
 def located(path: str, path_info: str = "", root: Root = ROOT, named: str = "") -> Located:
     script = Script(path.encode(), -1, -1, (0, 0, 0), b"", "")
-    return Located(script, path_info.encode(), root, (named or path).encode())
+    return Located(script, path_info.encode(), root, (named or path).encode(), lambda: None)
 
 
 def begun(named: str = "", **changes: str | None) -> tuple[Trail, Request]:

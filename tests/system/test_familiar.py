@@ -1,0 +1,203 @@
+"""Scripts that are kept open: whatever changes on the way to one, the next request gets what a new look would give."""
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from selcgi.errors import SelcgiError
+from selcgi.system import familiar
+from selcgi.system.familiar import MOST, Familiar
+from selcgi.system.roots import Roots, open_roots
+from selcgi.system.scripts import Located, open_script
+
+pytestmark = pytest.mark.usefixtures("no_descriptor_is_left")
+SOMEBODY = 12345
+
+
+def label_of(descriptor: int) -> str:
+    return f"label of {os.fstat(descriptor).st_size} bytes"
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Path:
+    """/cgi/sub/deep/x.cgi, where /cgi is the root."""
+    path = tmp_path / "cgi" / "sub" / "deep" / "x.cgi"
+    path.parent.mkdir(parents=True)
+    for folder in path.parents[:3]:
+        folder.chmod(0o755)
+    path.write_text("#!/bin/sh\necho\n")
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture
+def roots(script: Path) -> Iterator[Roots]:
+    with closing(open_roots([script.parents[2]])) as opened:
+        yield opened
+
+
+@pytest.fixture
+def kept(roots: Roots, script: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Familiar]:
+    """One that keeps `script` by now, however young."""
+    monkeypatch.setattr(familiar, "_SETTLED_NS", -(10**10))
+    with closing(Familiar(roots, label_of)) as found:
+        first, second = take(found, script), take(found, script)
+        assert first.script is second.script
+        yield found
+
+
+def take(scripts: Familiar, *candidates: Path | str) -> Located:
+    """What is found, given back already."""
+    located = scripts.open(tuple(os.fsencode(one) for one in candidates))
+    located.close()
+    return located
+
+
+def outcome(look: Callable[[], Located]) -> object:
+    try:
+        located = look()
+    except SelcgiError as error:
+        return type(error), error.reason, error.fix
+    script = located.script
+    return located.path_info, located.named, script.path, script.stamp, script.interpreter, script.label
+
+
+def _exchange(path: Path) -> None:
+    path.rename(path.with_name("old"))
+    subprocess.run(["cp", "-a", path.with_name("old"), path], check=True)
+
+
+def _link_in_place(path: Path) -> None:
+    path.rename(path.with_name("moved"))
+    path.symlink_to("moved")
+
+
+def _folder_in_place(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "nothing": lambda _: None,
+    "its mode": lambda path: path.chmod(0o775),
+    "no longer executable": lambda path: path.chmod(0o644),
+    "setuid": lambda path: path.chmod(0o4755),
+    "its owner": lambda path: os.chown(path, SOMEBODY, SOMEBODY),
+    "its text": lambda path: path.write_text("#!/bin/bash\nlonger than before\n"),
+    "no interpreter": lambda path: path.write_text("#!/nowhere\n"),
+    "an ACL": lambda path: subprocess.run(["setfacl", "-m", f"u:{SOMEBODY}:rwx", path], check=True),
+    "another file": _exchange,
+    "a link": _link_in_place,
+    "no file": Path.unlink,
+    "a folder": _folder_in_place,
+    "open folder": lambda path: path.parent.chmod(0o777),
+    "open folder above": lambda path: path.parents[1].chmod(0o777),
+    "open root": lambda path: path.parents[2].chmod(0o777),
+    "owner of its folder": lambda path: os.chown(path.parent, SOMEBODY, 0),
+    "another folder": lambda path: _exchange(path.parents[1]),
+    "link in place of a folder": lambda path: _link_in_place(path.parent),
+    "another root": lambda path: _exchange(path.parents[2]),
+    "a neighbour": lambda path: path.with_name("z.cgi").touch(),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_is_seen_at_once(kept: Familiar, roots: Roots, script: Path, change: str) -> None:
+    time.sleep(0.02)  # the kernel's coarse clock ticks at least once; see test_what_changed_just_now_is_not_kept
+    before = outcome(lambda: take(kept, script))
+    CHANGES[change](script)
+
+    def look() -> Located:
+        located = open_script((bytes(script),), roots, label_of)
+        located.close()
+        return located
+
+    after = outcome(look)
+    assert outcome(lambda: take(kept, script)) == after
+    assert (after == before) == (change in ("nothing", "a neighbour"))
+
+
+def test_what_changed_just_now_is_not_kept(roots: Roots, script: Path) -> None:
+    """Nothing tells whether it changed once more within the same tick."""
+    with closing(Familiar(roots, label_of)) as scripts:
+        first = take(scripts, script)
+        assert take(scripts, script).script is not first.script
+
+
+@pytest.mark.parametrize("place", ["script", "folder", "root"])
+def test_each_part_of_the_way_must_have_settled(
+    roots: Roots, script: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    monkeypatch.setattr(familiar, "_SETTLED_NS", 300_000_000)
+    time.sleep(0.4)
+    {"script": script, "folder": script.parent, "root": script.parents[2]}[place].chmod(0o755)
+    with closing(Familiar(roots, label_of)) as scripts:
+        assert take(scripts, script).script is not take(scripts, script).script
+        time.sleep(0.4)
+        take(scripts, script)
+        assert take(scripts, script).script is take(scripts, script).script
+
+
+def test_path_info_is_what_the_first_candidate_has_more(kept: Familiar, roots: Roots, script: Path) -> None:
+    for candidates in ((f"{script}/a/b", script), (f"{script}//a/", script), (script, script), (f"{script}x", script)):
+        encoded = tuple(os.fsencode(one) for one in candidates)
+        wanted = open_script(encoded, roots, label_of)
+        wanted.close()
+        found = take(kept, *candidates)
+        assert (found.path_info, found.named, found.script.path) == (wanted.path_info, wanted.named, wanted.script.path)
+
+
+def test_a_way_with_dots_is_refused_as_ever(kept: Familiar, script: Path) -> None:
+    with pytest.raises(SelcgiError, match=r"'\.\.'"):
+        take(kept, f"{script}/../y.cgi", script)
+
+
+def test_a_file_at_the_first_candidate_counts(kept: Familiar, script: Path) -> None:
+    other = script.with_name("first.cgi")
+    other.write_bytes(script.read_bytes())
+    other.chmod(0o755)
+    assert take(kept, other, script).script.path == bytes(other)
+
+
+def test_it_stays_open_while_it_is_used(kept: Familiar, script: Path) -> None:
+    located = kept.open((bytes(script),))
+    kept.close()
+    assert os.fstat(located.script.descriptor).st_ino == script.stat().st_ino
+    located.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(located.script.descriptor)
+
+
+def test_what_nobody_asks_for_is_let_go(kept: Familiar, script: Path) -> None:
+    first = take(kept, script)
+    kept.age()
+    assert take(kept, script).script is first.script
+    kept.age()
+    kept.age()
+    assert take(kept, script).script is not first.script
+
+
+def test_a_few_are_kept(kept: Familiar, script: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    for number in range(MOST + 5):
+        one = script.with_name(f"{number}.cgi")
+        one.write_bytes(script.read_bytes())
+        one.chmod(0o755)
+    for number in range(MOST + 5):
+        take(kept, script.with_name(f"{number}.cgi"))
+    assert len(os.listdir("/proc/self/fd")) == before + 2 * (MOST - 1)
+
+
+def test_an_interpreter_is_checked_each_time(kept: Familiar, script: Path, tmp_path: Path) -> None:
+    shell = tmp_path / "sh"
+    subprocess.run(["cp", "/bin/sh", shell], check=True)
+    script.write_text(f"#!{shell}\n")
+    assert take(kept, script).script is take(kept, script).script
+    shell.chmod(0o777)
+    with pytest.raises(SelcgiError, match="open to more than its owner"):
+        take(kept, script)
