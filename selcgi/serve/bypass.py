@@ -7,7 +7,6 @@ Used by serve/relay.py, one for each request.
 
 from selcgi.serve.answer import Answer
 from selcgi.serve.exchange import Exchange
-from selcgi.serve.splicing import PIECE
 
 _MUCH = 16384  # bytes; for less, a read and a write cost no more than a splice(2) in, a header and a splice out
 _RECORDS = 8  # of one turn, so that other requests have theirs
@@ -22,11 +21,10 @@ class Bypass:
         self._pipe = pipe
         self._open = False
 
-    def was_read(self, size: int) -> None:
-        """So many bytes at once: a whole piece means that there is more than is read."""
-        if size == PIECE:
-            self._open = True
-            self._exchange.conduit.widen(self._pipe)
+    def had_a_piece(self) -> None:
+        """A whole one was read at once: there is more than is read."""
+        self._open = True
+        self._exchange.conduit.widen(self._pipe)
 
     def take(self) -> int:
         """Hand on what the pipe holds: how many bytes. 0 when it must be read."""

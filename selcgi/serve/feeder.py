@@ -15,12 +15,14 @@ _IOV_MAX = 1024  # pieces of one writev(2)
 class Feeder:
     """Owns the write end `fd` of a script's stdin, non-blocking; -1 means that there is none."""
 
-    def __init__(self, exchange: Exchange, fd: int, writable: Callable[[], None]) -> None:
-        """`writable` is called when a full pipe has room again; it calls push()."""
+    def __init__(
+        self, exchange: Exchange, fd: int, writable: Callable[[], None], failed: Callable[[Exception], None]
+    ) -> None:
+        """`writable` is called when a full pipe has room again, and calls push(); `failed` with what it raises."""
         self._poller, self._conduit = exchange.poller, exchange.conduit
         self._fd = fd
         self._body = exchange.body
-        self._writable = writable
+        self._writable, self._failed = writable, failed
         self._waiting = False
         self.written = 0  # bytes
         if fd < 0:
@@ -52,7 +54,7 @@ class Feeder:
             os.close(self._fd)
             self._fd = -1
             self._body.discard()
-        self._writable = _nothing
+        self._writable, self._failed = _nothing, _ignore
 
     def _take(self, pieces: Sequence[bytes]) -> int:
         """What has just come, before it is kept: a copy less."""
@@ -82,11 +84,15 @@ class Feeder:
 
     def _wait(self, wanted: bool) -> None:
         if wanted and not self._waiting:
-            self._poller.add_writer(self._fd, self._writable)
+            self._poller.add_writer(self._fd, self._writable, self._failed)
         elif self._waiting and not wanted:
             self._poller.remove_writer(self._fd)
         self._waiting = wanted
 
 
 def _nothing() -> None:
+    return None
+
+
+def _ignore(_: Exception) -> None:
     return None

@@ -5,6 +5,10 @@ Decides nothing: serve/relay.py does. Must not know what is done in each.
 
 from enum import Enum
 
+from selcgi.errors import LaunchFailed
+
+UNKILLABLE_SECONDS = 10.0  # after KILL; a process that is still there waits in the kernel
+
 
 class Phase(Enum):
     """RUNNING until the script exits; LINGERING for output that its background jobs still hold open; TERMINATING from
@@ -17,3 +21,9 @@ class Phase(Enum):
     TERMINATING = "terminating"
     KILLING = "killing"
     GONE = "gone"
+
+
+def unkillable() -> LaunchFailed:
+    """KILLING does not end."""
+    reason = f"processes of the request are still there {UNKILLABLE_SECONDS:g} s after SIGKILL"
+    return LaunchFailed("kill", reason, "see what they wait for in the kernel (ps -o pid,stat,wchan)")

@@ -9,18 +9,20 @@ import select
 from collections.abc import Callable
 
 Call = Callable[[], object]
+Failed = Callable[[Exception], object]
 _AT_ONCE = 64  # events of one turn, so that the loop's other work has its turn too
 _READ = select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR
 _WRITE = select.EPOLLOUT | select.EPOLLHUP | select.EPOLLERR
 
 
 class Poller:
-    """Calls are level-triggered, one reader and one writer for each descriptor."""
+    """Calls are level-triggered, one reader and one writer for each descriptor. `failed` is told what one raises; where
+    there is none, dispatch() raises it."""
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
-        self._readers: dict[int, Call] = {}
-        self._writers: dict[int, Call] = {}
+        self._readers: dict[int, tuple[Call, Failed | None]] = {}
+        self._writers: dict[int, tuple[Call, Failed | None]] = {}
 
     def fileno(self) -> int:
         return self._epoll.fileno()
@@ -31,18 +33,22 @@ class Poller:
     def dispatch(self) -> None:
         """Call all whose time has come. One that was removed meanwhile is not called."""
         for descriptor, events in self._epoll.poll(0, _AT_ONCE):
-            if events & _READ and (call := self._readers.get(descriptor)):
-                call()
-            if events & _WRITE and (call := self._writers.get(descriptor)):
-                call()
+            if events & _READ and (asked := self._readers.get(descriptor)):
+                attempt(*asked)
+            if events & _WRITE and (asked := self._writers.get(descriptor)):
+                attempt(*asked)
 
-    def add_reader(self, descriptor: int, call: Call) -> None:
+    def add_reader(self, descriptor: int, call: Call, failed: Failed | None = None) -> None:
         """Also in place of another."""
-        self._add(descriptor, self._readers, call, descriptor in self._writers, select.EPOLLIN)
+        if descriptor not in self._readers:
+            self._watch(descriptor, descriptor in self._writers, select.EPOLLIN)
+        self._readers[descriptor] = call, failed
 
-    def add_writer(self, descriptor: int, call: Call) -> None:
+    def add_writer(self, descriptor: int, call: Call, failed: Failed | None = None) -> None:
         """Also in place of another."""
-        self._add(descriptor, self._writers, call, descriptor in self._readers, select.EPOLLOUT)
+        if descriptor not in self._writers:
+            self._watch(descriptor, descriptor in self._readers, select.EPOLLOUT)
+        self._writers[descriptor] = call, failed
 
     def remove_reader(self, descriptor: int) -> None:
         """Also when there is none."""
@@ -54,16 +60,24 @@ class Poller:
         if self._writers.pop(descriptor, None):
             self._forget(descriptor, descriptor in self._readers, select.EPOLLIN)
 
-    def _add(self, descriptor: int, calls: dict[int, Call], call: Call, other: bool, events: int) -> None:
-        if descriptor not in calls:
-            if other:
-                self._epoll.modify(descriptor, select.EPOLLIN | select.EPOLLOUT)
-            else:
-                self._epoll.register(descriptor, events)
-        calls[descriptor] = call
+    def _watch(self, descriptor: int, other: bool, events: int) -> None:
+        if other:
+            self._epoll.modify(descriptor, select.EPOLLIN | select.EPOLLOUT)
+        else:
+            self._epoll.register(descriptor, events)
 
     def _forget(self, descriptor: int, kept: bool, events: int) -> None:
         if kept:
             self._epoll.modify(descriptor, events)
         else:
             self._epoll.unregister(descriptor)
+
+
+def attempt(call: Call, failed: Failed | None) -> None:
+    """What a callback raises must not vanish in the event loop."""
+    try:
+        call()
+    except Exception as error:
+        if failed is None:
+            raise
+        failed(error)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
-from selcgi.errors import ClientGone, DeadlineExceeded, LaunchFailed, SelcgiError, unexpected
+from selcgi.errors import ClientGone, DeadlineExceeded, SelcgiError, unexpected
 from selcgi.launch.running import Running
 from selcgi.plan import Limits
 from selcgi.serve.answer import Answer
@@ -20,12 +20,11 @@ from selcgi.serve.deadlines import Deadlines
 from selcgi.serve.exchange import Exchange
 from selcgi.serve.feeder import Feeder
 from selcgi.serve.met import limit_met
-from selcgi.serve.phase import Phase
+from selcgi.serve.phase import UNKILLABLE_SECONDS, Phase, unkillable
+from selcgi.serve.poller import attempt
 from selcgi.serve.splicing import PIECE, bytes_in
 from selcgi.serve.stderr import StderrLog
 from selcgi.settings import Settings
-
-_UNKILLABLE_SECONDS = 10.0  # after KILL; a process that is still there waits in the kernel
 
 
 class Relay:
@@ -40,44 +39,38 @@ class Relay:
         self._exchange = exchange
         self._limits = limits
         self._settings = settings
-        self._entry = exchange.entry
         self._answer = answer
-        self._bypass = Bypass(exchange, answer, running.stdout)
-        self._feeder = Feeder(exchange, running.stdin, partial(self._safely, self._stdin_writable))
-        self._stderr = StderrLog(exchange, exchange.entry.id, settings.stderr_bytes, settings.stderr_lines)
+        self._bypass: Bypass | None = None  # for an answer that is large
+        self._feeder = Feeder(exchange, running.stdin, self._stdin_writable, self._failed)
+        self._stderr: StderrLog | None = None  # for what comes there
         self._deadlines = Deadlines(self._loop, limits, settings, self._fail)
         self._phase = Phase.RUNNING
         self._error: SelcgiError | None = None
         self._over: asyncio.Future[None] = self._loop.create_future()
         self._timer: asyncio.TimerHandle | None = None
         self._open = {running.stdout, running.stderr}  # streams that have not ended
-        self._reading: set[int] = set()
+        self._reading: set[int] = set()  # those that are read as soon as there is something
         self._left: dict[int, int] = {}  # bytes that they held once nothing of the request ran any more
 
     async def run(self) -> None:
         """Until every process is gone and the answer is with the web server, or the request has failed."""
         running = self._running
-        self._exchange.on_input = lambda: self._safely(self._input)
-        self._exchange.on_output = lambda: self._safely(self._output)
+        self._exchange.on_input = partial(attempt, self._input, self._failed)
+        self._exchange.on_output = partial(attempt, self._output, self._failed)
         try:
-            self._poller.add_reader(running.wake, partial(self._safely, self._woken))
+            self._poller.add_reader(running.wake, self._woken, self._failed)
             self._listen(running.stderr, True)
             self._listen(running.stdout, True)
-            self._safely(self._input)
+            self._exchange.on_input()
             await self._over
         finally:
             self._release()
         if self._error is not None:
             raise self._error
 
-    def _safely(self, step: Callable[[], None]) -> None:
-        """A callback that fails must fail its request, not vanish in the event loop."""
-        try:
-            step()
-        except SelcgiError as error:
-            self._fail(error)
-        except Exception as error:  # any bug ends the request, in the open
-            self._fail(unexpected(error, "the relay"))
+    def _failed(self, error: Exception) -> None:
+        """Any bug ends the request, in the open."""
+        self._fail(error if isinstance(error, SelcgiError) else unexpected(error, "the relay"))
 
     def _input(self) -> None:
         """The body has grown, ended or failed, or the client has left."""
@@ -87,9 +80,7 @@ class Relay:
             return  # the script goes on to its end: what it does after its answer must not depend on the client's haste
         if self._exchange.body.error is not None:
             raise self._exchange.body.error
-        self._deadlines.moved()
-        self._feeder.push()
-        self._flow()
+        self._stdin_writable()
 
     @property
     def _delivered(self) -> bool:
@@ -139,13 +130,12 @@ class Relay:
         self._timer = self._loop.call_later(self._settings.kill_grace_seconds, self._set_phase, Phase.KILLING)
 
     def _kill(self) -> None:
-        self._timer = self._loop.call_later(_UNKILLABLE_SECONDS, self._unkillable)
+        self._timer = self._loop.call_later(UNKILLABLE_SECONDS, self._unkillable)
         self._running.kill()
-        self._safely(self._woken)  # what is gone by now need not wake us any more
+        attempt(self._woken, self._failed)  # what is gone by now need not wake us any more
 
     def _unkillable(self) -> None:
-        reason = f"processes of the request are still there {_UNKILLABLE_SECONDS:g} s after SIGKILL"
-        self._error = LaunchFailed("kill", reason, "see what they wait for in the kernel (ps -o pid,stat,wchan)")
+        self._error = unkillable()
         self._finish()
 
     def _gone(self) -> None:
@@ -163,7 +153,7 @@ class Relay:
         if self._phase is Phase.RUNNING:  # it may have ended, and nobody has looked yet
             with suppress(Exception):  # without memory, even that fails: then it is killed as if it still ran
                 self._running.poll()
-        self._entry.killed_by = "" if self._running.exit else error.step
+        self._exchange.entry.killed_by = "" if self._running.exit else error.step
         self._silence()
         if self._phase is Phase.GONE:
             self._finish()
@@ -173,12 +163,14 @@ class Relay:
             self._set_phase(Phase.TERMINATING if asked and self._running.exit is None else Phase.KILLING)
 
     def _stdout_readable(self) -> None:
-        if self._bypass.take():
+        if self._bypass is not None and self._bypass.take():
             self._deadlines.moved()
             self._flow()
             return
         data = self._read(self._running.stdout)
-        self._bypass.was_read(len(data))
+        if len(data) == PIECE:
+            self._bypass = self._bypass or Bypass(self._exchange, self._answer, self._running.stdout)
+            self._bypass.had_a_piece()
         if data:
             self._deadlines.moved()
             self._feed(data)
@@ -191,10 +183,17 @@ class Relay:
         self._answer.feed(data)
 
     def _stderr_readable(self) -> None:
-        data = self._read(self._running.stderr)
-        if data:
+        if data := self._read(self._running.stderr):
             self._deadlines.moved()
-            self._stderr.feed(data)
+            self._complain(data)
+
+    def _complain(self, data: bytes) -> None:
+        settings = self._settings
+        if self._stderr is None:
+            self._stderr = StderrLog(
+                self._exchange, self._exchange.entry.id, settings.stderr_bytes, settings.stderr_lines
+            )
+        self._stderr.feed(data)
 
     def _read(self, fd: int, most: int = PIECE) -> bytes:
         try:
@@ -202,11 +201,14 @@ class Relay:
         except BlockingIOError:
             return b""
         if not data:
-            self._listen(fd, False)
-            self._open.discard(fd)
+            self._ended(fd)
             if not self._open and self._phase is Phase.LINGERING:
                 self._set_phase(Phase.KILLING)
         return data
+
+    def _ended(self, fd: int) -> None:
+        self._listen(fd, False)
+        self._open.discard(fd)
 
     def _flow(self) -> None:
         """Send what may be sent; read on only while the web server takes it."""
@@ -216,19 +218,16 @@ class Relay:
             self._drain()
         if self._phase is Phase.GONE and not self._open:
             self._exchange.write_last(self._answer.take())
-            if found := limit_met(self._running.exit, self._running.met, self._limits, self._entry.rule):
-                self._entry.blame(found)  # what follows from it is not the cause
+            if found := limit_met(self._running.exit, self._running.met, self._limits, self._exchange.entry.rule):
+                self._exchange.entry.blame(found)  # what follows from it is not the cause
             self._answer.finish(self._running.exit.signal if self._running.exit is not None else None)
             self._exchange.write_last(self._answer.take())
             self._finish()
             return
         if self._answer.held_bytes and self._may_send() and (data := self._answer.take()):
             self._exchange.write(data)
-        blocked = self._exchange.blocked
-        self._deadlines.waiting(blocked)
-        stdout, full = self._running.stdout, blocked or self._answer.held_bytes >= self._settings.output_bytes
-        if full == (stdout in self._reading):
-            self._listen(stdout, not full and stdout in self._open)
+        self._deadlines.waiting(self._exchange.blocked)
+        self._listen(self._running.stdout, self._running.stdout in self._open and not self._full())
 
     def _may_send(self) -> bool:
         """nginx drops the rest of an upload at the first response head: hold it until the body is here or unwanted."""
@@ -238,15 +237,14 @@ class Relay:
     def _drain(self) -> None:
         """No writer of the request is left: what the pipes held then is all there will be, end of file or not. Somebody
         else whom it gave them to may write on for ever."""
-        for fd, feed in ((self._running.stderr, self._stderr.feed), (self._running.stdout, self._feed)):
+        for fd, feed in ((self._running.stderr, self._complain), (self._running.stdout, self._feed)):
             while fd in self._open and (fd == self._running.stderr or not self._full()):
                 data = self._read(fd, min(PIECE, self._left[fd])) if self._left[fd] else b""
                 self._left[fd] -= len(data)
                 if data:
                     feed(data)
                 elif fd in self._open:
-                    self._listen(fd, False)
-                    self._open.discard(fd)
+                    self._ended(fd)
 
     def _full(self) -> bool:
         return self._exchange.blocked or self._answer.held_bytes >= self._settings.output_bytes
@@ -256,15 +254,14 @@ class Relay:
             return
         if wanted:
             reader = self._stdout_readable if fd == self._running.stdout else self._stderr_readable
-            self._poller.add_reader(fd, partial(self._safely, reader))
+            self._poller.add_reader(fd, reader, self._failed)
             self._reading.add(fd)
         else:
             self._poller.remove_reader(fd)
             self._reading.discard(fd)
 
     def _silence(self) -> None:
-        """Nothing more is read from the script or written to it; its stdin stays open, so that a body that broke off
-        never looks complete."""
+        """No more is read or written. Stdin stays open, so that a body that broke off never looks complete."""
         self._deadlines.stop()
         self._exchange.body.discard()
         for fd in list(self._reading):
@@ -281,13 +278,15 @@ class Relay:
             self._timer.cancel()
         self._poller.remove_reader(self._running.wake)
         self._feeder.close()
-        self._stderr.close()
-        self._bypass.close()
+        if self._stderr is not None:
+            self._stderr.close()
+        if self._bypass is not None:
+            self._bypass.close()
         os.close(self._running.stdout)
         os.close(self._running.stderr)
-        self._entry.bytes_in = self._feeder.written
+        self._exchange.entry.bytes_in = self._feeder.written
         if self._running.exit is not None:
-            self._entry.ended(self._running.exit)
+            self._exchange.entry.ended(self._running.exit)
 
 
 _ENTER: dict[Phase, Callable[[Relay], None]] = {

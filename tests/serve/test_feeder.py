@@ -64,7 +64,7 @@ class Upload(Line):
         super().__init__(BEGIN, Uploads())
         (self.exchange,) = self.owner.exchanges
         self.stdin, entry = os.pipe2(os.O_NONBLOCK)
-        self.feeder = Feeder(self.exchange, entry, self.push)
+        self.feeder = Feeder(self.exchange, entry, self.push, self.failed)
         self.exchange.on_input = self.push
         self.read = b""
         self.left = b""
@@ -75,6 +75,9 @@ class Upload(Line):
 
     def push(self) -> None:
         self.feeder.push()
+
+    def failed(self, error: Exception) -> None:
+        raise error
 
     def send(self, data: bytes) -> None:
         """What the socket takes of it now, and the rest with the next."""

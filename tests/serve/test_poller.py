@@ -86,3 +86,15 @@ def test_a_call_that_an_earlier_one_of_the_turn_removed_is_not_made(poller: Poll
     assert len(calls) == 1
     for end in (*first, *second):
         os.close(end)
+
+
+def test_what_a_call_raises_is_told_or_raised(poller: Poller, pipe: tuple[int, int]) -> None:
+    told: list[Exception] = []
+    os.write(pipe[1], b"x")
+    poller.add_reader(pipe[0], lambda: int("none"), told.append)
+    poller.dispatch()
+    assert [type(error) for error in told] == [ValueError]
+    poller.add_reader(pipe[0], lambda: int("none"))
+    with pytest.raises(ValueError, match="none"):
+        poller.dispatch()
+    assert len(told) == 1
