@@ -22,9 +22,10 @@ from selcgi.launch.zygotes import Zygotes
 from selcgi.plan import Exit, Plan
 from selcgi.system.leaves import Leaf
 from selcgi.system.processes import reap
-from selcgi.zygote.frames import BORN, Job, decode_report, encode_job
+from selcgi.zygote.frames import BORN, STUCK, Job, decode_report, encode_job
 
 _REPORT_BYTES = 32768
+_AT_ONCE = 8  # pieces of reports, which have no more than two: the worker has others to hear
 _CREDENTIALS = struct.Struct("3i")  # struct ucred of unix(7): pid, uid, gid
 _CREDENTIALS_SPACE = socket.CMSG_SPACE(_CREDENTIALS.size)
 _TRIES = 2
@@ -109,8 +110,11 @@ class WarmRunning:
 
     def _learn(self) -> None:
         """Take in what the channel has, as far as it says which process is ours. It is left open at its end: not only
-        poll() calls this, and `wake` must then tell that there is something for poll()."""
-        while self._channel is not None and self._error is None and not self._over:
+        poll() calls this, and `wake` must then tell that there is something for poll(); or more to read, since what a
+        zygote has loaded may write there for ever."""
+        for _ in range(_AT_ONCE):
+            if self._channel is None or self._error is not None or self._over:
+                return
             try:
                 data, parts, _, _ = self._channel.recvmsg(_REPORT_BYTES, _CREDENTIALS_SPACE)
             except BlockingIOError:
@@ -124,7 +128,7 @@ class WarmRunning:
                 self._take(data, _sender(parts))
             except LaunchFailed as error:
                 self._refuse(error)
-            except (ValueError, IndexError, RecursionError):  # what the zygote has loaded writes there
+            except (ValueError, RecursionError):  # what the zygote has loaded writes there
                 self._refuse(LaunchFailed("zygote", "the warm interpreter's child has reported what is no report"))
 
     def _refuse(self, error: LaunchFailed) -> None:
@@ -133,18 +137,20 @@ class WarmRunning:
         self._hang_up()
 
     def _take(self, data: bytes, sender: int) -> None:
+        """It is born once, or is stuck; what comes after that is not read."""
         *lines, self._heard = (self._heard + data).split(b"\n")
         if len(self._heard) > _REPORT_BYTES:
             raise LaunchFailed("zygote", "the warm interpreter's child reports without end")
         for line in lines:
             name, *values = decode_report(line)
-            if name == BORN and self._process is None:
-                self._born(sender)
-                self._zygotes.forked()
-                self._send_job()
-            elif name != BORN:
+            if name == STUCK:
                 step, reason, fix = map(str, values)
                 raise LaunchFailed(step, reason, fix)
+            if name != BORN or self._process is not None:
+                raise ValueError(name)
+            self._born(sender)
+            self._zygotes.forked()
+            self._send_job()
 
     def _born(self, pid: int) -> None:
         """It is watched from here on; if it can't be, it ends. It holds its streams by itself."""
@@ -211,7 +217,7 @@ class WarmRunning:
 
     def _disconnect(self) -> None:
         """Nothing of what it has brought, or would have, counts any more."""
-        self._over = False
+        self._over, self._heard = False, b""
         self._leaves.scripts.expecting.discard(self._learn)
         if self._channel is not None:
             self._channel.close()

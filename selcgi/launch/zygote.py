@@ -24,7 +24,11 @@ from selcgi.zygote.frames import FAILED, MESSAGE_BYTES, READY, RETIRING, Setup, 
 
 Stamp = tuple[int, int, int]
 _LINE_BYTES = 4096
+_NAME = 40  # characters, of a report that is none
 _REASON = 1000  # characters, of an end: they stand in each line that tells of it
+# What it may report next, after what it has reported last: each once, so that look() comes to an end. What it has
+# loaded writes there, too.
+_NEXT: dict[str, tuple[str, ...]] = {"": (READY, FAILED), READY: (RETIRING, FAILED), RETIRING: (FAILED,)}
 _WAITING_BYTES = 1 << 20  # of requests that it has not taken in; net.core.wmem_max is less, mostly: about 550 of them
 
 
@@ -64,7 +68,8 @@ class Zygote:
         self.serial = serial  # of the policy's load
         self.state = "starting"
         self.why = self.fix = ""
-        self.failed = False  # it could not even start
+        self.failed = False  # it could not even start, or does not keep to what a zygote reports
+        self._reported = ""  # the last of its reports
         self._awaited = False  # its end
         self.served = 0  # requests
         self.since = self.used = time.monotonic()
@@ -132,18 +137,27 @@ class Zygote:
                 self._ended(self.why or "it ended by itself, or was killed", "see its lines in the log")
                 return
             try:
-                self._heard(decode_report(data))
-            except (ValueError, IndexError, RecursionError):  # what it has loaded writes there
-                self.kill("it has reported what is no report")
+                self._heard(*map(str, decode_report(data)))
+            except (ValueError, TypeError, RecursionError):
+                self._breach("what is no report")
 
-    def _heard(self, report: list[str | int]) -> None:
-        if report[0] == READY and self.state == "starting":
-            self.state = "ready"
-        elif report[0] == RETIRING:
-            self.retire(str(report[1])[:_REASON])
-        elif report[0] == FAILED:
-            self._ended(str(report[1])[:_REASON], str(report[2])[:_REASON])
+    def _heard(self, name: str, why: str = "", fix: str = "") -> None:
+        if name not in _NEXT[self._reported]:
+            self._breach(f"{name[:_NAME]!r} out of turn")
+            return
+        self._reported = name
+        if name == READY:
+            self.state = "ready" if self.state == "starting" else self.state
+        elif name == RETIRING:
+            self.retire(why[:_REASON])
+        else:
             self.failed = True
+            self._ended(why[:_REASON], fix[:_REASON])
+
+    def _breach(self, what: str) -> None:
+        """Nothing that comes from it is believed any more; it is not started again at once."""
+        self.failed = True
+        self.kill(f"it has reported {what}", "only what it has loaded can do that: see its script and --preload")
 
     def _ended(self, why: str, fix: str = "") -> None:
         self.failed = self.failed or self.state == "starting"
@@ -158,9 +172,9 @@ class Zygote:
             with suppress(OSError):
                 self.control.shutdown(socket.SHUT_WR)
 
-    def kill(self, why: str) -> None:
+    def kill(self, why: str, fix: str = "") -> None:
         """With all that a preload may have started."""
-        self._ended(why)
+        self._ended(why, fix)
         if self.leaf is not None:
             self.leaf.kill()
 

@@ -9,7 +9,7 @@ from selcgi.launch.zygote import Application, Zygote
 from selcgi.serve.poller import Poller
 from selcgi.system.leaves import Leaf, Leaves
 from selcgi.system.selinux import NoLabels
-from selcgi.zygote.frames import FAILED, RETIRING, encode_report
+from selcgi.zygote.frames import BORN, FAILED, READY, RETIRING, encode_report
 
 
 def test_who_gets_the_number_of_its_log_is_heard() -> None:
@@ -68,8 +68,47 @@ def test_what_is_in_its_cgroup_when_it_has_ended_may_still_be_moved() -> None:
 def test_what_it_reports_may_be_long(report: tuple[str, ...], state: str) -> None:
     """It is loaded code that reports, and each request that wants it is told why there is none."""
     zygote = Zygote(Application(b"/srv/x.cgi", None, None, ""), (0, 0, 0), 0, NoLabels(), cast(Leaves, None))
+    zygote._theirs.send(encode_report(READY))
     zygote._theirs.send(encode_report(*report))
     zygote.look()
     assert (zygote.state, zygote.why) == (state, "x" * 1000)
     assert zygote.fix in ("", "y" * 1000)
+    zygote.close()
+
+
+FIRST = encode_report(READY)
+UNEXPECTED: list[tuple[list[bytes], str]] = [
+    ([FIRST, FIRST], "'ready' out of turn"),
+    ([encode_report(RETIRING, "why")], "'retiring' out of turn"),
+    ([FIRST, encode_report(RETIRING, "why"), encode_report(RETIRING, "why")], "'retiring' out of turn"),
+    ([FIRST, encode_report(RETIRING, "why"), FIRST], "'ready' out of turn"),
+    ([encode_report(BORN)], "'born' out of turn"),
+    ([encode_report("\n" * 4000)], f"{chr(10) * 40!r} out of turn"),
+    ([b"nonsense"], "what is no report"),
+    ([encode_report(READY, *"four")], "what is no report"),
+    ([b"[" * 60_000], "what is no report"),
+]
+
+
+@pytest.mark.parametrize(("reports", "what"), UNEXPECTED, ids=lambda one: one[:20] if isinstance(one, str) else "")
+def test_what_it_may_not_report_now_ends_it(reports: list[bytes], what: str) -> None:
+    """And is the last that is read of it: there may be no end to what comes."""
+    zygote = Zygote(Application(b"/srv/x.cgi", None, None, ""), (0, 0, 0), 0, NoLabels(), cast(Leaves, Home()))
+    leaf = Inhabited()
+    zygote.leaf = cast(Leaf, leaf)
+    for report in (*reports, b"not read"):
+        zygote._theirs.send(report)
+    zygote.look()
+    assert (zygote.state, zygote.failed, leaf.killed) == ("ended", True, True)
+    assert zygote.why == f"it has reported {what}"
+    assert zygote.control.recv(99) == b"not read"
+    zygote.close()
+
+
+def test_one_that_is_to_end_before_it_is_ready_may_get_ready() -> None:
+    zygote = Zygote(Application(b"/srv/x.cgi", None, None, ""), (0, 0, 0), 0, NoLabels(), cast(Leaves, None))
+    zygote.retire("its script has changed")
+    zygote._theirs.send(FIRST)
+    zygote.look()
+    assert (zygote.state, zygote.why) == ("retiring", "its script has changed")
     zygote.close()
