@@ -126,6 +126,9 @@ class Exchange:
 
     def break_off(self) -> None:
         """The response can't be completed: the web server must not take it for a whole one."""
+        if self.aborted:
+            self.end(1)  # it waits for no more than that
+            return
         self.flush()
         session, self._session = self._session, None
         if session is not None:

@@ -39,14 +39,11 @@ _LINGER_BYTES = 1 << 20  # of late input that are read and thrown away meanwhile
 class Owner(Protocol):
     """The worker, as its sessions see it."""
 
-    @property
-    def loop(self) -> asyncio.AbstractEventLoop: ...
-    @property
-    def poller(self) -> Poller: ...
-    @property
-    def settings(self) -> Settings: ...
-    @property
-    def conduit(self) -> Conduit: ...
+    loop: asyncio.AbstractEventLoop
+    poller: Poller
+    settings: Settings
+    conduit: Conduit
+
     def body(self) -> Body: ...
     def began(self, exchange: Exchange) -> None: ...
     def closed(self, session: "Session") -> None: ...
@@ -64,6 +61,7 @@ class Session:
         self._connection = Connection(owner.settings.wire)
         self._exchanges: dict[int, Exchange] = {}
         self._keep: dict[int, bool] = {}
+        self._unended: set[int] = set()  # requests whose answers broke off while others used the connection
         self._out = bytearray()
         self._since = owner.loop.time()  # when it last had nothing to do, or last sent a byte
         self._closing = self._answered = self._broken = False
@@ -113,22 +111,14 @@ class Session:
         self._answered = True
         self._since = self._owner.loop.time()
         self._send(self._connection.stdout(wire_id, last) + self._connection.end(wire_id, app_status))
-        if self._closing:
-            self._finish()
+        self._finish()
 
     def break_off(self, wire_id: int) -> None:
-        """Close without END_REQUEST, so that the web server sees the break; not while others use the connection.
-
-        nginx takes a mere close for the end of a whole answer, but hands on that what came before it was no record.
-        """
-        if len(self._exchanges) > 1:
-            self.end(wire_id, 1, b"")
-            return
+        """Close without END_REQUEST, which with any status ends a whole answer to HAProxy: as soon as the others on the
+        connection are answered, unless the web server has given this one up by then."""
         self.sweep(self._owner.loop.time())
         self._exchanges.pop(wire_id, None)
-        self._closing, self._takes_until = True, 0.0
-        self._broken = True  # nobody could read the answer to a request that comes now
-        self._send(NO_RECORD)
+        self._unended.add(wire_id)
         self._finish()
 
     def sweep(self, now: float) -> None:
@@ -236,6 +226,9 @@ class Session:
     def _aborted(self, event: RequestAborted) -> None:
         if exchange := self._exchanges.get(event.request_id):
             exchange.abort(unsent=bool(self._out))
+        elif event.request_id in self._unended:
+            self._unended.remove(event.request_id)
+            self._send(self._connection.end(event.request_id, 1))
 
     def _send(self, data: bytes) -> None:
         if not data or self._sock.fileno() < 0:
@@ -275,7 +268,12 @@ class Session:
         self._finish()
 
     def _finish(self) -> None:
-        """Half-close once everything is answered and sent, then wait for the peer to do the same."""
+        """Half-close once everything is answered and sent, then wait for the peer to do the same. nginx takes a mere
+        close for the end of a whole answer, but hands on that what came before it was no record."""
+        if self._unended and not (self._exchanges or self._broken):
+            self._closing, self._takes_until = True, 0.0
+            self._broken = True  # nobody could read the answer to a request that comes now
+            self._send(NO_RECORD)
         if not self._may_finish:
             return
         if self._owner.loop.time() < self._takes_until:

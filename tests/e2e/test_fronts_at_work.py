@@ -80,6 +80,29 @@ def test_haproxy_shares_a_connection(started: Callable[..., Selcgi], place: Plac
         assert shared < AT_ONCE
 
 
+def test_an_answer_that_breaks_off_is_never_whole_on_a_shared_connection(
+    started: Callable[..., Selcgi], place: Place
+) -> None:
+    """And those that share the connection are."""
+    place.script("holds.cgi", HOLDS)
+    place.script("breaks.cgi", "#!/bin/sh\nprintf 'Content-Type: text/plain\\n\\nhalf\\n'; exec sleep 60\n")
+    place.rules("* user_webapp_t:s0 script=*/breaks.cgi idle-timeout=1s", "* user_webapp_t:s0")
+    selcgi = started()
+    with HAProxyMultiplexed(place.folder, place.cgi, selcgi.socket) as server, ThreadPoolExecutor(AT_ONCE) as pool:
+        assert server.ask("hello.cgi") == (200, "hello\n")
+        held = [pool.submit(server.ask, "holds.cgi") for _ in range(AT_ONCE // 2)]
+        wait_until("those that hold", lambda: len(list(place.marks.glob("*.here"))) == len(held))
+        broken = [pool.submit(server.curl, "breaks.cgi") for _ in range(AT_ONCE // 2)]
+        wait_until("the breaks", lambda: sum(one["killed_by"] == "idle" for one in selcgi.entries()) == len(broken))
+        assert connections(selcgi) < len(held)
+        (place.marks / "go").touch()
+        assert [one.result() for one in held] == [(200, "held\n")] * len(held)
+        assert [(one.result().returncode, one.result().stdout) for one in broken] == [(18, b"half\n\n200")] * len(
+            broken
+        )
+        assert server.ask("hello.cgi") == (200, "hello\n")
+
+
 @pytest.mark.parametrize("kind", [kind for kind in VARIANTS if kind is not ApacheFcgid], ids=lambda kind: kind.name)
 def test_an_overload_is_told_and_passes(started: Callable[..., Selcgi], place: Place, kind: type[Server]) -> None:
     """In band, with the body drained: never FCGI_OVERLOADED, which Apache makes an empty 200."""
