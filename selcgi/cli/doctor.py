@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import click
 
-from selcgi.cli.options import FILE, GROUP_FILE, PARAM_DOMAIN, map_option, root_option
+from selcgi.cli.options import FILE, GROUP_FILE, PARAM_DOMAIN, SOCKET, map_option, root_option
 from selcgi.cli.terminal import plain
 from selcgi.cli.values import listen
 from selcgi.diagnose.doctor import examine
@@ -30,7 +30,6 @@ from selcgi.system.policyfile import open_policy_file
 
 _COLOURS = {"fatal": "red", "warning": "yellow", "note": "blue"}
 _PLACES = 5  # of a fault that are shown to people
-SOCKET = ListenerSettings("unix:/run/selcgi/selcgi.sock")
 
 
 @click.command(short_help="Find what is wrong before the first request.")

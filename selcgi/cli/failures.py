@@ -4,7 +4,6 @@ Decides only how a record is shown, and that a replay is a `run` with the params
 """
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -12,10 +11,11 @@ from typing import IO, Any
 import click
 from click.shell_completion import CompletionItem
 
+from selcgi.cli.asked import body_length, encoded, header_params
 from selcgi.cli.grouped import Grouped
 from selcgi.cli.options import FILE, PARAM, named_values, settings_from, site_options
-from selcgi.cli.run import body_length, header_params, respond
-from selcgi.cli.terminal import plain, table
+from selcgi.cli.run import respond
+from selcgi.cli.terminal import plain, table, tell
 from selcgi.errors import IdentityNotProven, SelcgiError, StartRefused
 from selcgi.serve.failures import KINDS
 from selcgi.serve.recorder import Record, records
@@ -107,8 +107,8 @@ def replay(
     if body is None and any(name == "CONTENT_LENGTH" and value not in ("", "0") for name, value in record["params"]):
         lost.append("the body")
     if lost:
-        click.echo(f"{click.style('not as it was:', bold=True)} {plain(', '.join(lost))}", err=True)
-    respond(settings, ((os.fsencode(name), os.fsencode(value)) for name, value in (*pairs, *new.items())), body)
+        tell("not as it was", ", ".join(lost))
+    respond(settings, encoded((*pairs, *new.items())), body)
 
 
 def _user(record: Record, wanted: str | None) -> dict[str, str]:

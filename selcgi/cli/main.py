@@ -18,6 +18,7 @@ from selcgi.cli.failures import failures, replay
 from selcgi.cli.learn import REFUSED_AGAIN, learn
 from selcgi.cli.mapping import mapping
 from selcgi.cli.policy import policy
+from selcgi.cli.request import request
 from selcgi.cli.run import run
 from selcgi.cli.serve import serve
 from selcgi.cli.status import status
@@ -64,6 +65,7 @@ cli.add_command(check_front)
 cli.add_command(audit_map)
 cli.add_command(failures)
 cli.add_command(replay)
+cli.add_command(request)
 
 
 def main() -> None:

@@ -27,6 +27,11 @@ def table(rows: Sequence[Mapping[str, Any]], columns: tuple[str, ...]) -> str:
     return "\n".join((click.style(lines[0], underline=True), *lines[1:]))
 
 
+def tell(name: str, text: str, colour: str | None = None) -> None:
+    """A line on stderr; colour only on a terminal."""
+    click.echo(f"{click.style(f'{name}:', fg=colour, bold=True)} {plain(text)}", err=True)
+
+
 def sink(stream: TextIO) -> Callable[[bytes], None]:
     """What writes a script's output to stdout or stderr."""
     decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("utf-8")("replace"), translate=True)

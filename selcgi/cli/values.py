@@ -60,6 +60,14 @@ def listen(value: str | ListenerSettings) -> ListenerSettings:
         raise click.BadParameter(str(error)) from error
 
 
+def peer(value: str) -> str:
+    """unix:PATH or tcp:HOST:PORT, as --listen has them; HOST:PORT will do."""
+    address, comma, _ = (value if value.startswith(("unix:", "tcp:", "/")) else f"tcp:{value}").partition(",")
+    if comma:
+        raise click.BadParameter(f"{value!r} has more than an address: write {address}")
+    return listen(address).address
+
+
 def _show(value: float) -> str:
     """A size as it is written: 65536 -> 64K."""
     for unit, factor in reversed(_BYTES.items()):

@@ -29,7 +29,7 @@ from selcgi.system.identity import address_of, check_peer, validate_listener
 from selcgi.system.lockfile import locked
 from selcgi.system.mapfile import check_folders, own_owners
 
-__all__ = ["check_peer", "close_listener", "open_listener", "parse_listener"]
+__all__ = ["check_peer", "close_listener", "open_listener", "parse_listener", "tcp_address"]
 
 _BACKLOG = 1024  # connections that wait to be accepted; the kernel cuts it to net.core.somaxconn
 _PATH_BYTES = 107  # sun_path less its NUL: unix(7)
@@ -81,7 +81,7 @@ def _kind_of(address: str) -> str:
     if kind == "unix" and (not rest.startswith("/") or len(os.fsencode(rest)) > _PATH_BYTES or "\0" in rest):
         raise ValueError(f"{rest!r} is no path of a socket: write an absolute one of at most {_PATH_BYTES} bytes")
     if kind == "tcp":
-        _tcp_address(rest)
+        tcp_address(rest)
     if kind == "fd" and not re.fullmatch(r"[0-9]{1,6}", rest):
         raise ValueError(f"{rest!r} is no descriptor: write fd:3 or the like")
     if kind not in _OPTIONS_OF or (kind == "systemd" and colon):
@@ -95,7 +95,8 @@ def _meant(name: str, known: Iterable[str]) -> str:
     return f": did you mean {near[0]}?" if near else f": write {', '.join(sorted(known))}"
 
 
-def _tcp_address(text: str) -> tuple[str, int]:
+def tcp_address(text: str) -> tuple[str, int]:
+    """HOST:PORT, without looking anything up. ValueError in a sentence."""
     found = _TCP.fullmatch(text)
     if found is None or int(found["port"]) > 65535:
         raise ValueError(f"{text!r} is no HOST:PORT: write 127.0.0.1:9000 or [::1]:9000")
@@ -175,14 +176,14 @@ def open_listener(settings: ListenerSettings, port: OwnPort = REQUESTS) -> list[
     except OSError as error:
         fix = _FIXES.get(error.errno or 0, "choose another address")
         if error.errno == errno.EACCES and settings.address.startswith("tcp:"):
-            fix = port.cure(_tcp_address(rest)[1])
+            fix = port.cure(tcp_address(rest)[1])
         raise StartRefused(f"{settings.address} can't be opened: {error.strerror}", fix) from None
     except ValueError as error:
         raise StartRefused(f"{settings.address}: {error}") from None
 
 
 def _open_tcp(settings: ListenerSettings, rest: str) -> list[socket.socket]:
-    host, port = _tcp_address(rest)
+    host, port = tcp_address(rest)
     address = ipaddress.ip_address(host)
     validate_listener(settings, tcp=True, loopback=address.is_loopback)
     sock = socket.socket(socket.AF_INET6 if address.version == 6 else socket.AF_INET, socket.SOCK_STREAM)

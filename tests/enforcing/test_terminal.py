@@ -152,3 +152,17 @@ def test_an_administrator_checks_the_web_server_from_another_domain_than_selcgis
         assert code == 3
         assert "may not connect to 127.0.0.1:80: Permission denied; run it in your own domain: " in plain(shown)
     avcs.expect("selcgi_t", "selcgi_t", "tcp_socket", "create")
+
+
+def test_an_administrator_asks_a_running_selcgi(avcs: Claims) -> None:
+    """By its UNIX socket from any domain of his; by TCP not from selcgi's."""
+    own, words = "/opt/selcgi/bin/python -m selcgi", f"--proof {site.PROOF} --root {site.CGI} --user alice context.cgi"
+    with site.serving("--cgroup=none", identity=f"proof:{site.PROOF}"):
+        for program in (SELCGI, own):
+            code, shown = at_terminal(UNCONFINED, f"{program} request {words}")
+            assert (code, "user_webapp_t:s0:c1" in shown) == (0, True), shown
+    code, shown = at_terminal(UNCONFINED, f"{own} request --to 127.0.0.1:9140 {words}")
+    assert (code, "can't be reached: Connection refused; is that" in plain(shown)) == (3, True), shown
+    code, shown = at_terminal(UNCONFINED, f"{SELCGI} request --to 127.0.0.1:9140 {words}")
+    assert (code, "Permission denied; run it as root; with SELinux in your own domain" in plain(shown)) == (3, True)
+    avcs.expect("selcgi_t", "selcgi_t", "tcp_socket", "create")
