@@ -129,7 +129,9 @@ NEXT: dict[State, dict[Input, State]] = {
 }
 assert set(NEXT) == set(State)
 NO_RECORD = bytes(8)  # of version 0, which is none: whoever reads it gives the connection up
-_INPUTS = {(int(kind), filled): one for one in Input for kind, filled in (one.value,)}
+_AFTER = {
+    (state, int(one.value[0]), one.value[1]): after for state, steps in NEXT.items() for one, after in steps.items()
+}  # by type and whether there is content
 
 
 @dataclass(slots=True)
@@ -226,8 +228,7 @@ class Connection:
 
     def _advance(self, request: _Request, record: Record) -> Event | None:
         before, number, content = request.state, record.request_id, record.content
-        step = _INPUTS.get((record.kind, bool(content)))
-        after = None if step is None else NEXT[before].get(step)
+        after = _AFTER.get((before, record.kind, bool(content)))
         if after is None:
             raise ProtocolError(f"record type {record.kind} while request {number} is at its {before.value}")
         request.state = after

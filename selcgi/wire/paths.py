@@ -118,6 +118,8 @@ def split_url(params: Mapping[bytes, bytes], script: bytes, path_info: bytes) ->
     URL, REQUEST_URI still has it: by SCRIPT_NAME a script writes links to itself.
     """
     sent, extra = params.get(b"SCRIPT_NAME", b""), params.get(b"PATH_INFO", b"")
+    if sent and not extra and not path_info and _is_whole(sent, params):
+        return sent, b""  # as nearly always, what follows would find the same
     urls = (sent + extra, sent) if sent else (_url_path(params), extra)
     file = script[script.rfind(b"/") :]
     tails = (path_info, unquote_to_bytes(path_info)) if b"%" in path_info else (path_info,)
@@ -131,10 +133,14 @@ def split_url(params: Mapping[bytes, bytes], script: bytes, path_info: bytes) ->
     return head + file if found else urls[0], path_info
 
 
+def _is_whole(path: bytes, params: Mapping[bytes, bytes]) -> bool:
+    """Whether it is all that the client's URL has, as it was sent."""
+    return params.get(b"REQUEST_URI", b"").partition(b"?")[0] == path and b"%" not in path
+
+
 def _front_of(name: bytes, tail: bytes, params: Mapping[bytes, bytes]) -> bytes:
     """What the client's URL has before `name`, and the web server has taken off; else empty."""
-    sent = params.get(b"REQUEST_URI", b"").partition(b"?")[0]
-    if sent == name + tail and b"%" not in sent:
+    if _is_whole(name + tail, params):
         return b""
     url = _url_path(params)
     front = url.removesuffix(name + tail) if name and url.endswith(name + tail) else b""

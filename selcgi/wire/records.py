@@ -15,6 +15,7 @@ from flup.server import fcgi_base
 from selcgi.errors import BadRequest, ProtocolError
 
 _HEADER = struct.Struct(fcgi_base.FCGI_Header)  # version, type, request id, content length, padding length (3.3)
+_unpack = _HEADER.unpack_from
 _HEADER_BYTES = fcgi_base.FCGI_HEADER_LEN
 _VERSION = fcgi_base.FCGI_VERSION_1
 _LONG = 128  # a length from here on takes four bytes (section 3.4)
@@ -78,13 +79,14 @@ class RecordReader:
         at = self._complete_kept(data, records) if self._kept else 0
         end = len(data)
         while end - at >= _HEADER_BYTES:
-            kind, number, length, whole = _read_header(data, at)
-            if end - at < whole:
-                self._needed = whole
-                break
+            version, kind, number, length, padding = _unpack(data, at)
             start = at + _HEADER_BYTES
+            after = start + length + padding
+            if version != _VERSION or after > end:
+                self._needed = _read_header(data, at)[3]
+                break
             records.append(Record(kind, number, data[start : start + length]))
-            at += whole
+            at = after
         if at < end:
             self._kept += memoryview(data)[at:]
         return records
@@ -148,22 +150,22 @@ def decode_pairs(data: bytes, most: int) -> tuple[Pair, ...]:
     """Name-value pairs (section 3.4). BadRequest when one is cut off, or there are more than `most`."""
     pairs: list[Pair] = []
     at, end = 0, len(data)
-    while at < end:
-        try:
+    try:
+        while at < end:
             name, value = data[at], data[at + 1]
             if name < _LONG and value < _LONG:  # the usual pair, without a call for each
                 middle = at + 2 + name
-                pair = data[at + 2 : middle], data[middle : middle + value]
-                at = middle + value
+                pair = data[at + 2 : middle], data[middle : (at := middle + value)]
             else:
                 at, pair = fcgi_base.decode_pair(data, at)
-        except (IndexError, struct.error):
-            at = end + 1
-        if at > end:
-            raise BadRequest(f"name-value pair {len(pairs) + 1} goes beyond the {end} bytes that came")
-        if len(pairs) == most:
-            raise BadRequest(f"more than {most} name-value pairs")
-        pairs.append(pair)
+            pairs.append(pair)
+    except (IndexError, struct.error):
+        pairs.append((b"", b""))
+        at = end + 1
+    if len(pairs) > most:
+        raise BadRequest(f"more than {most} name-value pairs")
+    if at > end:
+        raise BadRequest(f"name-value pair {len(pairs)} goes beyond the {end} bytes that came")
     return tuple(pairs)
 
 
