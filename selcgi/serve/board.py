@@ -10,9 +10,9 @@ import mmap
 import os
 import struct
 import time
+from dataclasses import dataclass, field
 from enum import IntEnum
 from itertools import compress
-from typing import NamedTuple
 
 from selcgi.errors import Overloaded
 from selcgi.serve.cells import text_of
@@ -38,17 +38,18 @@ class Count(IntEnum):
     READY = 5
 
 
-class Identity(NamedTuple):
-    """Whom a limit is for: `context` as the rule says it. `user` is None for nobody known."""
+@dataclass(slots=True)
+class Identity:
+    """Whom a limit is for: `context` as the rule says it. `user` is None for nobody known. `keys`: of the user, and of
+    the user in this context; never 0, which is a free place. Hashes of str are salted once, before the fork."""
 
     user: str | None
     context: str
+    keys: tuple[int, int] = field(init=False)
 
-    @property
-    def keys(self) -> tuple[int, int]:
-        """Of the user, and of the user in this context. Never 0, which is a free place. Str hashes are salted once,
-        before the workers are forked."""
-        return (hash((self.user,)) & _MASK) or 1, (hash(self) & _MASK) or 1
+    def __post_init__(self) -> None:
+        user, context = self.user, self.context
+        self.keys = (hash((user,)) & _MASK) or 1, (hash((user, context)) & _MASK) or 1
 
 
 class Page:
@@ -63,6 +64,7 @@ class Page:
         tally = running + 4 * PLACES
         denials = tally + Tally.BYTES
         zygotes = denials + DenialPage.BYTES
+        self._own: dict[int, int] = {}  # places of the keys that this process has added
         self.counts = memory[:keys].cast("Q")
         self._keys = memory[keys:running].cast("Q")
         self._running = memory[running:tally].cast("I")
@@ -77,7 +79,9 @@ class Page:
         self.counts[Count.STARTED] = int(time.monotonic())
 
     def running(self, key: int) -> int:
-        place = self._find(key)
+        place = self._own.get(key)
+        if place is None:
+            place = self._find(key)
         return 0 if place is None else self._running[place]
 
     def add(self, who: Identity) -> None:
@@ -97,24 +101,25 @@ class Page:
         self.counts[Count.RUNNING] -= 1
 
     def _more(self, key: int) -> None:
-        place = self._find(key)
+        place = self._own.get(key)
         if place is None:
-            place = self._free(key)
+            place = self._own[key] = self._free(key)
             self._keys[place] = key
         self._running[place] += 1
 
     def _less(self, key: int) -> None:
-        place = self._find(key)
-        assert place is not None, "removed what was not added"
+        place = self._own[key]
         self._running[place] -= 1
         if not self._running[place]:
             self._keys[place] = 0
+            del self._own[key]
 
     def bury(self, supervisor: "SupervisorPage") -> None:
         """Its worker is dead: nothing of it runs any more. Its totals stay, in the supervisor's own page."""
         supervisor.retired.absorb(self.tally)
         supervisor.denials.absorb(self.denials)
         supervisor.zygotes.absorb(self.zygotes)
+        self._own.clear()
         for column in (self.counts, self._keys, self._running):
             for place, value in enumerate(column):
                 if value:

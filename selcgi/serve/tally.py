@@ -20,7 +20,7 @@ _JOBS = 512
 _USERS = 256
 _NAME_BYTES = 64
 _JOB = struct.Struct("<B12sd64s96s160s")
-_USER = struct.Struct("<64sQQ")
+_NUMBERS = 2 * 8  # of a user: answers, failed ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +38,15 @@ class Job:
 class Tally:
     """One worker's rows. `failed` of a user: answers of 400 and more."""
 
-    BYTES = 8 * (_STATUSES + len(LIMITS)) + _USERS * _USER.size + _JOBS * _JOB.size
+    BYTES = 8 * (_STATUSES + len(LIMITS)) + _USERS * (_NUMBERS + _NAME_BYTES) + _JOBS * _JOB.size
 
     def __init__(self, memory: memoryview) -> None:
-        parts = (8 * _STATUSES, 8 * len(LIMITS), _USERS * _USER.size, _JOBS * _JOB.size)
+        parts = (8 * _STATUSES, 8 * len(LIMITS), _USERS * _NUMBERS, _USERS * _NAME_BYTES, _JOBS * _JOB.size)
         ends = [sum(parts[: n + 1]) for n in range(len(parts))]
-        statuses, limits, self._users, self._jobs = (
+        statuses, limits, answers, self._names, self._jobs = (
             memory[end - size : end] for size, end in zip(parts, ends, strict=True)
         )
-        self.statuses = statuses.cast("Q")
-        self.limits = limits.cast("Q")
+        self.statuses, self.limits, self._answers = statuses.cast("Q"), limits.cast("Q"), answers.cast("Q")
         self._places: dict[bytes, int] = {}  # of users, by their names as they are kept
         self._free = list(range(_JOBS))
 
@@ -79,11 +78,19 @@ class Tally:
 
     def add_user(self, user: str, served: int, failed: int) -> None:
         name = cut(user, _NAME_BYTES)
-        if name not in self._places and len(self._places) >= _USERS - 1:
+        place = self._places.get(name)
+        if place is None:
+            place = self._new_user(name)
+        self._answers[2 * place] += served
+        self._answers[2 * place + 1] += failed
+
+    def _new_user(self, name: bytes) -> int:
+        if len(self._places) >= _USERS - 1:
             name = OTHERS.encode()
-        at = self._places.setdefault(name, len(self._places)) * _USER.size
-        _, before, failed_before = _USER.unpack_from(self._users, at)
-        _USER.pack_into(self._users, at, name, before + served, failed_before + failed)
+        place = self._places.setdefault(name, len(self._places))
+        at = place * _NAME_BYTES
+        self._names[at : at + _NAME_BYTES] = name.ljust(_NAME_BYTES, b"\0")
+        return place
 
     def jobs(self) -> list[Job]:
         rows = (_JOB.unpack_from(self._jobs, at) for at in range(0, len(self._jobs), _JOB.size) if self._jobs[at])
@@ -94,7 +101,8 @@ class Tally:
 
     def users(self) -> dict[str, tuple[int, int]]:
         """Name -> answers, failed ones. The empty name is nobody known, OTHERS are all for whom there was no row."""
-        rows = [_USER.unpack_from(self._users, at) for at in range(0, len(self._users), _USER.size)]
+        names = (self._names[at : at + _NAME_BYTES].tobytes() for at in range(0, len(self._names), _NAME_BYTES))
+        rows = zip(names, self._answers[::2].tolist(), self._answers[1::2].tolist(), strict=True)
         return {text_of(name): (served, failed) for name, served, failed in rows if served}
 
     def absorb(self, other: "Tally") -> None:
@@ -109,5 +117,7 @@ class Tally:
         other.clear()
 
     def clear(self) -> None:
-        self._users[:] = bytes(len(self._users))
+        self._places.clear()
+        self._answers[:] = memoryview(bytes(_USERS * _NUMBERS)).cast("Q")
+        self._names[:] = bytes(len(self._names))
         self._jobs[:] = bytes(len(self._jobs))
