@@ -10,6 +10,7 @@ import asyncio
 import os
 import time
 import traceback
+from collections.abc import Generator
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -192,12 +193,12 @@ async def run(site: Site, means: Means, exchange: Exchange, decision: Decision) 
     settings = site.settings
     answer = Answer(settings.head_bytes, decision.verdict.sendfile, bodiless, settings.local_redirects)
     plan = make_plan(site, decision)
-    await _in_step()
+    await _IN_STEP
     exchange.entry.context = str(plan.context)  # as the kernel's own records have it
     running = means.denials.launch(means.launcher, plan, exchange.entry)
     exchange.processes_gone = False
     try:
-        await _in_step()
+        await _IN_STEP
         await Relay(running, exchange, answer, decision.limits, settings).run()
     except SelcgiError as error:
         explain_end(error, site.labels, plan, running.exit, exchange)
@@ -215,10 +216,13 @@ async def run(site: Site, means: Means, exchange: Exchange, decision: Decision) 
     return answer.redirect
 
 
-async def _in_step() -> None:
-    """Let the other requests of this turn come as far. Each start of a program empties the processor's caches: what is
-    done for several requests in a row, before and after their starts, costs a tenth less (contrib/bench)."""
-    await asyncio.sleep(0)
+class _InStep:
+    """Awaited, it lets the other requests of this turn come as far. Each start of a program empties the processor's
+    caches: what is done for several requests in a row, before and after their starts, costs a tenth less
+    (contrib/bench)."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield  # as asyncio.sleep(0), with two frames less
 
 
 async def _with_length(exchange: Exchange, decision: Decision) -> Decision:
@@ -285,3 +289,6 @@ async def _take_rest(exchange: Exchange, seconds: float) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await exchange.input_until(lambda: exchange.body.arrived, seconds)
+
+
+_IN_STEP = _InStep()

@@ -16,6 +16,7 @@ from selcgi.errors import BadRequest, ProtocolError
 
 _HEADER = struct.Struct(fcgi_base.FCGI_Header)  # version, type, request id, content length, padding length (3.3)
 _unpack = _HEADER.unpack_from
+_new = tuple.__new__  # as Record(), without a function of Python's
 _HEADER_BYTES = fcgi_base.FCGI_HEADER_LEN
 _VERSION = fcgi_base.FCGI_VERSION_1
 _LONG = 128  # a length from here on takes four bytes (section 3.4)
@@ -85,7 +86,7 @@ class RecordReader:
             if version != _VERSION or after > end:
                 self._needed = _read_header(data, at)[3]
                 break
-            records.append(Record(kind, number, data[start : start + length]))
+            records.append(_new(Record, (kind, number, data[start : start + length])))
             at = after
         if at < end:
             self._kept += memoryview(data)[at:]
