@@ -8,6 +8,7 @@ Used by serve/request.py; one for each worker.
 """
 
 import asyncio
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from selcgi.serve.exchange import Exchange
 from selcgi.settings import ONE_USER, Settings
 
 _POLL_SECONDS = 0.02  # for a place that another worker has given back
+_STALE_MS = 200  # since a worker last looked: it is stuck, and takes no place that is left to it
 
 
 @dataclass(eq=False, slots=True)
@@ -117,17 +119,18 @@ class Admission:
             self._poll = asyncio.get_running_loop().call_later(_POLL_SECONDS, self._look_again)
 
     def _hand_out(self) -> None:
-        """Free places to those who wait, as far as they go, unless a worker that runs less waits for one too."""
+        """Free places to those who wait, as far as they go, unless a worker that runs less needs but one, too."""
         while self._lines and not self._others_first() and self._serve_one():
             pass
         self._tell_ready()
 
     def _others_first(self) -> bool:
-        mine = self._page.counts[Count.RUNNING]
-        return any(page.counts[Count.READY] and page.counts[Count.RUNNING] < mine for page in self._board.pages)
+        mine, seen = self._page.counts[Count.RUNNING], _milliseconds() - _STALE_MS
+        return any(page.counts[Count.READY] > seen and page.counts[Count.RUNNING] < mine for page in self._board.pages)
 
     def _tell_ready(self) -> None:
-        self._page.counts[Count.READY] = any(self._left_of_own(one.who, one.most) > 0 for one in self._firsts())
+        ready = any(self._left_of_own(one.who, one.most) > 0 for one in self._firsts())
+        self._page.counts[Count.READY] = _milliseconds() if ready else 0
 
     def _firsts(self) -> Iterator[Waiting]:
         """In the order of their turns; of those that wait for the same limit of one user only the first."""
@@ -141,7 +144,11 @@ class Admission:
 
     def _serve_one(self) -> bool:
         for one in self._firsts():
-            if not self._claim(one.who, one.most):
+            try:
+                if not self._claim(one.who, one.most):
+                    continue
+            except Overloaded as error:  # of the page: told to this one, not to who has just left
+                _refuse(one.turn, error)
                 continue
             one.turn.set_result(None)
             self._step_out(one)
@@ -152,6 +159,10 @@ class Admission:
 
 
 _MORE = "see what the requests in progress wait for; --concurrent, --concurrent-user, max= and --queue set the limits"
+
+
+def _milliseconds() -> int:
+    return time.monotonic_ns() // 1_000_000
 
 
 def _refuse(turn: asyncio.Future[None], error: SelcgiError) -> None:

@@ -27,8 +27,8 @@ _MASK = (1 << 64) - 1
 
 
 class Count(IntEnum):
-    """The numbers of a page. STARTED is in seconds of CLOCK_MONOTONIC; READY is 1 when one of those that wait could
-    start, had it a place: no limit of its user's holds it."""
+    """The numbers of a page. STARTED is in seconds of CLOCK_MONOTONIC. READY is, in milliseconds of it, when one of
+    those that wait was last seen to need but a place: no limit of its user's holds it. 0: none of them."""
 
     PID = 0
     GENERATION = 1

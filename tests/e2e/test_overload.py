@@ -98,6 +98,15 @@ def test_no_limit_is_passed_by_any_number_of_workers(
         assert max(int(answer.text) for answer in answers) in most
 
 
+def test_a_second_context_brings_a_user_no_more_places(serve: Serve, place: Place) -> None:
+    asked = [Ask(place.script(name, COUNT), "alice") for name in ("one.cgi", "two.cgi")]
+    place.rules("alice user_webapp_t:s0:c1 script=*/one.cgi", "alice user_webapp_t:s0:c2")
+    with serve("--cgroup=none", "--workers=2", "--concurrent-user=2") as selcgi:
+        answers = ask_all(selcgi.socket, asked * 5)
+        assert [answer.status for answer in answers] == [200] * 10
+        assert max(int(answer.text) for answer in answers) == 2
+
+
 def test_a_dead_worker_gives_its_places_back(serve: Serve, place: Place) -> None:
     path = place.script("hang.cgi", "#!/bin/sh\ntouch $CGI_MARKS/started\nsleep 600\n")
     with serve("--cgroup=none", "--concurrent=1", "--queue-time=1") as selcgi:

@@ -1,86 +1,13 @@
 """Places and turns: nobody beyond the limits, nobody forgotten, no greedy user ahead of the others."""
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any
 
 import pytest
 
-from selcgi.errors import BadRequest, ClientGone, Overloaded, SelcgiError
-from selcgi.serve.admission import Admission
+from selcgi.errors import BadRequest, ClientGone, Overloaded
 from selcgi.serve.board import Board, Count, Identity
-from selcgi.serve.body import Body, SpoolSpace
-from selcgi.serve.exchange import Exchange
-from selcgi.serve.poller import Poller
-from selcgi.serve.splicing import Conduit
-from selcgi.settings import ListenerSettings, Settings
-
-ALICE, BOB, CAROL = (Identity(name, "user_webapp_t:s0") for name in ("alice", "bob", "carol"))
-SETTINGS = Settings(concurrent_requests=4, queue_length=8, queue_seconds=30)
-
-
-class NoSession:
-    """A connection that nothing is sent on."""
-
-    listener = ListenerSettings("unix:/x")
-    tcp = False
-    poller = Poller()
-    conduit = Conduit()
-    blocked = False
-
-    def write(self, *_: object) -> None: ...
-    def splice(self, *_: object) -> int:
-        return 0
-
-    def write_stderr(self, *_: object) -> None: ...
-    def end(self, *_: object) -> None: ...
-    def break_off(self, *_: object) -> None: ...
-
-
-def exchange() -> Exchange:
-    return Exchange(NoSession(), 1, (), Body(SETTINGS, SpoolSpace(1000), 1000))
-
-
-async def settle() -> None:
-    """Until everything that can go on has."""
-    for _ in range(5):
-        await asyncio.sleep(0)
-
-
-class Crowd:
-    """Requests of users that stay until they are told to leave. `inside` has who is, in the order of their entry."""
-
-    def __init__(self, admission: Admission) -> None:
-        self.admission = admission
-        self.inside: list[Identity] = []
-        self.errors: list[SelcgiError] = []
-        self._tasks: list[asyncio.Task[None]] = []
-
-    async def come(self, who: Identity, number: int = 1, most: int | None = None) -> list[Exchange]:
-        exchanges = [exchange() for _ in range(number)]
-        self._tasks += [asyncio.create_task(self._one(who, most, one)) for one in exchanges]
-        await settle()
-        return exchanges
-
-    async def go(self, who: Identity) -> None:
-        self.inside.remove(who)
-        self.admission.leave(who)
-        await settle()
-
-    async def _one(self, who: Identity, most: int | None, one: Exchange) -> None:
-        try:
-            await self.admission.enter(who, most, one)
-            self.inside.append(who)
-        except SelcgiError as error:
-            self.errors.append(error)
-
-
-def play(act: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(act)
-
-
-def crowd(settings: Settings = SETTINGS, board: Board | None = None, number: int = 0) -> Crowd:
-    return Crowd(Admission(board or Board(1), number, settings))
+from selcgi.settings import Settings
+from tests.serve.crowd import ALICE, BOB, CAROL, DORA, crowd, play, settle
 
 
 def test_one_user_may_have_three_quarters_and_the_others_find_room() -> None:
@@ -169,56 +96,20 @@ def test_a_rule_says_how_many() -> None:
     play(act())
 
 
-def test_who_comes_does_not_overtake_those_who_wait_when_another_worker_has_given_a_place_back() -> None:
+def test_a_page_that_is_full_is_told_to_who_waits_not_to_who_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
     async def act() -> None:
-        board = Board(2)
-        one, two = (crowd(Settings(concurrent_requests=1), board, number) for number in (0, 1))
-        await two.come(CAROL)
-        await one.come(ALICE)
-        two.admission.leave(CAROL)  # one has not looked again yet
-        await one.come(BOB)
-        assert one.inside == [ALICE]
-        await one.go(ALICE)
-        assert one.inside == [BOB]
+        board = Board(1)
+        people = crowd(Settings(concurrent_requests=1), board)
+        await people.come(ALICE)
+        await people.come(BOB)
+        page = board.pages[0]
+        monkeypatch.setattr(page, "_free", full)
+        await people.go(ALICE)
+        assert [str(error) for error in people.errors] == ["full"]
+        assert page.counts[Count.WAITING] == 0
 
-    play(act())
-
-
-def test_workers_share_the_limits_and_the_turns() -> None:
-    async def act() -> None:
-        board = Board(2)
-        one, two = crowd(board=board), crowd(board=board, number=1)
-        await one.come(ALICE, 2)
-        await two.come(ALICE, 2)
-        await two.come(BOB, 2)
-        assert (len(one.inside), two.inside) == (2, [ALICE, BOB])
-        assert board.total(Count.RUNNING) == 4
-        await one.come(CAROL)
-        await two.go(ALICE)
-        while len(two.inside) + len(one.inside) < 4:
-            await asyncio.sleep(0.005)
-        assert board.total(Count.WAITING) == 2
-
-    play(act())
-
-
-def test_a_worker_keeps_no_place_for_another_whose_requests_wait_for_the_limit_of_their_user() -> None:
-    async def act() -> None:
-        board, settings = Board(2), Settings(concurrent_requests=4, user_requests=1, queue_length=8)
-        one, two = (crowd(settings, board, number) for number in (0, 1))
-        for who in (ALICE, CAROL, Identity("dora", "x"), Identity("emil", "x")):
-            await one.come(who)
-        await two.come(ALICE)  # until her other one is done
-        await one.come(BOB)
-        assert (len(one.inside), two.inside) == (4, [])
-        await one.go(CAROL)
-        assert one.inside[-1] == BOB
-        await two.come(CAROL)
-        await one.come(Identity("fritz", "x"))
-        await one.go(BOB)
-        assert len(one.inside) == 3, "this place is for the worker that runs less"
-        while two.inside != [CAROL]:
-            await asyncio.sleep(0.005)
+    def full(_: int) -> int:
+        raise Overloaded("full")
 
     play(act())
 
@@ -228,7 +119,7 @@ def test_a_queue_that_is_full_says_so_at_once() -> None:
         people = crowd(Settings(concurrent_requests=1, queue_length=2))
         for who in (ALICE, BOB, CAROL):
             await people.come(who)
-        await people.come(Identity("dora", "x"))
+        await people.come(DORA)
         (error,) = people.errors
         assert (error.status, "2 requests wait already" in str(error)) == (503, True)
 

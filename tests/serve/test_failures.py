@@ -17,7 +17,7 @@ from selcgi.serve.exchange import Exchange, Pairs
 from selcgi.serve.failures import KINDS, RECORD_BYTES, Keeper, encode, kind
 from selcgi.serve.recorder import KEPT, Recorder, records
 from selcgi.settings import Settings
-from tests.serve.test_admission import NoSession
+from tests.serve.crowd import NoSession
 
 PARAMS: Pairs = ((b"REQUEST_METHOD", b"GET"), (b"HTTP_COOKIE", b"a=b"), (b"SELCGI_PROOF", b"proof"))
 
