@@ -65,7 +65,10 @@ class LeafRunning:
             signal_group(self.pid, signal.SIGTERM)
 
     def kill(self) -> None:
-        self._leaf.kill()
+        if self.exit is None:
+            self._leaf.end(self.pid)
+        else:
+            self._leaf.kill()
 
     def close(self) -> None:
         if not self.gone:

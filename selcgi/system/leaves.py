@@ -17,7 +17,9 @@ from pathlib import Path
 from selcgi.errors import StartRefused, launch_failed
 from selcgi.plan import Limits
 from selcgi.system.ceilings import Ceilings, is_clean
+from selcgi.system.lineage import cgroup_of
 from selcgi.system.posixspawn import takes_newborn
+from selcgi.system.processes import is_child
 
 CGROUP_FIX = "systemd: Delegate=yes in the unit; else give selcgi's user the directory (cgroups(7)), or --cgroup none"
 
@@ -93,6 +95,18 @@ class Leaf:
         """SIGKILL to every member, those that are being forked included; needs no right to signal them."""
         self.spent = True
         os.write(self._kill, b"1")
+
+    def holds(self, pid: int) -> bool:
+        """By the kernel's word. False when it is not there, or may not be looked at."""
+        return cgroup_of(pid).endswith(self.name)
+
+    def end(self, pid: int) -> None:
+        """kill(), and the child `pid` with them: code that is loaded warm may have had it born elsewhere, and without
+        SELinux a script can move itself."""
+        if is_child(pid) and not self.holds(pid):
+            with contextlib.suppress(OSError):  # it has ended
+                self.take(pid)
+        self.kill()
 
     def populated(self) -> bool:
         """True while a member is left that is not a zombie. Also takes in the notice of its last change."""

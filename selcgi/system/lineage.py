@@ -2,7 +2,7 @@
 
 Decides nothing, but never looks above `ends`: there are processes that selcgi may not look at, and to try is a refusal
 of its own. Asked at once when a record names a process, since it may end at any moment, and nothing is known then.
-Bounded, so that a deep tree costs no more than a shallow one. Used by serve/denials.py.
+Bounded, so that a deep tree costs no more than a shallow one. Used by serve/denials.py and system/leaves.py.
 """
 
 import os
@@ -21,11 +21,13 @@ class Lineage:
 
 def lineage(pid: int, ends: frozenset[int]) -> Lineage | None:
     """None when it has ended, or may not be looked at. Ancestors up to one of `ends`, which is not looked at itself."""
-    cgroup, found = _read(pid, "cgroup"), _parents(pid, ends)
-    if not found:
-        return None
-    path = next((line[3:] for line in cgroup.splitlines() if line.startswith("0::")), "")
-    return Lineage(found, path)
+    path, found = cgroup_of(pid), _parents(pid, ends)
+    return Lineage(found, path) if found else None
+
+
+def cgroup_of(pid: int) -> str:
+    """Its path in cgroup v2; empty when it has ended, or may not be looked at."""
+    return next((line[3:] for line in _read(pid, "cgroup").splitlines() if line.startswith("0::")), "")
 
 
 def _parents(pid: int, ends: frozenset[int]) -> tuple[int, ...]:

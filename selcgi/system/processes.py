@@ -39,6 +39,19 @@ def reap(pid: int, *, wait: bool = False) -> Exit | None:
     return to_exit(status, usage) if reaped else None
 
 
+def look_at(pid: int) -> os.waitid_result | None:
+    """How the child has ended, without reaping it; None while it runs. ChildProcessError: it is none."""
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+
+
+def is_child(pid: int) -> bool:
+    try:
+        look_at(pid)
+    except ChildProcessError:
+        return False
+    return True
+
+
 def reap_strangers(own: Collection[int]) -> None:
     """Take away the dead children of this process that are not in `own`.
 

@@ -14,10 +14,12 @@ from typing import NamedTuple
 READY = "ready"  # it takes requests
 FAILED = "failed"  # reason, fix: it can't, and ends
 RETIRING = "retiring"  # why: it serves what is on its way, and should get no more
-# Reports of a child to its worker, over the channel of its request: likewise, and each ends with a newline. The end of
-# the file after the first says that the child is in its context; it is for the worker to look.
+# Reports of a child to its worker, or of a zygote that could make none, over the channel of its request: likewise, and
+# each ends with a newline. The end of the file after the first says that the child is in its context; it is for the
+# worker to look.
 BORN = "born"  # its pid comes from the kernel
 STUCK = "stuck"  # step, reason, fix: the script does not run
+STARVED = "starved"  # likewise, for want of something that is used up: it may run another time
 
 MESSAGE_BYTES = 65536
 JOB_BYTES = 1 << 20  # more than the params of a request may be (settings.WireLimits)

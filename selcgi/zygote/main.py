@@ -14,7 +14,7 @@ from contextlib import suppress
 from types import CodeType, ModuleType
 from typing import NoReturn
 
-from selcgi.errors import SelcgiError, StartRefused
+from selcgi.errors import LaunchStarved, SelcgiError, StartRefused, launch_failed
 from selcgi.system.binding import find_binding
 from selcgi.zygote import application, interpreter, preload, script, trampolines
 from selcgi.zygote.birth import Belongings, become, clone_for
@@ -24,6 +24,7 @@ from selcgi.zygote.frames import (
     MESSAGE_BYTES,
     READY,
     RETIRING,
+    STARVED,
     STUCK,
     Job,
     Setup,
@@ -33,7 +34,7 @@ from selcgi.zygote.frames import (
 from selcgi.zygote.fresh import Fresh
 from selcgi.zygote.stamps import Stamps, process_start
 
-_FORK_FIX = "see pids.max of its cgroup; where the policy refuses (EACCES), load contrib/selinux/selcgi.cil"
+_FORK_FIX = "where the policy refuses it (EACCES), load contrib/selinux/selcgi.cil"
 _LOST, _LOST_FIX = "the limit of open files, or the policy", "see LimitNOFILE=, and the kernel's denials of fd use"
 _LOOK_SECONDS = 1.0  # between two looks at the files that were loaded
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -126,9 +127,10 @@ class Zygote:
             if clone_for(belongings.cgroup) == 0:
                 return True
         except OSError as error:
-            report = encode_report(STUCK, "zygote", f"the warm interpreter can't fork: {error.strerror}", _FORK_FIX)
+            failure = launch_failed("zygote", "the warm interpreter can't fork", error, _FORK_FIX)
+            name = STARVED if isinstance(failure, LaunchStarved) else STUCK
             with suppress(OSError):
-                os.write(belongings.channel, report)
+                os.write(belongings.channel, encode_report(name, failure.step, failure.reason, failure.fix))
         _close(belongings)
         return False
 

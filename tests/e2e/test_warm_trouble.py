@@ -71,3 +71,14 @@ def test_a_child_that_ends_before_it_takes_its_request_is_said_to_have(
             "the warm interpreter's child ended before it took the request",
             "a warm interpreter's child failed: on purpose",
         }
+
+
+def test_one_that_can_not_fork_for_want_of_processes_may_another_time(place: Place, serve: Serve, cgroup: Path) -> None:
+    """As a fresh start in its place, whose client is told to try again."""
+    place.rules("* user_webapp_t:s0 warm=wsgi")
+    script = place.script("app.wsgi", f"import resource\nresource.setrlimit(resource.RLIMIT_NPROC, (0, 0))\n{WSGI}")
+    with serve(f"--cgroup={cgroup}") as selcgi:
+        answer = ask(selcgi.socket, Ask(script, "alice"))
+        assert (answer.status, "Retry-After" in answer.headers) == (503, True), selcgi.log()
+        assert "the warm interpreter can't fork: Resource temporarily unavailable" in selcgi.entry()["reason"]
+        assert "TasksMax=" in selcgi.entry()["fix"]

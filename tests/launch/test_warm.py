@@ -6,7 +6,7 @@ import select
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -110,45 +110,6 @@ def test_a_report_that_is_none_is_noticed_whoever_hears_of_it(plan: Plan, pool: 
     os.close(kept[0])
 
 
-def test_a_second_birth_is_one_too_many(plan: Plan, pool: Leaves) -> None:
-    def bear_twice(own: Belongings) -> None:
-        if os.fork() == 0:
-            os.write(own.channel, 2 * encode_report(BORN))
-            signal.pause()
-
-    # It is put into the leaf, and ends with it.
-    running, outcome = launch(replace(plan, account=SOMEBODY), Lent(pool, [bear_twice])), Outcome()
-    wait(running, lambda: outcome.error is not None, outcome)
-    assert "has reported what is no report" in str(outcome.error)
-    conclude(running, outcome)
-
-
-def test_what_comes_in_pieces_is_read_in_turns(plan: Plan, pool: Leaves) -> None:
-    """Others have theirs meanwhile; and there may be no end of it."""
-    kept: list[int] = []
-
-    def keep(own: Belongings) -> None:
-        kept.append(os.dup(own.channel))
-
-    running, heard = launch(plan, Lent(pool, [keep])), 0
-    for user in (0, 1) * 20:  # by another id, so that they are not read as one
-        if os.fork() == 0:
-            os.setresuid(user, user, user)
-            os.write(kept[0], b"[")
-            os._exit(0)
-        os.wait()
-    while awake(running) and heard < 40:
-        running.poll()
-        assert heard < len(running._heard) <= heard + 8
-        heard = len(running._heard)
-    os.write(kept[0], b"[" * 40_000)
-    outcome = Outcome()
-    wait(running, lambda: outcome.error is not None, outcome)
-    assert "without end" in str(outcome.error)
-    os.close(kept[0])
-    conclude(running, outcome)
-
-
 @pytest.mark.parametrize("fallback", [True, False])
 def test_after_two_that_have_ended_there_is_a_fresh_program(plan: Plan, pool: Leaves, fallback: bool) -> None:
     lent, outcome = Lent(pool, [end, end]), Outcome()
@@ -167,10 +128,12 @@ def test_a_child_that_can_not_be_put_into_its_cgroup_ends(
     plan: Plan, pool: Leaves, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that was born elsewhere waits for its job meanwhile, which must not keep the worker waiting for its end."""
+    born: list[int] = []
     told, tell = os.pipe()
 
     def bear(own: Belongings) -> None:
-        if os.fork() == 0:
+        born.append(os.fork())
+        if born[0] == 0:
             signal.alarm(5)  # so that a test that fails ends
             os.write(tell, b"given up" if become(own, None) is None else b"a job")
             os._exit(0)
@@ -187,6 +150,8 @@ def test_a_child_that_can_not_be_put_into_its_cgroup_ends(
     assert os.read(told, 99) == b"given up"
     os.close(told)
     conclude(running, outcome)
+    with suppress(ChildProcessError):  # it was waited for
+        os.waitpid(born[0], 0)
 
 
 def test_a_child_that_somebody_else_has_reaped_is_told(
