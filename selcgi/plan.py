@@ -91,6 +91,13 @@ class Plan:
     empty_body: bool = False  # stdin is /dev/null, no pipe is made
     warm: Warm | None = None  # None: a fresh program
 
+    def zygote(self, own: Context | None) -> Context | None:
+        """Of the warm interpreter that it needs, where selcgi's own context is `own`; None where there are none, or it
+        needs none. ValueError when the domain has no zygote."""
+        if self.warm is None or self.context is None or own is None:
+            return None
+        return self.context.zygote(own)
+
 
 @valueclass(frozen=True, slots=True)
 class Exit:

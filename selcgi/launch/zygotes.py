@@ -133,13 +133,12 @@ class Zygotes:
         self._leaving.clear()
 
     def _application(self, plan: Plan, warm: Warm) -> Application:
-        own, context = self.labels.own, plan.context
         try:
-            entered = None if own is None or context is None else context.zygote(own)
+            context = plan.zygote(self.labels.own)
         except ValueError as error:
             fix = "name a domain of the template in contrib/selinux, or leave warm= out"
             raise ZygoteFailed(str(error), fix) from None
-        return Application(plan.script.path, entered, plan.account, warm.application)
+        return Application(plan.script.path, context, plan.account, warm.application)
 
     def _outdated(self, zygote: Zygote, plan: Plan) -> str:
         if zygote.stamp != plan.script.stamp:

@@ -86,10 +86,8 @@ class Denials:
         return case.running
 
     def _zygote_of(self, plan: Plan) -> str:
-        own, context = self._labels.own, plan.context
-        if plan.warm is not None and context is not None and own is not None:
-            with suppress(ValueError):  # it has none, and so the launch fails
-                return str(context.zygote(own))
+        with suppress(ValueError):  # it has none, and so the launch fails
+            return str(plan.zygote(self._labels.own) or "")
         return ""
 
     def settle(self, entry: Entry, then: Then) -> None:

@@ -37,8 +37,7 @@ def load(name: str, path: str, descriptor: int) -> Application:
     what = f"the WSGI application {name} of {path}"
     try:
         found: Any = importlib.import_module(module) if module else _execute(path, descriptor)
-        for part in attribute.split("."):
-            found = getattr(found, part)
+        found = getattr(found, attribute)
     except BaseException as error:  # whatever its module-level code raises: SystemExit too
         raise LoadFailed(f"{what} can't be loaded: {last_line(error)}", "see its lines in the log") from error
     if not callable(found):

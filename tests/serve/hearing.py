@@ -58,6 +58,8 @@ class PlayedRun:
 
 
 class PlayedPlan:
+    zygote = Plan.zygote
+
     def __init__(self, warm: bool) -> None:
         self.context = Context.parse(ALICE)
         self.warm = warm or None

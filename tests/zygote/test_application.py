@@ -237,11 +237,11 @@ class Site:
     def wsgi(self, environ, start_response):
         {OK}
         return [b'shop']
-site = Site()
+wsgi = Site().wsgi
 """
 
 
-def test_it_may_be_an_attribute_of_a_module_beside_the_script(tmp_path: Path) -> None:
+def test_it_may_be_of_a_module_beside_the_script(tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(SHOP)
-    done = served(tmp_path, "not Python", name="shop:site.wsgi")
+    done = served(tmp_path, "not Python", name="shop:wsgi")
     assert done.stdout.endswith(b"shop"), done.stderr
