@@ -123,12 +123,13 @@ class ContextLost(LaunchFailed):
 
 class ZygoteFailed(LaunchFailed):
     """No warm interpreter can be had for the script now, of which nothing has run; the client may try again. `step` is
-    of its own launch, where that failed."""
+    of its own launch, where that failed; `pid` of one that had been launched and could not start, 0 without one."""
 
     status = 503
 
-    def __init__(self, reason: str, fix: str = "", step: str = "zygote") -> None:
+    def __init__(self, reason: str, fix: str = "", step: str = "zygote", pid: int = 0) -> None:
         super().__init__(step, reason, fix)
+        self.pid = pid
 
 
 class LoadFailed(SelcgiError):

@@ -232,7 +232,8 @@ class Zygotes:
             del self._there[zygote.application]
             self._leaving.append(zygote)
             if zygote.failed:
-                self._remember(zygote.application, ZygoteFailed(f"no warm interpreter: {zygote.why}", zygote.fix))
+                error = ZygoteFailed(f"no warm interpreter: {zygote.why}", zygote.fix, pid=zygote.pid)
+                self._remember(zygote.application, error)
             self._hurry()
 
     def _hurry(self) -> None:
@@ -270,4 +271,5 @@ def _refusal(error: OSError | LaunchFailed) -> LaunchFailed:
         error = failed("zygote", error)
     if isinstance(error, ContextLost):
         return ContextLost(error.step, error.reason, error.fix)
-    return ZygoteFailed(error.reason, error.fix, error.step)
+    pid = error.pid if isinstance(error, ZygoteFailed) else 0
+    return ZygoteFailed(error.reason, error.fix, error.step, pid)

@@ -30,6 +30,7 @@ class Case:
     zygote: str  # the context of the warm interpreter whose child it shall be; empty for none
     began: float
     running: Running | None = None
+    failed: int = 0  # pid of the warm interpreter whose start has failed, before this request came, and so this one's
     ended: float = 0.0
     more: int = 0
     _found: dict[tuple[object, ...], tuple[Denial, bool]] = field(default_factory=dict)
@@ -45,8 +46,14 @@ class Case:
     def is_of(self, pid: int) -> bool:
         return self.running is not None and pid in (self.running.pid, self.running.root)
 
+    def met(self, pid: int) -> bool:
+        return pid != 0 and pid == self.failed
+
     def waited_for(self, pid: int, when: float) -> bool:
-        """What the modules of a warm interpreter are refused while they are loaded concerns all who wait for it."""
+        """What the modules of a warm interpreter are refused while they are loaded concerns all who wait for it, and
+        those who came too late to do so."""
+        if self.met(pid):
+            return True
         return self.running is not None and self.running.waited_for(pid, when - _LATE)
 
     def holds(self, found: Lineage) -> bool:

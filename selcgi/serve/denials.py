@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from selcgi.context import Context
-from selcgi.errors import BadRecord
+from selcgi.errors import BadRecord, ZygoteFailed
 from selcgi.launch.cold import Launcher
 from selcgi.launch.running import Running
 from selcgi.plan import Plan
@@ -38,6 +38,7 @@ LISTENER_TYPE = "selcgi_avc_t"
 _LATE_SECONDS = 1.0  # after that line, to say in `selcgi status` whose a refusal was
 _HELD_MOST = 4096  # lines that wait; the oldest is written at once when there are more
 _ENDED_MOST = 1024
+_STARTS_MOST = 64  # refusals of warm interpreters that are remembered: those of a failed start concern later requests
 _DIGITS = 18  # of a number in a packet
 _AT_ONCE = 32  # packets a turn of the loop
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0  # seconds before the listener is looked for again
@@ -60,6 +61,7 @@ class Denials:
         self._cases: dict[str, dict[int, Case]] = {}  # by context, then by identity
         self._held: deque[tuple[float, Case, Then]] = deque()
         self._ended: deque[tuple[float, Case]] = deque()
+        self._starts: deque[Denial] = deque(maxlen=_STARTS_MOST)
         self._timer: asyncio.TimerHandle | None = None
         self._ends = frozenset((os.getpid(), os.getppid()))  # worker and supervisor: above them nothing is a script's
 
@@ -82,7 +84,14 @@ class Denials:
         entry.case = case
         for context in case.contexts:
             self._cases.setdefault(context, {})[id(case)] = case
-        case.running = launcher.launch(plan)
+        try:
+            case.running = launcher.launch(plan)
+        except ZygoteFailed as error:
+            case.failed = error.pid
+            for denial in self._starts:
+                if denial.source == case.zygote and case.met(denial.pid):
+                    case.add(denial, sure=True, skipped=0)
+            raise
         return case.running
 
     def _zygote_of(self, plan: Plan) -> str:
@@ -219,6 +228,8 @@ class Denials:
         self._page.counts[Told.SKIPPED] += skipped
         cases, sure = self._cases_of(denial)
         waiting = [case for case in cases if case.entry.case is case]
+        if _is_of_zygote(denial):
+            self._starts.append(denial)
         for case in waiting:
             case.add(denial, sure, skipped)
         if waiting:
@@ -232,7 +243,7 @@ class Denials:
 
     def _cases_of(self, denial: Denial) -> tuple[list[Case], bool]:
         """Whose it is, and whether that is sure."""
-        near = [case for case in self._near(denial) if case.covers(denial.when)]
+        near = [case for case in self._near(denial) if case.covers(denial.when) or case.met(denial.pid)]
         if exact := [case for case in near if case.is_of(denial.pid)]:
             return exact[:1], True
         if near and denial.source == near[0].zygote:
@@ -255,9 +266,7 @@ class Denials:
         worker's to count."""
         if str(self._labels.own) in (denial.source, denial.target):
             return True
-        with suppress(ValueError):
-            return self._only and Context.parse(denial.source).is_zygote
-        return False
+        return self._only and _is_of_zygote(denial)
 
     def _show(self, denial: Denial, case: Case | None, sure: bool) -> None:
         if self._labels.policy is None:
@@ -269,3 +278,9 @@ class Denials:
         )
         request, user = (case.entry.id, case.entry.user) if case is not None else ("", "")
         self._page.add(LastDenial(denial.when, request, user, text))
+
+
+def _is_of_zygote(denial: Denial) -> bool:
+    with suppress(ValueError):
+        return Context.parse(denial.source).is_zygote
+    return False

@@ -149,3 +149,12 @@ def test_the_first_request_is_answered_as_the_next_ones(
         assert type(outcome.error) is meant
         assert (outcome.error.step, outcome.error.fix, outcome.stdout) == (step, fix, b"")
         assert "on purpose" in outcome.error.reason
+
+
+def test_who_comes_too_late_is_told_which_start_has_failed(site: Site) -> None:
+    plan = site.plan("fails", "1/0\n", warm=Warm("application"))
+    first, second = complete(site.launcher, plan).error, complete(site.launcher, plan).error
+    assert isinstance(first, ZygoteFailed)
+    assert isinstance(second, ZygoteFailed)
+    assert first.pid == second.pid != 0
+    assert "ZeroDivisionError" in second.reason

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import cast
 
 from selcgi.context import Context
+from selcgi.errors import ZygoteFailed
 from selcgi.launch.cold import Launcher
 from selcgi.launch.running import Running
 from selcgi.plan import Plan
@@ -97,7 +98,7 @@ class Scene:
     def fails(self, run: PlayedRun) -> Entry:
         """A script of a warm interpreter that can't be launched."""
         entry = Entry(id="0123456789ab", user="alice", script="/srv/cgi/report.cgi")
-        with suppress(OSError):
+        with suppress(OSError, ZygoteFailed):
             self.denials.launch(cast(Launcher, run), cast(Plan, PlayedPlan(warm=True)), entry)
         return entry
 

@@ -4,6 +4,7 @@ import asyncio
 import time
 from pathlib import Path
 
+from selcgi.errors import ZygoteFailed
 from selcgi.launch.running import Running
 from selcgi.plan import Plan
 from selcgi.serve.denialpage import Told
@@ -68,6 +69,33 @@ def test_one_that_could_not_be_started_is_told_to_who_wanted_it(scene: list[Scen
         one.settle(other)
         await one.denials.settled()
         assert one.lines[-1].denied == ()
+
+    asyncio.run(work())
+
+
+class TooLate(PlayedRun):
+    """That one could not be started, a moment ago."""
+
+    def launch(self, _: Plan) -> Running:
+        raise ZygoteFailed("no warm interpreter", pid=self.pid)
+
+
+def test_why_one_could_not_be_started_is_told_to_who_comes_too_late(scene: list[Scene], tmp_path: Path) -> None:
+    """Whether the kernel has told it by then, or tells it later."""
+
+    async def work() -> None:
+        one = play(scene, tmp_path, workers=2)
+        before = time.time() - 1
+        one.tell(INTERPRETER, "x", source=ZYGOTE, when=before)
+        one.tell(INTERPRETER + 1, "y", source=ZYGOTE, when=before)
+        mine, other = one.fails(TooLate(INTERPRETER)), one.fails(TooLate(0))
+        one.tell(INTERPRETER, "z", source=ZYGOTE, when=before)
+        one.settle(mine)
+        one.settle(other)
+        await one.denials.settled()
+        told, nothing = (line.denied for line in one.lines)
+        assert [text.partition(" wanted to ")[2][:6] for text in told] == ["read x", "read z"]
+        assert nothing == ()
 
     asyncio.run(work())
 
