@@ -21,9 +21,9 @@ from selcgi.mapping.categories import USER, sample, wants
 from selcgi.mapping.chain import Chain
 from selcgi.mapping.table import Query, Verdict
 from selcgi.mapping.warmth import warmth
-from selcgi.plan import Warm
+from selcgi.plan import Account, Warm
 from selcgi.settings import WarmSettings
-from selcgi.system.accounts import unusable
+from selcgi.system.accounts import own_account, unusable
 from selcgi.system.labelling import Labelling
 from selcgi.system.moving import move_questions
 from selcgi.system.policy import what_is_invalid
@@ -53,13 +53,14 @@ _NO_ZYGOTE = "no warm interpreter can start: 503, or a fresh program with --warm
 @dataclass(frozen=True, slots=True)
 class Machine:
     """Where the files are: their labels, the roots, PATH of scripts; which scripts run warm, and the program that does
-    it, empty where there is none."""
+    it, empty where there is none. `account` is the service's: what it may do by owners and modes is asked."""
 
     labelling: Labelling
     roots: tuple[Path, ...]
     search_path: str
     warm: WarmSettings = field(default_factory=WarmSettings)
     program: str = ""
+    account: Account = field(default_factory=own_account)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,8 @@ class Answer:
 @dataclass(frozen=True, slots=True)
 class Told:
     """All of it. `refused` is what keeps the request from coming so far that a permission matters. `warm`: as what it
-    runs in a fork of a warm interpreter, empty for a fresh program; `zygote`: that one's context and program."""
+    runs in a fork of a warm interpreter, empty for a fresh program; `zygote`: that one's context and program. `service`
+    is the account for which owners and modes were judged."""
 
     rule: str = ""
     context: str = ""
@@ -86,6 +88,7 @@ class Told:
     interpreter: str = ""
     warm: str = ""
     zygote: str = ""
+    service: str = ""
     refused: str = ""
     answers: tuple[Answer, ...] = ()
 
@@ -97,14 +100,19 @@ class Told:
 def explain_request(scene: Scene, chain: Chain, query: Query, machine: Machine) -> Told:
     """From the script and the mapping to the last permission; it ends where the request would, but for a script that
     may not run: the other questions can be asked all the same."""
-    found = find(query.script, machine.roots, machine.labelling)
+    found = find(query.script, machine.roots, machine.labelling, machine.account)
     try:
         verdict = chain.decide(query._replace(script=found.path))
     except Denied as error:
         return Told(rule=error.rule, script=found.path, refused=str(error))
     own = scene.launcher.context
     (mapped,) = resolve(scene.policy, own, ((sample(verdict.spec), verdict.where),))
-    told = Told(rule=verdict.where, context=_shown(mapped, verdict.spec), script=found.path)
+    told = Told(
+        rule=verdict.where,
+        context=_shown(mapped, verdict.spec),
+        script=found.path,
+        service=f"{machine.account.name}: owners and modes are judged for this user",
+    )
     if query.user is None and wants(verdict.spec, USER):
         return replace(told, refused=f"rule {verdict.where} has {USER}, and the request has no user")
     if mapped.canonical is None:

@@ -1,7 +1,7 @@
 """Which file a request for a path would run, and whether selcgi would: by the request's own way to it.
 
 Decides nothing of its own: system/scripts.py finds and judges the script, beneath the same roots. It is opened, closed
-again, and not run. The owners that pass are those of whoever asks: root, and of a folder, its owner.
+again, and not run. Owners and modes are judged for the service's account, by root too, whom no mode stops.
 Called by diagnose/explaining.py.
 """
 
@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from selcgi.errors import ScriptNotFound, ScriptRefused, SelcgiError, StartRefused
+from selcgi.plan import Account
+from selcgi.system.executable import closed_to
 from selcgi.system.labelling import Labelling
 from selcgi.system.roots import open_roots
 from selcgi.system.scripts import open_script
@@ -25,14 +27,14 @@ class Found:
     fix: str = ""
 
 
-def find(path: str, roots: Iterable[Path], labelling: Labelling) -> Found:
+def find(path: str, roots: Iterable[Path], labelling: Labelling, account: Account) -> Found:
     """`path` is absolute, and may have a PATH_INFO behind it. Overloaded without a free descriptor."""
 
     def label_of(descriptor: int) -> str:
         return labelling.label(f"/proc/self/fd/{descriptor}")
 
     try:
-        opened = open_roots(roots)
+        opened = open_roots(roots, account.uid)
     except StartRefused as error:
         return _refused(path, error, "selcgi does not start")
     try:
@@ -43,7 +45,10 @@ def find(path: str, roots: Iterable[Path], labelling: Labelling) -> Found:
     finally:
         opened.close()
     located.script.close()
-    return Found(os.fsdecode(located.script.path))
+    script = os.fsdecode(located.script.path)
+    if account.uid != os.geteuid() and (why := closed_to(account, located.script.path, ("execute", "read"))):
+        return Found(script, f"403: {why[0]}", why[1])
+    return Found(script)
 
 
 def _refused(path: str, error: SelcgiError, outcome: str) -> Found:

@@ -132,11 +132,11 @@ def not_allowed(what: str, path: bytes, status: os.stat_result, label: str) -> R
     return f"{reason}: its mode allows it, the policy lacks {kind} {{ {what} }}", relabel(text)
 
 
-def closed_to(account: Account, path: bytes) -> Refusal | None:
+def closed_to(account: Account, path: bytes, wanted: tuple[str, ...] = ("execute",)) -> Refusal | None:
     """The first folder on the way to `path` that `account` may not search, or the file, by their modes. None: it is
     not they."""
     folders = [path[:end] or b"/" for end, byte in enumerate(path) if byte == _SLASH]
-    for each, what in (*((folder, "search") for folder in folders), (path, "execute")):
+    for each, what in (*((folder, "search") for folder in folders), *((path, one) for one in wanted)):
         try:
             status = os.stat(each)  # noqa: PTH116 - bytes
         except OSError:
@@ -145,7 +145,7 @@ def closed_to(account: Account, path: bytes) -> Refusal | None:
             text = shown(each)
             reason = f"the Unix user {account.name} may not {what} {text} (mode {stat.S_IMODE(status.st_mode):04o})"
             move = ", or move the scripts to where everybody may enter" if what == "search" else ""
-            return reason, f"chmod a+x {shlex.quote(text)}{move}"
+            return reason, f"chmod a+{'r' if what == 'read' else 'x'} {shlex.quote(text)}{move}"
     return None
 
 

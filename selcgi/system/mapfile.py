@@ -63,18 +63,18 @@ def _check_file(status: os.stat_result, path: Path, owners: frozenset[int], forb
         raise StartRefused(*found)
 
 
-def own_owners() -> frozenset[int]:
-    """The uids that may own what selcgi believes: root and its own."""
-    return frozenset((0, os.geteuid()))
+def own_owners(own: int | None = None) -> frozenset[int]:
+    """The uids that may own what selcgi believes: root and its own, or those of another that is asked for."""
+    return frozenset((0, os.geteuid() if own is None else own))
 
 
-def open_folder(path: Path) -> tuple[int, frozenset[int]]:
+def open_folder(path: Path, own: int | None = None) -> tuple[int, frozenset[int]]:
     """O_PATH of an absolute folder that only root, selcgi's own user and the folder's owner can change; their uids.
 
     StartRefused for any other, for a link, and for an unsafe folder above it. The caller closes the descriptor.
     """
     try:
-        owners = own_owners() | {path.lstat().st_uid}
+        owners = own_owners(own) | {path.lstat().st_uid}
         check_folders(path, owners)
         descriptor = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:

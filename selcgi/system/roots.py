@@ -48,12 +48,13 @@ class Roots:
             os.close(root.descriptor)
 
 
-def open_roots(paths: Iterable[Path]) -> Roots:
-    """Check and open each root. StartRefused when one, or a folder above it, can be changed by somebody else."""
+def open_roots(paths: Iterable[Path], own: int | None = None) -> Roots:
+    """Check and open each root. StartRefused when one, or a folder above it, can be changed by somebody else. `own` is
+    the uid of the service that is asked about, None for this process's."""
     opened: list[Root] = []
     try:
         for path in paths:
-            opened.append(_open_root(path))
+            opened.append(_open_root(path, own))
         if not opened:
             raise StartRefused("there is no root, so no script could ever run", "give --root DIR")
     except BaseException:
@@ -62,8 +63,8 @@ def open_roots(paths: Iterable[Path]) -> Roots:
     return Roots(tuple(sorted(opened, key=lambda root: -len(root.parts))))
 
 
-def _open_root(path: Path) -> Root:
-    descriptor, owners = open_folder(path)
+def _open_root(path: Path, own: int | None) -> Root:
+    descriptor, owners = open_folder(path, own)
     try:
         entry, status = open_beneath(descriptor, b".", os.fsencode(path), _no_label)
         os.close(entry)

@@ -1,6 +1,7 @@
 """`selcgi explain`: every question has an answer, and it ends where the request would."""
 
 import os
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from selcgi.diagnose.explaining import Answer, Machine, Told, explain_request
 from selcgi.diagnose.scene import Scene
 from selcgi.diagnose.survey import PATHS_MOST, Survey
 from selcgi.mapping.table import Query
+from selcgi.plan import Account
 from selcgi.serve.sources import open_sources
 from selcgi.settings import Settings
 from selcgi.system.preflight import Step
@@ -140,6 +142,36 @@ def test_no_script_is_looked_for_outside_the_roots(folder: Path) -> None:
     (folder / "link.cgi").symlink_to("/bin/true")
     assert "is a link to /bin/true, beneath no root" in no(told(folder, "alice", folder / "link.cgi")).why
     assert told(folder, "alice", Path("/bin/true")).answers[0].fix == "add --root if scripts there may run"
+
+
+SERVICE = Account("www", 61234, 61234, (61234,), "/")
+
+
+@pytest.mark.parametrize(
+    ("mode", "owner", "why", "fix"),
+    [
+        (0o755, 0, "", ""),
+        (0o755, SERVICE.uid, "", ""),
+        (0o700, SERVICE.uid, "", ""),
+        (0o700, 0, "403: the Unix user www may not execute {0} (mode 0700)", "chmod a+x {0}"),
+        (0o711, 0, "403: the Unix user www may not read {0} (mode 0711)", "chmod a+r {0}"),
+    ],
+)
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives files away")
+def test_owners_and_modes_are_judged_for_the_service(mode: int, owner: int, why: str, fix: str) -> None:
+    """Root may do all of it, and owns nothing of the service's user."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        (folder / "site.map").write_text(MAP)
+        path = script(folder, "a.cgi", mode=mode)
+        os.chown(path, owner, owner)
+        chain = open_sources(Settings(maps=(folder / "site.map",)))
+        machine = Machine(Labels(), (folder,), "/usr/bin", account=SERVICE)
+        found = explain_request(scene(), chain, Query("alice", str(path), ""), machine)
+    assert found.service.startswith("www: ")
+    answer = found.answers[0]
+    assert (answer.why, answer.fix, found.yes) == (why.format(path), fix.format(path), not why)
 
 
 def test_a_script_that_is_looked_for_leaves_nothing_open(folder: Path) -> None:
