@@ -45,10 +45,19 @@ def _prune(suite: str) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
+def is_there(suite: str) -> bool:
+    """Whether its userland need not be fetched."""
+    return _base(suite).exists()
+
+
+def _base(suite: str) -> Path:
+    return image.cache() / f"base-{suite}-{image._base_key(suite)}"
+
+
 def _userland(suite: str) -> Path:
     """Waits for a build of the guest's image only where there is no userland yet."""
     image.cache().mkdir(parents=True, exist_ok=True)
-    base = image.cache() / f"base-{suite}-{image._base_key(suite)}"
+    base = _base(suite)
     if base.exists():
         return base
     with image._lock(suite):
