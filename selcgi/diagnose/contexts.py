@@ -7,6 +7,7 @@ permissive domain; a lost one would not be stopped. Listed in diagnose/doctor.py
 from collections.abc import Iterator
 
 from selcgi.diagnose.fault import Fault, check
+from selcgi.diagnose.launching import FOREIGN
 from selcgi.diagnose.scene import Scene
 from selcgi.system.policy import what_is_invalid
 from selcgi.system.preflight import type_of
@@ -30,9 +31,17 @@ def not_own(scene: Scene) -> Iterator[Fault]:
             yield Fault("own-domain", "fatal", what, symptom, "name the domain of a web application", (one.where,))
 
 
+@check("foreign-domain", cheap=True)
+def of_scripts(scene: Scene) -> Iterator[Fault]:
+    for context, where in scene.known:
+        if scene.is_foreign(context):
+            what = f"{context.domain} is no domain for scripts: selcgi may neither enter nor end it"
+            yield Fault("foreign-domain", "fatal", what, "every request of this rule gets 500", FOREIGN, (where,))
+
+
 @check("permissive-domain", cheap=True)
 def enforced(scene: Scene) -> Iterator[Fault]:
-    for context, where in scene.usable:
+    for context, where in scene.known:
         if scene.policy.vector(str(context), str(context), "process").permissive:
             what = f"the domain {context.domain} is permissive"
             symptom = "every request of this rule gets 500, since nothing would confine its script"

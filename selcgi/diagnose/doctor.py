@@ -18,6 +18,7 @@ CHECKS: tuple[Check, ...] = (
     contexts.somebody,
     contexts.valid,
     contexts.not_own,
+    contexts.of_scripts,
     contexts.enforced,
     contexts.reached,
     contexts.runs_as,

@@ -18,6 +18,7 @@ _OF_CONTEXTS = (
     Step.SETEXEC, Step.NO_NEW_PRIVILEGES, Step.TRANSITION, Step.DESCRIPTORS, Step.PIPES, Step.WATCH, Step.LIMITS
 )  # fmt: skip
 _BEHIND_HEAD = frozenset({Step.INTERPRETER, Step.LOAD, Step.READ, Step.PROGRAM})  # need to know the first line
+FOREIGN = "name the domain of a web application, or make one: selcgi policy new NAME; no allow rules for this one"
 _FAILS = "every request of these rules gets 500"
 _OUTCOMES: dict[Step, tuple[Severity, str]] = {
     Step.SETEXEC: ("fatal", "every request gets 500: the exec context cannot be set"),
@@ -65,6 +66,8 @@ def fault(scene: Scene, attempt: Attempt, missing: Question, where: tuple[str, .
 
 
 def remedy(scene: Scene, attempt: Attempt, missing: Question) -> str:
+    if not attempt.target.is_zygote and scene.is_foreign(attempt.target):
+        return FOREIGN
     cause = scene.why(missing.source, missing.target, missing.classname, tuple(missing.permission.split()))
     if cause is not None and cause.kind != "rule" and cause.fix:
         return f"{cause.text}: {cause.fix}"

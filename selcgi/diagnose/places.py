@@ -27,6 +27,13 @@ def labelled(scene: Scene) -> Iterator[Fault]:
             what = f"the label is {type_of(one.label)}, which says nothing"
             fix = f"restorecon -F {_first(one.paths)}"
             yield Fault("labels", "fatal", what, "these scripts get 500: no context may run them", fix, one.paths)
+    own = str(scene.launcher.context)
+    lost = [one.path for one in scene.unseen if scene.allows(own, one.expected, "file", "getattr")]
+    if lost:  # others are not meant for selcgi
+        what = "selcgi may not look at it, and could if it had the label of its place"
+        yield Fault(
+            "labels", "fatal", what, "these scripts get 403", f"restorecon -F {_first(tuple(lost))}", tuple(lost)
+        )
 
 
 def _runs_nowhere(scene: Scene, one: Scripts) -> bool:

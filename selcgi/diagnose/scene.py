@@ -18,6 +18,11 @@ from selcgi.system.reason import Reason
 # source, target, class, the denied permissions; None where the whole policy can't be read
 Why = Callable[[str, str, str, Iterable[str]], Reason | None]
 
+_LAUNCH = {
+    "process": frozenset({"transition", "siginh", "rlimitinh", "signal", "sigkill"}),
+    "process2": frozenset({"nnp_transition", "nosuid_transition"}),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Launcher:
@@ -83,17 +88,20 @@ class Warmth:
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """A listener. `socket` is None where its file is made by another, and for TCP."""
+    """A listener. `socket` is None where its file is made by another, and for TCP; `hidden`: its label keeps it from
+    being looked at."""
 
     address: str
     peer_types: tuple[str, ...] = ()
     folder: File | None = None
     socket: File | None = None
+    hidden: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """`program`: what init starts. `trusted`: files that selcgi believes. `omitted`: what was not looked at.
+    """`program`: what init starts. `trusted`: files that selcgi believes. `omitted`: what was not looked at. `unseen`:
+    files beneath the roots whose labels keep them from being looked at.
 
     `accounts`: places of rules whose uid= no script can run as, and why. `shut`: folders of scripts, and why they
     cannot be listed. `there`: what only the machine can say that selcgi will run on, and this is another.
@@ -110,6 +118,7 @@ class Scene:
     listener: File | None = None
     warmth: Warmth = Warmth()
     shut: tuple[tuple[str, str], ...] = ()
+    unseen: tuple[File, ...] = ()
     dead: tuple[str, ...] = ()
     accounts: tuple[tuple[str, SelcgiError], ...] = ()
     omitted: tuple[str, ...] = ()
@@ -118,10 +127,28 @@ class Scene:
     why: Why = field(default=lambda *_: None)
 
     @property
-    def usable(self) -> tuple[tuple[Context, str], ...]:
-        """Contexts that can be asked about, each with the place of its rule."""
+    def known(self) -> tuple[tuple[Context, str], ...]:
+        """Contexts that the policy has, each with the place of its rule; without selcgi's own."""
         own = self.launcher.context.domain
         return tuple((one.canonical, one.where) for one in self.mapped if one.canonical and one.canonical.domain != own)
+
+    @property
+    def usable(self) -> tuple[tuple[Context, str], ...]:
+        """Those that can be asked about: of a domain that is none for scripts, nothing would be granted."""
+        first = {context.domain: context for context, _ in self.known}
+        foreign = {domain for domain, context in first.items() if self.is_foreign(context)}
+        return tuple((context, where) for context, where in self.known if context.domain not in foreign)
+
+    def is_foreign(self, context: Context) -> bool:
+        """Whether selcgi may do nothing of a launch with this domain, whoever and at whatever level: it was not made
+        for scripts, as unconfined_t, and rules for it one by one would be the wrong cure."""
+        own = self.launcher.context
+        plain = str(replace(own, domain=context.domain))
+        target = plain if self.policy.canonical(plain) else str(context)
+        if any(self.policy.vector(str(own), target, name).allowed & words for name, words in _LAUNCH.items()):
+            return False
+        cause = self.why(str(own), target, "process", ("transition",))
+        return cause is None or cause.kind != "boolean"
 
     @property
     def script_labels(self) -> tuple[str, ...]:

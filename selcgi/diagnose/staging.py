@@ -105,6 +105,7 @@ def stage(policy: Policy, labelling: Labelling, subject: Subject, why: Why) -> S
         listener=survey.file(subject.listener) if os.path.exists(subject.listener) else None,  # noqa: PTH110
         warmth=Warmth(subject.warm, program=survey.script(subject.zygote) if subject.zygote else None),
         shut=tuple(survey.shut.items()),
+        unseen=tuple(survey.unseen),
         dead=dead,
         accounts=tuple(unusable(accounts)),
         omitted=(*omitted, *_omitted(specs, accounts, survey)),

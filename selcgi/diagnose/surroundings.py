@@ -15,6 +15,7 @@ from selcgi.system.preflight import range_of, type_of
 
 _MODULE = "semodule -i contrib/selinux/selcgi.cil contrib/selinux/webapp.cil"
 _LISTENER = "selcgi_avc_t"
+_CANNOT = "the web server answers 502 or 503: it cannot connect to {}"
 
 
 @check("launcher", cheap=True)
@@ -33,7 +34,14 @@ def launcher(scene: Scene) -> Iterator[Fault]:
 def program(scene: Scene) -> Iterator[Fault]:
     own, file = scene.launcher.context, scene.program
     init = str(replace(own, domain="init_t"))
-    if file is None or not scene.policy.canonical(init) or not scene.policy.canonical(str(own)):
+    if not scene.policy.canonical(init) or not scene.policy.canonical(str(own)):
+        return
+    for classname, words in (("process", "transition"), ("process2", "nnp_transition")):
+        if not scene.allows(init, str(own), classname, words):
+            what = f"init_t -> {own.domain} : {classname} {{ {words} }} is denied"
+            symptom = "the service does not start: init may not start it in its domain (with NoNewPrivileges=)"
+            yield Fault("program", "fatal", what, symptom, f"(allow init_t {own.domain} ({classname} ({words})))")
+    if file is None:
         return
     become = _started(scene, file)
     if become and type_of(become) != own.domain and type_of(file.label) == type_of(file.expected or file.label):
@@ -62,7 +70,9 @@ def capability(scene: Scene) -> Iterator[Fault]:
     kernel = scene.kernel
     if kernel is not None and not kernel.nnp_nosuid and scene.launcher.no_new_privileges:
         what = "the policy lacks the capability nnp_nosuid_transition"
-        symptom = "under NoNewPrivileges= every request gets 500: the exec is refused (EPERM)"
+        symptom = (
+            "under NoNewPrivileges= the service does not start: it stays in init's domain, and refuses to run there"
+        )
         yield Fault("policy-capability", "fatal", what, symptom, "NoNewPrivileges=no in the unit, or a newer policy")
 
 
@@ -77,6 +87,11 @@ def unknown(scene: Scene) -> Iterator[Fault]:
 @check("web-server", cheap=True)
 def web_server(scene: Scene) -> Iterator[Fault]:
     for door in scene.doors:
+        if door.hidden and door.socket:
+            what = f"selcgi may not look at {door.socket.path}: it has not the label of a socket of selcgi's"
+            yield Fault(
+                "web-server", "fatal", what, _CANNOT.format(door.address), _move(door.socket.path), (door.address,)
+            )
         names = [name for name in door.peer_types or WEB_SERVERS if _server(scene, name)]
         found = {name: list(_shut(scene, door, name)) for name in names}
         if door.peer_types:
@@ -98,11 +113,15 @@ def _shut(scene: Scene, door: Door, name: str) -> Iterator[Fault]:
     for target, classname, permission, path in asked:
         if not scene.allows(server, target, classname, permission):
             what = f"{name} -> {type_of(target)} : {classname} {{ {permission} }} is denied"
-            symptom = f"the web server answers 502 or 503: it cannot connect to {door.address}"
+            symptom = _CANNOT.format(door.address)
             fix = f"(call selcgi_web_server{'_by_tcp' if _is_tcp(door) else ''} ({name}))"
             if path and type_of(target) != "selcgi_runtime_t":
-                fix = f"listen beneath /run/selcgi, and restorecon -RF it; {path} is {type_of(target)}"
+                fix = f"{_move(path)}: {path} is {type_of(target)}"
             yield Fault("web-server", "fatal", what, symptom, fix, (door.address,))
+
+
+def _move(path: str) -> str:
+    return "restorecon -RF /run/selcgi" if path.startswith("/run/selcgi/") else "listen beneath /run/selcgi"
 
 
 def _is_tcp(door: Door) -> bool:

@@ -34,6 +34,7 @@ class Survey:
     prefix: str = ""  # folder that stands for the root of another machine
     seen: int = 0
     shut: dict[str, str] = field(default_factory=dict)  # and why
+    unseen: list[File] = field(default_factory=list)  # may not even be looked at, for their labels: without one here
     _folders: dict[str, tuple[File, ...]] = field(default_factory=dict)
     _places: dict[str, Place] = field(default_factory=dict)
 
@@ -58,6 +59,8 @@ class Survey:
         try:
             mode = os.lstat(path).st_mode
         except OSError:
+            if _is_hidden(path):
+                self.unseen.append(File(self._installed(path), "", self.labelling.expected(path, stat.S_IFREG)))
             return None
         if not stat.S_ISREG(mode) or not (mode & 0o111 or whatever_mode):
             return None
@@ -118,9 +121,22 @@ def doors(survey: Survey, listeners: Iterable[ListenerSettings]) -> tuple[Door, 
     for one in listeners:
         kind, _, path = one.address.partition(":")
         folder = survey.file(os.path.dirname(path)) if kind == "unix" else None  # noqa: PTH120
-        socket = survey.file(path) if kind == "unix" and os.path.exists(path) else None  # noqa: PTH110
-        found.append(Door(one.address, one.peer_types, folder, socket))
+        hidden = kind == "unix" and _is_hidden(path)
+        there = kind == "unix" and (hidden or os.path.exists(path))  # noqa: PTH110
+        socket = survey.file(path) if there else None
+        found.append(Door(one.address, one.peer_types, folder, socket, hidden))
     return tuple(found)
+
+
+def _is_hidden(path: str) -> bool:
+    """Whether its label keeps it from being looked at: of the Unix permissions, only those of the folder could."""
+    try:
+        os.lstat(path)
+    except PermissionError:
+        return os.access(os.path.dirname(path), os.X_OK)  # noqa: PTH120
+    except OSError:
+        return False
+    return False
 
 
 def _head(path: str) -> bytes | None:

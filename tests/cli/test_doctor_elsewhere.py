@@ -24,7 +24,9 @@ MISTAKES = {
     "invalid range": ("a user_webapp_t:s0:c1024", (), "context", "semanage user -l"),
     "selcgi's own domain": ("a selcgi_t:s0", (), "own-domain", "name the domain of a web application"),
     "permissive domain": ("a plant_middle_t:s0", (), "permissive-domain", "semanage permissive -d plant_middle_t"),
-    "no rule": ("a ping_t:s0", (), "transition", "(allow selcgi_t ping_t (process (transition)))"),
+    "no domain for scripts": ("a ping_t:s0", (), "foreign-domain", "selcgi policy new NAME"),
+    "one that nothing confines": ("a unconfined_t:s0", (), "foreign-domain", "no allow rules for this one"),
+    "a user's": ("a staff_u:staff_r:staff_t:s0", (), "foreign-domain", "name the domain of a web application"),
     "boolean": ("a plant_late_t:s0", (), "transition", "setsebool -P plant_launch on"),
     "constraint": ("a unconfined_u:unconfined_r:user_webapp_t:s0", (), "transition", "leave user and role out"),
     "wide range": ("a user_webapp_t:s0-s0:c1", (), "new-files", "give the rule the single level s0:c1"),
@@ -95,6 +97,13 @@ def test_a_constraint_is_not_answered_with_an_allow_rule(tree: Path) -> None:
     found = rows(run(tree, MISTAKES["constraint"][0]))
     assert found
     assert not any("(allow" in one["fix"] for one in found)
+
+
+@pytest.mark.parametrize("context", ["unconfined_t:s0", "httpd_sys_script_t:s0:c1", "staff_u:staff_r:staff_t:s0"])
+def test_a_domain_of_the_system_is_one_fault_and_is_to_be_granted_nothing(tree: Path, context: str) -> None:
+    found = rows(run(tree, f"{site.rules()}dan {context}\n"))
+    assert [one["check"] for one in found] == ["foreign-domain"]
+    assert "(allow" not in found[0]["fix"]
 
 
 def at(tree: Path, folder: str) -> list[dict[str, Any]]:

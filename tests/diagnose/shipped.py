@@ -21,6 +21,8 @@ RULES: dict[Rule, tuple[str, ...]] = {
     ("selcgi_t", "selcgi_conf_t", "file"): ("read", "open", "getattr"),
     ("selcgi_t", "shell_exec_t", "file"): ("execute", "read", "open", "getattr", "map"),
     ("init_t", "selcgi_exec_t", "file"): ("execute",),
+    ("init_t", "selcgi_t", "process"): ("transition",),
+    ("init_t", "selcgi_t", "process2"): ("nnp_transition",),
     ("httpd_t", "selcgi_t", "unix_stream_socket"): ("connectto",),
     ("httpd_t", "selcgi_runtime_t", "dir"): ("search",),
     ("httpd_t", "selcgi_runtime_t", "sock_file"): ("write",),

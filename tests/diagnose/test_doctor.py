@@ -118,9 +118,16 @@ OTHERS: list[tuple[str, Scene, str]] = [
     ("context", scene(specs=[*SPECS, (ContextSpec("no_such_t"), "site.map:9")]), "semodule -l"),
     ("context", scene(specs=[*SPECS, (ContextSpec(USER, "s0:c2000"), "site.map:9")]), "semanage user -l"),
     ("own-domain", scene(specs=[*SPECS, (ContextSpec("selcgi_t", "s0:c1"), "site.map:9")]), "domain of a web app"),
+    ("foreign-domain", scene(policy(types=["staff_t"]), specs=[*SPECS, (ContextSpec("staff_t", "s0"), "site.map:9")]),
+     "selcgi policy new"),
     ("permissive-domain", scene(policy(permissive=["staff_webapp_t"])), "semanage permissive -d staff_webapp_t"),
     ("launcher", scene(policy(permissive=["selcgi_t"])), "semanage permissive -d selcgi_t"),
     ("program", scene(program=file("/opt/x/selcgi", "shell_exec_t")), "semanage fcontext -a -t selcgi_exec_t /opt/x"),
+    (
+        "program",
+        scene(policy(without=[(("init_t", "selcgi_t", "process2"), "nnp_transition")])),
+        "(allow init_t selcgi_t (process2 (nnp_transition)))",
+    ),
     ("policy-capability", scene(kernel=KernelFacts(nnp_nosuid=False)), "NoNewPrivileges=no"),
     ("unknown-classes", scene(kernel=KernelFacts(deny_unknown=False)), "handle-unknown=deny"),
     (
@@ -134,6 +141,7 @@ OTHERS: list[tuple[str, Scene, str]] = [
     ("not-looked-at", scene(omitted=("more than that",)), "a part of it"),
     ("folders", scene(shut=(("/srv/cgj", "No such file or directory"),)), "correct --root"),
     ("labels", scene(scripts=(UNLABELLED,)), "restorecon -F /srv/a.cgi"),
+    ("labels", scene(unseen=(File("/srv/b.cgi", "", label("selcgi_script_exec_t")),)), "restorecon -F /srv/b.cgi"),
     (
         "labels",
         scene(scripts=(replace(SCRIPT, label=label("nfs_t"), expected="", place=Place("/srv", labels=False)),)),
@@ -149,6 +157,7 @@ OTHERS: list[tuple[str, Scene, str]] = [
         scene(policy(without=[(("httpd_t", "selcgi_t", "unix_stream_socket"), "connectto")])),
         "(call selcgi_web_server (httpd_t))",
     ),
+    ("web-server", scene(doors=(replace(scene().doors[0], hidden=True),)), "restorecon -RF /run/selcgi"),
     ("tcp-listener", scene(policy(types=["selcgi_port_t"]), doors=(Door("tcp:[::1]:9140"),)), "selcgi_from_tcp on"),
     (
         "denial-listener",

@@ -29,6 +29,11 @@ FAULTS: dict[str, tuple[str, str, str]] = {
     "entry": ("(deny {0} selcgi_script_exec_t (file (entrypoint)))", "entrypoint", "(file (entrypoint)))"),
     "load": ("(deny {0} shell_exec_t (file (map)))", "interpreter-load", "restorecon -nv /bin/sh"),
     "fd": ("(deny {0} selcgi_t (fd (use)))", "descriptors", "(fd (use)))"),
+    "silent": (
+        "(deny {0} selcgi_t (fd (use)))(dontaudit {0} selcgi_t (fd (use)))",
+        "descriptors",
+        "(fd (use)))",
+    ),
     "pipe": ("(deny {0} selcgi_t (fifo_file (write)))", "pipes", "(fifo_file (write)))"),
     "watch": ("(deny selcgi_t {0} (process (sigkill)))", "watch", "(process (sigkill)))"),
     "limits": ("(deny selcgi_t {0} (process (rlimitinh)))", "limits", "(process (rlimitinh)))"),
@@ -121,6 +126,7 @@ def test_a_fault_of_one_domain_is_found_alone(name: str) -> None:
     (fault,) = said.faults
     assert words in fault["fix"]
     assert fault["symptom"]
+    assert fault["silent"] is (name == "silent")
     if check not in ("rewrites", "search"):
         assert "faults.map:1" in fault["where"]
         assert "faults.map:2" not in fault["where"]
@@ -208,6 +214,16 @@ def test_a_line_of_the_mapping_is_found(line: str, check: str, words: str) -> No
     assert said.checks == [check], said.faults
     assert words in said.faults[0]["fix"]
     assert said.faults[0]["where"] == [f"faults.map:{line.count(chr(10)) + 1}"]
+
+
+def test_a_refusal_without_a_record_is_named_all_the_same() -> None:
+    """The kernel tells nobody of it: a denial here would fail this test."""
+    site.write(site.MAP.with_name("seen.map"), "alice fault_silent_t:s0\n")
+    words = [*site.as_service(), "run", f"--map={site.MAP.with_name('seen.map')}", f"--root={ROOT}", "--user=alice"]
+    done = subprocess.run([*words, "one.cgi"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "the policy lacks fault_silent_t -> selcgi_t : fd { use }" in done.stderr
+    assert "a dontaudit rule keeps that out of the audit" in done.stderr
 
 
 def test_what_a_permission_would_look_like_is_what_happens(avcs: Claims) -> None:

@@ -37,6 +37,9 @@ APART = f"""
 # of the whole system, so that each needs a load of its own: CIL, the check that finds it, words of its fix
 FAULTS: dict[str, tuple[str, str, str]] = {
     "setexec": ("(deny selcgi_t self (process (setexec)))", "setexec", "(allow selcgi_t self (process (setexec)))"),
+    "start": (
+        "(deny init_t selcgi_t (process2 (nnp_transition)))", "program",
+        "(allow init_t selcgi_t (process2 (nnp_transition)))"),
     "permissive": ("(typepermissive selcgi_t)", "launcher", "semanage permissive -d selcgi_t"),
     "listener": (
         "(deny selcgi_avc_t self (capability2 (audit_read)))", "denial-listener", "(capability2 (audit_read))"),
