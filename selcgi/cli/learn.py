@@ -23,6 +23,7 @@ from selcgi.policy.twin import Domain
 from selcgi.serve.lookups import known_now
 from selcgi.serve.sources import open_sources
 from selcgi.settings import Settings
+from selcgi.system.identity import prove_told
 from selcgi.system.policy import open_policy
 from selcgi.system.twins import read_domain
 
@@ -73,6 +74,7 @@ def learn(
     whole = script_path(settings, script)
     chain = open_sources(settings)
     told = tuple(sorted(named_values(given).items()))
+    prove_told(told, user or None)
     verdict = chain.decide(Query(user or None, whole, host, told, known_now(chain.asked, user or None)))
     app = Application(
         program=_program(),

@@ -7,7 +7,7 @@ import click
 
 from selcgi.cli.options import FILE, GROUP_FILE, PARAM, PARAM_DOMAIN, SOURCE, SOURCE_FORMS, named_values
 from selcgi.cli.terminal import plain
-from selcgi.errors import Denied, MappingError
+from selcgi.errors import Denied, IdentityNotProven, MappingError
 from selcgi.mapping import grammar
 from selcgi.mapping.categories import misgivings
 from selcgi.mapping.modselinux import respell
@@ -17,6 +17,7 @@ from selcgi.serve.lookups import known_now
 from selcgi.serve.sources import open_sources, table_of
 from selcgi.settings import MapSource, Settings
 from selcgi.system.accounts import unusable
+from selcgi.system.identity import prove_told
 from selcgi.system.mapfile import read_mapfile
 
 
@@ -104,12 +105,13 @@ def explain(
     chain = open_sources(Settings(maps=sources, group_files=group_files, param_domains=param_domains))
     known = known_now(chain.asked, user or None)
     query = Query(user or None, script, host, tuple(named_values(given).items()), known)
-    for look in chain.trace(query):
-        mark = click.style("match", fg="green") if look.matched else click.style("no   ", dim=True)
-        click.echo(f"{mark} {plain(f'{look.where:<20} {look.why}')}")
     try:
+        prove_told(query.told, query.user)
+        for look in chain.trace(query):
+            mark = click.style("match", fg="green") if look.matched else click.style("no   ", dim=True)
+            click.echo(f"{mark} {plain(f'{look.where:<20} {look.why}')}")
         _show(chain.decide(query))
-    except Denied as error:
+    except (Denied, IdentityNotProven) as error:
         click.echo(f"{click.style('refused', fg='red')}: {plain(str(error))}")
         sys.exit(1)
 

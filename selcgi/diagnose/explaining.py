@@ -16,7 +16,7 @@ from selcgi.diagnose.launching import fault
 from selcgi.diagnose.opening import Found, find
 from selcgi.diagnose.scene import Resolved, Scene, Scripts, resolve
 from selcgi.diagnose.survey import Survey
-from selcgi.errors import Denied
+from selcgi.errors import Denied, IdentityNotProven
 from selcgi.mapping.categories import USER, sample, wants
 from selcgi.mapping.chain import Chain
 from selcgi.mapping.table import Query, Verdict
@@ -24,6 +24,7 @@ from selcgi.mapping.warmth import warmth
 from selcgi.plan import Account, Warm
 from selcgi.settings import WarmSettings
 from selcgi.system.accounts import own_account, unusable
+from selcgi.system.identity import prove_told
 from selcgi.system.labelling import Labelling
 from selcgi.system.moving import move_questions
 from selcgi.system.policy import what_is_invalid
@@ -102,9 +103,11 @@ def explain_request(scene: Scene, chain: Chain, query: Query, machine: Machine) 
     may not run: the other questions can be asked all the same."""
     found = find(query.script, machine.roots, machine.labelling, machine.account)
     try:
+        prove_told(query.told, query.user)
         verdict = chain.decide(query._replace(script=found.path))
-    except Denied as error:
-        return Told(rule=error.rule, script=found.path, refused=str(error))
+    except (Denied, IdentityNotProven) as error:
+        rule = error.rule if isinstance(error, Denied) else ""
+        return Told(rule=rule, script=found.path, refused=str(error))
     own = scene.launcher.context
     (mapped,) = resolve(scene.policy, own, ((sample(verdict.spec), verdict.where),))
     told = Told(

@@ -13,7 +13,7 @@ from selcgi.diagnose.survey import PATHS_MOST, Survey
 from selcgi.mapping.table import Query
 from selcgi.plan import Account
 from selcgi.serve.sources import open_sources
-from selcgi.settings import Settings
+from selcgi.settings import MapParam, Settings
 from selcgi.system.preflight import Step
 from tests.diagnose.shipped import label, policy, scene
 
@@ -83,6 +83,16 @@ def test_what_the_mapping_or_the_policy_refuses_ends_it(folder: Path, user: str,
     assert words in found.refused
     assert not found.yes
     assert found.answers == ()
+
+
+def test_a_context_that_is_told_for_nobody_is_refused_as_a_request_would_be(folder: Path) -> None:
+    chain = open_sources(Settings(maps=(MapParam("DOMAIN"), folder / "site.map"), param_domains=("user_webapp_t",)))
+    machine = Machine(Labels(), (folder,), "/usr/bin")
+    query = Query(None, str(script(folder, "a.cgi")), "", (("DOMAIN", "user_webapp_t:s0:c3"),))
+    found = explain_request(scene(), chain, query, machine)
+    assert (found.yes, found.context) == (False, "")
+    assert found.refused.startswith("DOMAIN, which chooses the context, came without a user")
+    assert explain_request(scene(), chain, query._replace(user="dora"), machine).context.endswith(":s0:c3")
 
 
 @pytest.mark.parametrize(("account", "why"), [("nobody", ""), ("no-one", "500: there is no user 'no-one' here")])

@@ -122,6 +122,9 @@ def test_run_and_explain_say_which_source_answered(place: Place) -> None:
         "match site.map:1           matches: user_webapp_t:s0:c1",
         "context: user_webapp_t:s0:c1",
     ]
+    nobody = run(place, "map", "explain", *sources, shared[1], f"--param={NAME}={FROM_DIRECTORY}")
+    assert (nobody.returncode, nobody.stdout.count("\n")) == (1, 1)
+    assert f"refused: {NAME}, which chooses the context, came without a user" in nobody.stdout
     refused = run(place, "map", "explain", *sources, *shared, f"--param={NAME}=user_webapp_t")
     assert refused.returncode == 1
     assert json.dumps("user_webapp_t") in refused.stdout
