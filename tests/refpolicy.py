@@ -1,45 +1,34 @@
 """The policy in the language of packagers, .te, .if and .fc, written from the CIL of contrib/selinux.
 
-Decides how each statement is said there. What that language can't say, constraints and ports, stays CIL, in a file
-beside them: a module of this language has neither. `python -m tests.refpolicy DIR` writes the files; a test holds that
-they are current.
+Decides how each statement is said there, and which comments have something to explain there. What that language can't
+say, constraints and ports, stays CIL, in a file beside them: a module of this language has neither. `python -m
+tests.refpolicy DIR` writes the files; a test holds that they are current.
 """
 
-import re
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+
+from tests.cil import Remarks, Statement, as_list, parse
 
 SOURCE = Path(__file__).resolve().parent.parent / "contrib" / "selinux"
-FILES = ("selcgi.cil", "webapp.cil")
-Statement = Any  # a list of words and lists; a comment is a plain string that begins with ;
-_TOKEN = re.compile(r'(^;[^\n]*)|;[^\n]*|([()])|("[^"]*"|[^\s()";]+)', re.MULTILINE)
+MODULES = {  # what it is, and its sources
+    "selcgi": ("Domains for CGI scripts, by selcgi", ("selcgi.cil", "webapp.cil")),
+    "selcgi_avc": ("The denial listener of selcgi", ("avc.cil",)),
+}
 _LEFT = {"portcon", "classpermission", "classpermissionset", "mlsconstrain"}
 _KINDS = {"file": "--", "dir": "-d", "socket": "-s", "any": ""}
+_PARAMETERS = {
+    "d": "The domain.",
+    "s": "The type of its scripts.",
+    "c": "The type of its files.",
+    "h": "The type of files at home.",
+    "p": "The type of the port.",
+    "z": "The domain of the warm interpreter.",
+    "prefix": "What the names of its types begin with.",
+}
 _UNKNOWN = ("io_uring",)  # classes that the headers of some distributions don't have
-
-
-def parse(text: str) -> list[Statement]:
-    """Statements as nested lists. Comments of whole lines stay, between statements."""
-    stack: list[list[Statement]] = [[]]
-    for found in _TOKEN.finditer(text):
-        comment, paren, word = found.groups()
-        if comment and len(stack) == 1:
-            stack[0].append(comment)
-        elif paren == "(":
-            stack.append([])
-        elif paren == ")":
-            whole = stack.pop()
-            stack[-1].append(whole)
-        elif word:
-            stack[-1].append(word)
-    return stack[0]
-
-
-def as_list(value: Statement) -> list[str]:
-    return value if isinstance(value, list) else [value]
 
 
 @dataclass
@@ -169,24 +158,23 @@ def required(needs: set[tuple[str, str]]) -> list[str]:
     return ["gen_require(`", *(f"\t{kind} {word};" for kind, word in sorted(needs)), "')"] if needs else []
 
 
-def interfaces(statements: list[Statement], names: Names) -> str:
+def interfaces(about: str, statements: list[Statement], names: Names) -> str:
     """Each macro as an interface, each abstract block as a template, with the comment above it as its summary."""
-    out, summary = (
-        ["## <summary>Domains for CGI scripts, by selcgi. Written from contrib/selinux/*.cil.</summary>\n"],
-        [],
-    )
+    out = [f"## <summary>{about}.</summary>\n"]
+    remarks = Remarks()
     for one in statements:
         if isinstance(one, str):
-            summary.append(one.lstrip("; "))
+            remarks.hear(one)
             continue
+        remarks.heading = ""
+        summary = " ".join(line.strip() for line in remarks.take())
         if one[0] == "macro":
             places = {word[1]: f"${number}" for number, word in enumerate(one[2], 1)}
-            out += _definition("interface", one[1], list(places), " ".join(summary), Writer(names, places), one[3:])
+            out += _definition("interface", one[1], list(places), summary, Writer(names, places), one[3:])
         elif one[0] == "block":
             words = {"webapp_t", "script_t", *(inner[1] for inner in one if inner[0] == "type")}
             places = {word: f"$1_{word}" for word in words}
-            out += _definition("template", one[1], ["prefix"], " ".join(summary), Writer(names, places), one[3:])
-        summary = []
+            out += _definition("template", one[1], ["prefix"], summary, Writer(names, places), one[3:])
     return "\n".join(out)
 
 
@@ -196,7 +184,7 @@ def _definition(
     types = [f"type {writer.name(one[1])};" for one in body if one[0] == "type"]
     lines = [*types, *writer.lines(body)]
     doc = [f"## <summary>{_plain(summary) or name}</summary>"]
-    doc += [f'## <param name="{word}"><summary>{word}</summary></param>' for word in words]
+    doc += [f'## <param name="{word}"><summary>{_PARAMETERS[word]}</summary></param>' for word in words]
     return [*doc, f"{kind}(`{name}',`", *indented([*required(writer.needs), *lines]), "')\n"]
 
 
@@ -204,17 +192,22 @@ def _plain(text: str) -> str:
     return text.replace("&", "and").replace("<", "").replace(">", "")
 
 
-def module(statements: list[Statement], names: Names) -> str:
+def module(head: list[str], statements: list[Statement], names: Names) -> str:
     """The .te: what is declared first, since nothing may be used before."""
     writer = Writer(names, own_required=False)
     declared = [f"attribute {one};" for one in sorted(names.attributes - names.sets.keys())]
     declared += [f"type {one};" for one in sorted(names.types)]
     declared += [f"gen_tunable({one[1]}, {one[2]})" for one in statements if one[0] == "boolean"]
     rules: list[str] = []
+    remarks = Remarks()
     for one in statements:
-        rules += [f"#{one[1:]}"] if isinstance(one, str) else writer.line(one)
-    head = "# Written from contrib/selinux/*.cil. Load it with selcgi_more.cil, which this language can't say."
-    return "\n".join(["policy_module(selcgi, 1.0.0)\n", head, *declared, *required(writer.needs), *rules]) + "\n"
+        if isinstance(one, str):
+            remarks.hear(one)
+        elif lines := writer.line(one):
+            rules += [f"#{line}" for line in remarks.take()] + lines
+        else:
+            remarks.skip(one[0])
+    return "\n".join([*head, *declared, *required(writer.needs), *rules]) + "\n"
 
 
 def contexts(statements: list[Statement]) -> str:
@@ -234,13 +227,22 @@ def _said(one: Statement) -> str:
 
 def write() -> dict[str, str]:
     """File name -> text."""
-    statements = [one for name in FILES for one in parse((SOURCE / name).read_text())]
-    names = Names()
-    names.learn(statements)
-    left = "".join(f"{_said(one)}\n" for one in statements if isinstance(one, list) and one[0] in _LEFT)
+    written, left = {}, ""
+    for name, (about, files) in MODULES.items():
+        statements = read(files)
+        names = Names()
+        names.learn(statements)
+        source = f"# {about}. Written from {' and '.join(files)}: the reasons are there."
+        written[f"{name}.te"] = module([f"policy_module({name}, 1.0.0)\n", source], statements, names)
+        written[f"{name}.if"] = interfaces(about, statements, names)
+        written[f"{name}.fc"] = contexts(statements)
+        left += "".join(f"{_said(one)}\n" for one in statements if isinstance(one, list) and one[0] in _LEFT)
     more = f"; Beside selcgi.pp: constraints and ports. Written from contrib/selinux/*.cil.\n{left}"
-    te, interface = module(statements, names), interfaces(statements, names)
-    return {"selcgi.te": te, "selcgi.if": interface, "selcgi.fc": contexts(statements), "selcgi_more.cil": more}
+    return {**written, "selcgi_more.cil": more}
+
+
+def read(files: Iterable[str]) -> list[Statement]:
+    return [one for name in files for one in parse((SOURCE / name).read_text())]
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import pytest
 
 from selcgi.policy.ports import METRICS, REQUESTS
 from selcgi.policy.switches import BY_BOOLEAN, SHIPPED, SWITCHES, WARM, Switch, switch, warm_cure
-from tests.refpolicy import parse
+from tests.cil import parse
 
 SOURCE = Path(__file__).resolve().parent.parent.parent / "contrib" / "selinux" / "webapp.cil"
 STATEMENTS = [one for one in parse(SOURCE.read_text()) if isinstance(one, list)]
