@@ -40,5 +40,4 @@ def _open() -> Iterator[tuple[int, str]]:
             target = os.readlink(f"/proc/self/fd/{name}")  # noqa: PTH115 - no object of it is needed
         except FileNotFoundError:  # the one that has listed them
             continue
-        if int(name) > 2:
-            yield int(name), target
+        yield int(name), target

@@ -156,6 +156,8 @@ def test_a_file_of_code_that_a_library_keeps_open_is_each_ones_own(place: Place,
     """As libffi does from 3.5 on: see zygote/trampolines.py."""
     place.rules("* user_webapp_t:s0 warm=yes")
     script = place.script("tells.cgi", TELLS)
-    (place.cgi / "keeps.py").write_text(KEEPS)
-    with serve(f"--cgroup={cgroup}", "--preload=keeps", f"--env=PYTHONPATH={place.cgi}") as selcgi:
+    modules = place.folder / "modules"
+    modules.mkdir()
+    (modules / "keeps.py").write_text(KEEPS)
+    with serve(f"--cgroup={cgroup}", "--preload=keeps", f"--env=PYTHONPATH={modules}") as selcgi:
         assert [ask(selcgi.socket, Ask(script, "alice")).text for _ in range(2)] == ["True 0\n"] * 2, selcgi.log()

@@ -39,6 +39,7 @@ def outcome(folder: Path, text: str, *names: str) -> str:
         ("import socket; kept = socket.socketpair()", "a connection or socket (socket:"),
         ("import sqlite3; kept = sqlite3.connect('{folder}/base')", "{folder}/base open"),
         ("kept = open('{folder}/log', 'w')", "{folder}/log open"),
+        ("import mmap; k = open('{folder}/mine.py'); m = mmap.mmap(k.fileno(), 0, prot=1)", "{folder}/mine.py open"),
         ("import select; kept = select.epoll()", "eventpoll] open"),
         ("import mmap; kept = mmap.mmap(-1, 4096)", "memory that all requests could write to ("),
         ("import mmap; kept = mmap.mmap(-1, 4096, prot=mmap.PROT_READ)", "memory that all requests could write to ("),
