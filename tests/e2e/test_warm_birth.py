@@ -44,6 +44,8 @@ def control(option):
 def descriptors():
     for number in sorted(map(int, os.listdir("/proc/self/fd"))):
         try:
+            if "libffi" in os.readlink(f"/proc/self/fd/{number}"):
+                continue  # by itself it leaves that to each program that is executed
             yield [number, stat.S_IFMT(os.fstat(number).st_mode), *[fcntl.fcntl(number, get) for get in (1, 3)]]
         except OSError:  # the one that has listed them
             continue
@@ -52,6 +54,12 @@ def tty():
     try:
         return os.open("/dev/tty", os.O_RDWR)
     except OSError as error:
+        return error.strerror
+
+def clock():
+    try:
+        return time.clock_gettime(time.pthread_getcpuclockid(threading.get_ident())) > 0
+    except OSError as error:  # glibc takes the thread for another
         return error.strerror
 
 def stream(one):
@@ -86,8 +94,8 @@ shown = json.dumps({
     "ids": [os.getresuid(), os.getresgid(), os.getgroups()],
     "variables": dict(os.environ),
     "threads": [threading.main_thread().name, threading.main_thread().native_id == os.getpid(),
-                threading.current_thread() is threading.main_thread(), threading.active_count(),
-                time.clock_gettime(time.pthread_getcpuclockid(threading.get_ident())) > 0],
+                threading.current_thread() is threading.main_thread(), threading.active_count()],
+    "clock of the thread": clock(),
     **{f"sys.{name}": repr(getattr(sys, name)) for name in SYS},
     "streams": [stream(one) for one in (sys.stdin, sys.stdout, sys.stderr)],
     "limits of Python": [sys.getrecursionlimit(), sys.getswitchinterval(), gc.get_threshold(), gc.isenabled()],
