@@ -1,4 +1,6 @@
-"""The files for packagers, built by the Makefile of the guest's Debian and loaded, are the CIL, rule by rule."""
+"""The files for packagers, built by the Makefile of the guest's Debian and loaded, are the CIL, rule by rule; and the
+module for SSSD loads.
+"""
 
 import tempfile
 from pathlib import Path
@@ -43,3 +45,9 @@ def test_built_and_loaded_it_is_the_same_policy(tmp_path: Path) -> None:
     assert {"constraint", "place", "port"} <= {one.partition(" ")[0] for one in theirs}
     assert any(one.startswith("place ") and ":selcgi_exec_t:" in one for one in theirs)
     assert sorted(ours ^ theirs)[:20] == []
+
+
+def test_the_module_for_sssd_lets_selcgi_ask_it() -> None:
+    rules = {tuple(one.split()[1:5]) for one in facts([*CIL, refpolicy.SOURCE / "selcgi-sssd.cil"])}
+    assert ("selcgi_t", "sssd_t", "unix_stream_socket", "connectto") in rules
+    assert ("selcgi_t", "sssd_public_t", "file", "map") in rules
