@@ -16,7 +16,7 @@ from selcgi.launch.leafed import LeafRunning
 from selcgi.launch.spawn import check_limits, spawn
 from selcgi.launch.steps import failed
 from selcgi.launch.streams import Streams
-from selcgi.launch.zygote import ZygoteGone
+from selcgi.launch.zygote import Zygote, ZygoteGone
 from selcgi.launch.zygotes import Zygotes
 from selcgi.plan import Exit, Plan
 from selcgi.system.leaves import Leaf
@@ -41,7 +41,8 @@ class WarmRunning:
         self._zygotes, self._labels, self._leaves, self._leaf = zygotes, zygotes.labels, zygotes.leaves, leaf
         self._channel: Channel | None = None
         self._tries = 0
-        self._asked: list[int] = []  # pids of zygotes
+        self._waited_for: list[int] = []  # pids of zygotes
+        self._asked: tuple[Zygote, float] | None = None  # and when
         self._began = 0.0  # seconds since the epoch: its process is there, and waits for no zygote
         # Another user's zygote may put nothing into a cgroup of selcgi's: its child is moved there before it begins.
         self._born_inside = plan.account is None
@@ -70,7 +71,7 @@ class WarmRunning:
     def _lend(self) -> None:
         self._tries += 1
         zygote = self._zygotes.get(self._plan)
-        self._asked.append(zygote.pid)
+        self._waited_for.append(zygote.pid)
         try:
             self._channel = channel = Channel()
         except OSError as error:
@@ -79,12 +80,12 @@ class WarmRunning:
             script = self._plan.script
             own = (*self._streams.theirs, script.directory, script.descriptor, channel.theirs.fileno())
             try:
-                zygote.lend((*own, self._leaf.birthplace()) if self._born_inside else own)
+                lent = (*own, self._leaf.birthplace()) if self._born_inside else own
+                self._asked = zygote, self._zygotes.lend(zygote, lent)
                 self._leaf.watch(channel.fileno())
             except OSError as error:
                 raise failed("zygote", error) from error
         self._leaves.scripts.expecting.add(self._learn)
-        self._zygotes.lent(zygote)
         if self._tries > 1:
             self._zygotes.retried()
 
@@ -105,10 +106,19 @@ class WarmRunning:
             return
         try:
             for report in channel.read():
+                self._answered()
                 self._take(channel, report)
+            if channel.over:
+                self._answered()
         except LaunchFailed as error:  # for poll() to tell; a child finds no job, and ends
             self._error = error
             channel.hang_up()
+
+    def _answered(self) -> None:
+        if self._asked is not None:
+            zygote, asked = self._asked
+            zygote.answered(asked)
+            self._asked = None
 
     def _take(self, channel: Channel, report: Report) -> None:
         """It is born once, or it says why not; after that nothing is read."""
@@ -193,7 +203,7 @@ class WarmRunning:
         return False
 
     def waited_for(self, pid: int, when: float) -> bool:
-        return pid in self._asked and (not self._began or when <= self._began)
+        return pid in self._waited_for and (not self._began or when <= self._began)
 
     @property
     def confirmed(self) -> bool:
@@ -221,6 +231,9 @@ class WarmRunning:
         self._killed = True
         if self._process is None:
             self._disconnect()
+            if self._asked is not None:
+                zygote, asked = self._asked
+                zygote.spared(asked)
             self._leaf.kill()
         else:
             self._process.kill()

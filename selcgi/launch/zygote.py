@@ -8,6 +8,7 @@ import array
 import os
 import socket
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
 from typing import NamedTuple, Protocol
@@ -24,6 +25,7 @@ from selcgi.zygote.frames import FAILED, MESSAGE_BYTES, READY, RETIRING, Setup, 
 
 Stamp = tuple[int, int, int]
 _LINE_BYTES = 4096
+_MOMENT_SECONDS = 1.0  # in which it has taken a request, if ever
 _NAME = 40  # characters, of a report that is none
 _REASON = 1000  # characters, of an end: they stand in each line that tells of it
 # What it may report next, after what it has reported last: each once, so that look() comes to an end. What it has
@@ -73,6 +75,8 @@ class Zygote:
         self._awaited = False  # its end
         self.served = 0  # requests
         self.since = self.used = time.monotonic()
+        self._ready = self.since  # when it was
+        self._asked: deque[float] = deque()  # when it was lent those requests of which nothing has been heard
         self.pid = 0
         self.control, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.control.setblocking(False)
@@ -106,14 +110,31 @@ class Zygote:
         watcher.add_reader(self.log, lines)
 
     def set_up(self, setup: Setup, script: Script) -> None:
-        """What it is for. ZygoteFailed when it has ended already."""
+        """What it is for. ZygoteFailed when it has ended already; OSError."""
         self._send(encode_setup(setup), (script.descriptor,))
 
-    def lend(self, descriptors: tuple[int, ...]) -> None:
-        """One request. ZygoteFailed when it takes none."""
+    def lend(self, descriptors: tuple[int, ...]) -> float:
+        """One request, and when that was. ZygoteFailed when it takes none; OSError."""
         self._send(b"request", descriptors)
         self.served += 1
         self.used = time.monotonic()
+        self._asked.append(self.used)
+        return self.used
+
+    def answered(self, asked: float) -> None:
+        """It has taken the request that it was lent then, and so all before it."""
+        while self._asked and self._asked[0] <= asked:
+            self._asked.popleft()
+
+    def spared(self, asked: float) -> None:
+        """Nobody waits for that request any more. That it has not taken it still counts, if it had the time to."""
+        if self.state == "starting" or time.monotonic() - asked < _MOMENT_SECONDS:
+            with suppress(ValueError):
+                self._asked.remove(asked)
+
+    def silent_since(self) -> float | None:
+        """When it was lent the first request that it has not taken, ready as it is; None when there is none."""
+        return max(self._asked[0], self._ready) if self._asked and self.state == "ready" else None
 
     def _send(self, data: bytes, descriptors: tuple[int, ...]) -> None:
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
@@ -121,7 +142,7 @@ class Zygote:
             self.control.sendmsg([data], rights, socket.MSG_NOSIGNAL)
         except BlockingIOError as error:
             raise ZygoteFailed(f"the warm interpreter of {self.application} takes no more requests now") from error
-        except OSError as error:
+        except ConnectionError as error:
             raise ZygoteGone(f"the warm interpreter of {self.application} is gone: {error.strerror}") from error
 
     def look(self) -> None:
@@ -148,6 +169,7 @@ class Zygote:
         self._reported = name
         if name == READY:
             self.state = "ready" if self.state == "starting" else self.state
+            self._ready = time.monotonic()
         elif name == RETIRING:
             self.retire(why[:_REASON])
         else:

@@ -17,7 +17,7 @@ from selcgi.context import ContextSpec
 from selcgi.errors import ContextLost, LaunchFailed, ZygoteFailed
 from selcgi.launch.program import PACKAGE, open_program
 from selcgi.launch.steps import failed
-from selcgi.launch.zygote import Application, Watcher, Zygote
+from selcgi.launch.zygote import Application, Watcher, Zygote, ZygoteGone
 from selcgi.plan import Plan, Script, Warm
 from selcgi.settings import EnvironRules, WarmSettings
 from selcgi.system.executable import HEAD_BYTES, read_first_line
@@ -85,11 +85,19 @@ class Zygotes:
             self._start(application, plan)
         return self._there[application]
 
-    def lent(self, zygote: Zygote) -> None:
-        """It has been handed a request."""
+    def lend(self, zygote: Zygote, descriptors: tuple[int, ...]) -> float:
+        """Hand it a request; when that was. ZygoteFailed when it takes none; OSError."""
+        try:
+            asked = zygote.lend(descriptors)
+        except ZygoteGone as error:
+            self._look(zygote)
+            if zygote.state != "ended":  # it has no end of the socket, and would never be heard of again
+                self._kill(zygote, error.reason)
+            raise
         self._tell(zygote)
         if 0 < self.settings.requests <= zygote.served:
             self._retire(zygote, f"it has served {zygote.served} requests")
+        return asked
 
     def forked(self) -> None:
         """A request has its process."""
@@ -108,14 +116,13 @@ class Zygotes:
 
     def sweep(self) -> None:
         """Now and then: what is idle for too long, does not get ready, or has ended."""
-        now = time.monotonic()
+        now, most = time.monotonic(), self.settings.start_seconds
         for zygote in list(self._there.values()):
             self._look(zygote)
-            if zygote.state == "starting" and now - zygote.since > self.settings.start_seconds:
-                zygote.kill(f"it was not ready within {self.settings.start_seconds:g} s")
-                zygote.failed = True
-                self._tell(zygote)
-                self._leave(zygote)
+            if zygote.state == "starting" and now - zygote.since > most:
+                self._kill(zygote, f"it was not ready within {most:g} s")
+            elif (since := zygote.silent_since()) is not None and now - since > most:
+                self._kill(zygote, f"it has not taken a request for {most:g} s")
             elif now - zygote.used > self.settings.idle_seconds:
                 self._retire(zygote, "it was idle")
         for zygote in list(self._leaving):
@@ -223,6 +230,11 @@ class Zygotes:
 
     def _retire(self, zygote: Zygote, why: str) -> None:
         zygote.retire(why)
+        self._tell(zygote)
+        self._leave(zygote)
+
+    def _kill(self, zygote: Zygote, why: str) -> None:
+        zygote.kill(why)
         self._tell(zygote)
         self._leave(zygote)
 

@@ -42,13 +42,15 @@ class Lent:
     def get(self, plan: Plan) -> "Lent":  # noqa: ARG002
         return self
 
-    def lend(self, descriptors: tuple[int, ...]) -> None:
+    def lend(self, zygote: "Lent", descriptors: tuple[int, ...]) -> float:  # noqa: ARG002
         own = Belongings(*map(os.dup, descriptors))
         self._ways.pop(0)(own)
         for descriptor in filter(lambda each: each >= 0, own):
             os.close(descriptor)
+        return 0.0
 
-    def lent(self, zygote: "Lent") -> None: ...
+    def answered(self, asked: float) -> None: ...
+    def spared(self, asked: float) -> None: ...
     def forked(self) -> None: ...
     def retried(self) -> None: ...
 

@@ -1,10 +1,14 @@
 """A zygote as its worker sees it: what it leaves behind when it is closed."""
 
+import errno
 import os
+import socket
 from typing import cast
 
 import pytest
 
+from selcgi.errors import LaunchStarved
+from selcgi.launch.steps import failed
 from selcgi.launch.zygote import Application, Zygote
 from selcgi.serve.poller import Poller
 from selcgi.system.leaves import Leaf, Leaves
@@ -112,3 +116,20 @@ def test_one_that_is_to_end_before_it_is_ready_may_get_ready() -> None:
     zygote.look()
     assert (zygote.state, zygote.why) == ("retiring", "its script has changed")
     zygote.close()
+
+
+class Full:
+    """The kernel takes no more of a user's descriptors in messages: unix(7), ETOOMANYREFS."""
+
+    def sendmsg(self, *_: object) -> None:
+        raise OSError(errno.ETOOMANYREFS, "Too many references: cannot splice")
+
+
+def test_what_the_kernel_does_not_take_does_not_make_it_gone() -> None:
+    zygote = Zygote(Application(b"/srv/x.cgi", None, None, ""), (0, 0, 0), 0, NoLabels(), cast(Leaves, None))
+    control, zygote.control = zygote.control, cast(socket.socket, Full())
+    with pytest.raises(OSError, match="Too many references") as raised:
+        zygote.lend(())
+    zygote.control = control
+    zygote.close()
+    assert isinstance(failed("zygote", raised.value), LaunchStarved)

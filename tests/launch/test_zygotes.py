@@ -36,6 +36,16 @@ print("patient")
 """
 
 
+# One that gets ready, and takes no request: what it has loaded keeps it.
+DEAF = """
+import sys, time
+sys.modules["selcgi.zygote.main"].Zygote.serve = lambda self: time.sleep(1000)
+application = print
+"""
+# Likewise, and nobody can send it one.
+CLOSED = DEAF.replace("time.sleep(1000)", "(self._control.shutdown(0), time.sleep(1000))")
+
+
 class Nobody:
     """The administrator, who does not listen. See launch/zygotes.py, Observer."""
 
@@ -158,3 +168,59 @@ def test_who_comes_too_late_is_told_which_start_has_failed(site: Site) -> None:
     assert isinstance(second, ZygoteFailed)
     assert first.pid == second.pid != 0
     assert "ZeroDivisionError" in second.reason
+
+
+def heard(site: Site, zygote: Zygote) -> None:
+    def told() -> bool:
+        site.poller.dispatch()
+        return zygote.state == "ready"
+
+    wait_until("it is ready", told)
+
+
+def test_one_that_takes_no_request_is_ended_and_its_requests_come_to_another(site: Site) -> None:
+    plan = site.plan("deaf", DEAF, warm=Warm("application"))
+    running, outcome = site.launcher.launch(plan), Outcome()
+    (zygote,) = site.zygotes._there.values()
+    site.zygotes.settings = replace(site.zygotes.settings, start_seconds=0.0)
+    assert zygote.silent_since() is None, "it is not ready yet"
+    heard(site, zygote)
+    site.zygotes.sweep()
+    assert (zygote.state, zygote.why, zygote.failed) == ("ended", "it has not taken a request for 0 s", False)
+    wait(running, lambda: bool(site.zygotes._there), outcome)
+    assert zygote not in site.zygotes._there.values()
+    conclude(running, outcome)
+
+
+def test_one_that_has_taken_all_or_had_no_time_to_is_not_silent(site: Site) -> None:
+    assert complete(site.launcher, site.plan("hello", HELLO, warm=Warm())).stdout == b"hello\n"
+    (served,) = site.zygotes._there.values()
+    heard(site, served)
+    assert served.silent_since() is None
+    running = site.launcher.launch(site.plan("deaf", DEAF, warm=Warm("application")))
+    (_, deaf) = site.zygotes._there.values()
+    heard(site, deaf)
+    assert deaf.silent_since() is not None
+    conclude(running, Outcome())
+    assert deaf.silent_since() is None, "its request was given up at once"
+
+
+def test_one_that_can_be_sent_nothing_makes_room(site: Site) -> None:
+    plan = site.plan("closed", CLOSED, warm=Warm("application"))
+    first = site.launcher.launch(plan)
+    (zygote,) = site.zygotes._there.values()
+    heard(site, zygote)
+    wait_until("its end is closed", lambda: not accepts(zygote))
+    second = site.launcher.launch(plan)
+    assert (zygote.state, zygote.why[-24:]) == ("ended", "cgi is gone: Broken pipe")
+    assert zygote not in site.zygotes._there.values()
+    for running in (first, second):
+        conclude(running, Outcome())
+
+
+def accepts(zygote: Zygote) -> bool:
+    try:
+        zygote.control.send(b"", 0x4000)  # MSG_NOSIGNAL
+    except BrokenPipeError:
+        return False
+    return True
