@@ -7,10 +7,9 @@ permissive domain; a lost one would not be stopped. Listed in diagnose/doctor.py
 from collections.abc import Iterator
 
 from selcgi.diagnose.fault import Fault, check
-from selcgi.diagnose.launching import FOREIGN
 from selcgi.diagnose.scene import Scene
 from selcgi.system.policy import what_is_invalid
-from selcgi.system.preflight import type_of
+from selcgi.system.preflight import FOREIGN, type_of
 
 
 @check("context", cheap=True)

@@ -12,13 +12,22 @@ from selcgi.context import Context
 from selcgi.diagnose.fault import Check, Fault, Severity, Work
 from selcgi.diagnose.places import NO_LABEL
 from selcgi.diagnose.scene import Scene, Scripts
-from selcgi.system.preflight import SCRIPT_TYPE, Attempt, Question, Step, fix, questions, type_and_range, type_of
+from selcgi.system.preflight import (
+    FOREIGN,
+    SCRIPT_TYPE,
+    Attempt,
+    Question,
+    Step,
+    fix,
+    questions,
+    type_and_range,
+    type_of,
+)
 
 _OF_CONTEXTS = (
     Step.SETEXEC, Step.NO_NEW_PRIVILEGES, Step.TRANSITION, Step.DESCRIPTORS, Step.PIPES, Step.WATCH, Step.LIMITS
 )  # fmt: skip
 _BEHIND_HEAD = frozenset({Step.INTERPRETER, Step.LOAD, Step.READ, Step.PROGRAM})  # need to know the first line
-FOREIGN = "name the domain of a web application, or make one: selcgi policy new NAME; no allow rules for this one"
 _FAILS = "every request of these rules gets 500"
 _OUTCOMES: dict[Step, tuple[Severity, str]] = {
     Step.SETEXEC: ("fatal", "every request gets 500: the exec context cannot be set"),

@@ -12,16 +12,11 @@ from selcgi.context import Context, ContextSpec
 from selcgi.errors import SelcgiError
 from selcgi.system.facts import KernelFacts
 from selcgi.system.policy import Policy, Vector
-from selcgi.system.preflight import SCRIPT_TYPE, Attempt
+from selcgi.system.preflight import SCRIPT_TYPE, Attempt, is_foreign
 from selcgi.system.reason import Reason
 
 # source, target, class, the denied permissions; None where the whole policy can't be read
 Why = Callable[[str, str, str, Iterable[str]], Reason | None]
-
-_LAUNCH = {
-    "process": frozenset({"transition", "siginh", "rlimitinh", "signal", "sigkill"}),
-    "process2": frozenset({"nnp_transition", "nosuid_transition"}),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,14 +135,11 @@ class Scene:
         return tuple((context, where) for context, where in self.known if context.domain not in foreign)
 
     def is_foreign(self, context: Context) -> bool:
-        """Whether selcgi may do nothing of a launch with this domain, whoever and at whatever level: it was not made
-        for scripts, as unconfined_t, and rules for it one by one would be the wrong cure."""
+        """Not, too, where a boolean would make it one for scripts."""
         own = self.launcher.context
-        plain = str(replace(own, domain=context.domain))
-        target = plain if self.policy.canonical(plain) else str(context)
-        if any(self.policy.vector(str(own), target, name).allowed & words for name, words in _LAUNCH.items()):
+        if not is_foreign(own, context, self.allows):
             return False
-        cause = self.why(str(own), target, "process", ("transition",))
+        cause = self.why(str(own), str(context), "process", ("transition",))
         return cause is None or cause.kind != "boolean"
 
     @property

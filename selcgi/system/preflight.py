@@ -39,6 +39,8 @@ class Step(StrEnum):
 
 
 AFTER_EXEC = frozenset({Step.WATCH, Step.LIMITS, Step.SEARCH, Step.READ, Step.PROGRAM})
+FOREIGN = "name the domain of a web application, or make one: selcgi policy new NAME; no allow rules for this one"
+_LAUNCH = (("process", "transition"), ("process", "sigkill"), ("process", "signal"), ("process2", "nnp_transition"))
 _OF_INTERPRETER = frozenset({Step.INTERPRETER, Step.LOAD, Step.PROGRAM})  # or of the script, where that is a binary
 
 
@@ -156,8 +158,15 @@ def first_missing(attempt: Attempt, allowed: Allowed) -> Question | None:
     return None
 
 
+def is_foreign(own: Context, target: Context, allowed: Allowed) -> bool:
+    """Whether selcgi may do nothing of a launch with this domain, whoever and at whatever level: it was not made for
+    scripts, as unconfined_t, and rules for it, one by one, would be the wrong cure."""
+    contexts = {str(replace(own, domain=target.domain)), str(target)}
+    return not any(allowed(str(own), one, *words) for one in contexts for words in _LAUNCH)
+
+
 def fix(attempt: Attempt, missing: Question, allowed: Allowed) -> str:
-    """One thing to do about it: another range or identity, another label, or one line of policy."""
+    """One thing to do about it: another domain, range or identity, another label, or one line of policy."""
     own, target, ends = attempt.own, attempt.target, (missing.source, missing.target)
 
     def ask(source: str, target: str) -> bool:
@@ -181,7 +190,8 @@ def fix(attempt: Attempt, missing: Question, allowed: Allowed) -> str:
     if missing.what:
         check = f"check the label {type_of(missing.target)} with restorecon -nv {shlex.quote(missing.what)}"
         return f"{check}; or allow it: {missing.rule}"
-    return f"allow it, if it is wanted: {missing.rule}"
+    foreign = str(target) in ends and not target.is_zygote and is_foreign(own, target, allowed)
+    return FOREIGN if foreign else f"allow it, if it is wanted: {missing.rule}"
 
 
 def _another_label(attempt: Attempt, missing: Question, allowed: Allowed) -> str:

@@ -48,6 +48,7 @@ def refused(selcgi: Selcgi, script: Path, status: int, context: str = ALICE) -> 
         ("user_webapp_t:s0:c1024", "context", "c1024"),
         ("selcgi_t:s0", "context", "selcgi_t"),
         ("selcgi_t:s0:c1", "context", "selcgi_t"),
+        ("user_webapp_t:s0:c2-s0:c1", "context", "s0:c2-s0:c1"),
     ],
 )
 def test_a_context_that_cannot_be_used(context: str, step: str, words: str) -> None:
@@ -65,7 +66,27 @@ def test_a_context_that_the_policy_does_not_let_selcgi_enter(avcs: Claims) -> No
         entry = refused(selcgi, script, 500, "system_u:system_r:httpd_t:s0")
     assert entry["step"] == "exec"
     assert "selcgi_t -> httpd_t : process { transition }" in entry["reason"]
+    assert entry["fix"].startswith("name the domain of a web application")
     avcs.expect("selcgi_t", "httpd_t", "process", "transition")
+
+
+@pytest.mark.parametrize(
+    ("context", "step", "words"),
+    [
+        ("staff_u:system_r:user_webapp_t:s0", "context", "staff_u"),
+        ("unconfined_u:system_r:user_webapp_t:s0", "exec", "process { transition }"),
+    ],
+    ids=["that does not go together", "that selcgi may not give"],
+)
+def test_a_user_and_role(avcs: Claims, context: str, step: str, words: str) -> None:
+    """The first is no context of the policy, and known when the exec context is set; the second is refused at exec."""
+    script = site.script("marker.cgi", SCRIPT)
+    with mapped(context) as selcgi:
+        entry = refused(selcgi, script, 500, context)
+    assert entry["step"] == step
+    assert words in entry["reason"]
+    assert "(allow" not in entry["fix"]
+    avcs.claim_all_of("selcgi_t")
 
 
 def test_a_script_whose_label_is_no_entrypoint(selcgi: Selcgi, avcs: Claims) -> None:

@@ -28,6 +28,7 @@ PLANTS = {
     "mute": "odd_mute_t selcgi_t (fifo_file (write))",
     "unread": "odd_unread_t selcgi_script_exec_t (file (open))",
     "deaf": "selcgi_t odd_deaf_t (process (signal))",
+    "undying": "selcgi_t odd_undying_t (process (sigkill))",
 }
 
 
@@ -85,6 +86,13 @@ def test_a_script_that_can_not_be_told_to_end(avcs: Claims) -> None:
     assert entry["exit"] == "signal 9"
     assert "; the policy lacks selcgi_t -> odd_deaf_t : process { signal }" in entry["reason"]
     assert "selcgi (selcgi_t:s0) wanted to signal a process (odd_deaf_t:s0:c1): refused" in entry["denied"][0]
+
+
+def test_a_script_that_can_not_be_killed(avcs: Claims) -> None:
+    """Without a cgroup nothing else would end it: it goes on by itself."""
+    entry = line_of("undying", "#!/bin/sh\ntrap '' TERM\nsleep 4\n", 504, "--timeout=1", "--kill-grace=0.2")
+    avcs.claim_all_of("selcgi_t")
+    assert "; the policy lacks selcgi_t -> odd_undying_t : process { sigkill }" in entry["reason"], entry
 
 
 @pytest.mark.parametrize(

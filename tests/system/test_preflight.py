@@ -102,14 +102,19 @@ def test_a_file_without_label_is_missed_and_shown() -> None:
             "semanage fcontext -a -t selcgi_script_exec_t",
         ),
         (Question(Step.LOAD, str(TARGET), SHELL, "file", "map", "/bin/sh"), "semanage fcontext -a -t bin_t /bin/sh"),
-        (
-            Question(Step.TRANSITION, str(OWN), str(TARGET), "process", "transition"),
-            "(allow selcgi_t user_webapp_t (process (transition)))",
-        ),
+        (Question(Step.TRANSITION, str(OWN), str(TARGET), "process", "transition"), "selcgi policy new NAME"),
+        (Question(Step.SETEXEC, str(OWN), str(OWN), "process", "setexec"), "(allow selcgi_t self (process (setexec)))"),
     ],
 )
 def test_fix_says_what_to_do(missing: Question, words: str) -> None:
     assert words in fix(ATTEMPT, missing, lambda *_: False)
+
+
+def test_a_rule_is_offered_for_a_domain_that_was_made_for_scripts_alone() -> None:
+    """Where selcgi may do nothing with it, it is one of the system's, and no rule would be the first of many."""
+    missing = Question(Step.TRANSITION, str(OWN), str(TARGET), "process", "transition")
+    fixed = fix(ATTEMPT, missing, lambda *asked: asked[3] == "sigkill")
+    assert "(allow selcgi_t user_webapp_t (process (transition)))" in fixed
 
 
 @pytest.mark.parametrize("label", ["system_u:object_r:var_t:s0", ""])
