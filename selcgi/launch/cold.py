@@ -29,6 +29,7 @@ from selcgi.system.processes import (
     keep_descriptors,
     occupy_standard_streams,
     reap,
+    reap_strangers,
     set_child_subreaper,
 )
 from selcgi.system.selinux import Labels
@@ -71,6 +72,14 @@ class Launcher:
             raise
         finally:
             streams.close_theirs()
+
+    def sweep(self) -> None:
+        """Now and then: warm interpreters that are to go, and dead children that no request waits for. Where these have
+        taken up every process, no request could begin, and none would end to take them away."""
+        if self.zygotes is not None:
+            self.zygotes.sweep()
+        if self._leaves is not None:
+            reap_strangers(self._leaves.scripts)
 
     def _launch_warm(self, plan: Plan, streams: Streams) -> Running:
         """The script's ends of the streams are the Running's until its process has them."""

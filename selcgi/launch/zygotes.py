@@ -3,7 +3,7 @@
 Decides which one serves a request, and when one must go: another version of its script, another policy, too many
 requests, too long without one, too many zygotes, an own wish. One that could not start is not tried again for a
 moment: all its requests get the same answer. Must not know sockets of the web server. Used by launch/warm.py; the
-worker calls begin() and sweep().
+worker calls begin(), launch/cold.py sweep().
 """
 
 import os

@@ -249,8 +249,7 @@ class Worker:
             self._site.scripts.age()
             for session in list(self._sessions):
                 session.sweep(now)
-            if self._means.launcher.zygotes is not None:
-                self._means.launcher.zygotes.sweep()
+            self._means.launcher.sweep()
 
 
 def run_loop(make: Callable[[], Coroutine[Any, Any, Result]]) -> Result:

@@ -22,6 +22,7 @@ _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _KIB = 1024
 _END_SECONDS = 10.0
+_STRANGERS = 512  # reaped at a time
 _WATCHED = 64  # children waited for at a time, since each takes a descriptor
 LOOK_AGAIN_MS = 50  # between two passes of SIGKILL when no exit is seen: a list of children may lack one
 _BEYOND_EVERY_DESCRIPTOR = (1 << 31) - 1
@@ -57,13 +58,16 @@ def reap_strangers(own: Collection[int]) -> None:
 
     A script can make children of its parent (clone(2), CLONE_PARENT). They end with their cgroup, but nobody would
     wait for them, and each would take up a process for ever. One of `own` that is dead is left to its request, and
-    ends the search: waitid(2) shows one at a time.
+    ends the search: waitid(2) shows one at a time. No more than _STRANGERS of them: they may come faster than they go.
     """
-    try:
-        while (found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) and found.si_pid not in own:
-            os.waitpid(found.si_pid, 0)
-    except ChildProcessError:
-        return
+    for _ in range(_STRANGERS):
+        try:
+            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return
+        if found is None or found.si_pid in own:
+            return
+        os.waitpid(found.si_pid, 0)
 
 
 def to_exit(status: int, usage: resource.struct_rusage) -> Exit:

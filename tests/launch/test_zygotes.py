@@ -224,3 +224,18 @@ def accepts(zygote: Zygote) -> bool:
     except BrokenPipeError:
         return False
     return True
+
+
+def test_what_a_zygote_leaves_dead_is_taken_away_though_no_request_ends(site: Site) -> None:
+    """By CLONE_PARENT, its children are ours."""
+    before = children()
+    for _ in range(3):
+        if os.fork() == 0:
+            os._exit(0)
+    os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+
+    def taken() -> bool:
+        site.launcher.sweep()
+        return children() == before
+
+    wait_until("none is left", taken)

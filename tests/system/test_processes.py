@@ -140,3 +140,16 @@ def test_end_children_ends_whole_trees_but_spares_a_child() -> None:
         finally:
             os._exit(code)
     assert processes.reap(pid, wait=True).code == 0  # type: ignore[union-attr]
+
+
+def test_strangers_are_reaped_so_many_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They may come without end."""
+    monkeypatch.setattr(processes, "_STRANGERS", 2)
+    pids = {fork_and(0) for _ in range(5)}
+    for pid in pids:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    left = []
+    for _ in range(3):
+        processes.reap_strangers(())
+        left.append(len(pids.intersection(processes.children())))
+    assert left == [3, 1, 0]
