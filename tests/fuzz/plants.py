@@ -13,7 +13,7 @@ from flup.server import fcgi_base
 from selcgi.mapping import index, modselinux, words
 from selcgi.mapping.rules import Rule
 from selcgi.system import audit
-from selcgi.wire import connection, environ, response
+from selcgi.wire import connection, environ, records, response
 
 
 def long_lengths_off_by_one() -> None:
@@ -28,7 +28,7 @@ def long_lengths_off_by_one() -> None:
 
 
 def body_after_its_end() -> None:
-    connection.NEXT[connection.State.ENDED][connection.Input.STDIN] = connection.State.BODY
+    connection._AFTER[connection.State.ENDED, int(records.Kind.STDIN), True] = connection.State.BODY
 
 
 def httpoxy() -> None:
