@@ -13,7 +13,7 @@ USED_UP = {
     errno.ENFILE: "raise fs.file-max of sysctl(8), or lower --concurrent",
     errno.EAGAIN: "raise processes= in the rule, or LimitNPROC= and TasksMax= of the unit, or lower --concurrent",
     errno.ENOSPC: "raise fs.epoll.max_user_watches of sysctl(8), or run scripts as another user (--script-user)",
-    errno.ETOOMANYREFS: "raise LimitNOFILE=: it bounds the descriptors in messages of one Unix user, too",
+    errno.ETOOMANYREFS: "end what keeps descriptors in messages unread, or run scripts as another user (--script-user)",
     errno.ENOMEM: "see what takes the memory, or lower --concurrent",
 }
 

@@ -14,7 +14,7 @@ from contextlib import nullcontext, suppress
 from typing import NamedTuple, Protocol
 
 from selcgi.context import Context
-from selcgi.errors import LaunchFailed, ZygoteFailed
+from selcgi.errors import USED_UP, LaunchFailed, ZygoteFailed
 from selcgi.launch.spawn import execute, is_entered
 from selcgi.plan import Account, Limits, Script
 from selcgi.system.leaves import Leaf, Leaves
@@ -110,11 +110,11 @@ class Zygote:
         watcher.add_reader(self.log, lines)
 
     def set_up(self, setup: Setup, script: Script) -> None:
-        """What it is for. ZygoteFailed when it has ended already; OSError."""
+        """What it is for. ZygoteFailed when it has ended already."""
         self._send(encode_setup(setup), (script.descriptor,))
 
     def lend(self, descriptors: tuple[int, ...]) -> float:
-        """One request, and when that was. ZygoteFailed when it takes none; OSError."""
+        """One request, and when that was. ZygoteFailed when it takes none."""
         self._send(b"request", descriptors)
         self.served += 1
         self.used = time.monotonic()
@@ -144,6 +144,9 @@ class Zygote:
             raise ZygoteFailed(f"the warm interpreter of {self.application} takes no more requests now") from error
         except ConnectionError as error:
             raise ZygoteGone(f"the warm interpreter of {self.application} is gone: {error.strerror}") from error
+        except OSError as error:
+            reason = f"the warm interpreter of {self.application} can be sent nothing: {error.strerror}"
+            raise ZygoteFailed(reason, USED_UP.get(error.errno or 0, "")) from error
 
     def look(self) -> None:
         """Take in its reports."""

@@ -86,7 +86,7 @@ class Zygotes:
         return self._there[application]
 
     def lend(self, zygote: Zygote, descriptors: tuple[int, ...]) -> float:
-        """Hand it a request; when that was. ZygoteFailed when it takes none; OSError."""
+        """Hand it a request; when that was. ZygoteFailed when it takes none."""
         try:
             asked = zygote.lend(descriptors)
         except ZygoteGone as error:

@@ -198,7 +198,7 @@ class Leaves:
     def _lease_confined(self) -> Leaf:
         try:
             self._sort_ended()
-            leaf = self._confined.pop() if self._confined else self._make()
+            leaf = self._take(self._confined)
         except OSError as error:
             raise launch_failed("lease_leaf", f"no leaf below {self._path}", error, CGROUP_FIX) from error
         leaf.confined = True
@@ -244,7 +244,18 @@ class Leaves:
         os.close(self._home)
 
     def _unused(self) -> Leaf:
-        return self._free.pop() if self._free else self._make()
+        return self._take(self._free)
+
+    def _take(self, free: list[Leaf]) -> Leaf:
+        """One of these, or a new one. A warm interpreter may have kept the directory of one that it was lent, and have
+        put something there since: no other request is to have that in its limits, or wait for its end."""
+        while free:
+            leaf = free.pop()
+            if not leaf.populated():
+                return leaf
+            leaf.kill()
+            self._ending.append(leaf)
+        return self._make()
 
     def _sort_ended(self) -> None:
         if self._ending:

@@ -7,8 +7,7 @@ from typing import cast
 
 import pytest
 
-from selcgi.errors import LaunchStarved
-from selcgi.launch.steps import failed
+from selcgi.errors import ZygoteFailed
 from selcgi.launch.zygote import Application, Zygote
 from selcgi.serve.poller import Poller
 from selcgi.system.leaves import Leaf, Leaves
@@ -128,8 +127,9 @@ class Full:
 def test_what_the_kernel_does_not_take_does_not_make_it_gone() -> None:
     zygote = Zygote(Application(b"/srv/x.cgi", None, None, ""), (0, 0, 0), 0, NoLabels(), cast(Leaves, None))
     control, zygote.control = zygote.control, cast(socket.socket, Full())
-    with pytest.raises(OSError, match="Too many references") as raised:
+    with pytest.raises(ZygoteFailed, match="can be sent nothing: Too many references") as raised:
         zygote.lend(())
     zygote.control = control
     zygote.close()
-    assert isinstance(failed("zygote", raised.value), LaunchStarved)
+    assert type(raised.value) is ZygoteFailed
+    assert "--script-user" in raised.value.fix

@@ -4,10 +4,11 @@ import os
 
 import pytest
 
+from selcgi.plan import Limits
 from selcgi.system.cgroups import Tree, own_cgroup
 from selcgi.system.leaves import Leaves
 from tests.system import test_cgroups
-from tests.system.test_cgroups import member
+from tests.system.test_cgroups import member, sleeping
 
 delegated, tree, leaves = test_cgroups.delegated, test_cgroups.tree, test_cgroups.leaves
 
@@ -64,3 +65,16 @@ def test_a_leaf_that_the_worker_leaves_for_one_leased_apart_is_the_next_requests
             assert moving.lease().path == waits
     for leaf in (first, apart):
         moving.give_back(leaf)
+
+
+@pytest.mark.parametrize("limits", [Limits(), Limits(processes=99)])
+def test_what_was_put_into_a_free_leaf_is_killed_and_nobody_has_it(leaves: Leaves, limits: Limits) -> None:
+    """By a warm interpreter, which has had its directory."""
+    leaf, _ = leaves.lease_for(limits)
+    leaves.give_back(leaf)
+    pid = sleeping()
+    leaf.take(pid)
+    another, _ = leaves.lease_for(limits)
+    assert another.path != leaf.path
+    os.waitpid(pid, 0)
+    leaves.give_back(another)
