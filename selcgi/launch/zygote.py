@@ -19,12 +19,13 @@ from selcgi.launch.spawn import execute, is_entered
 from selcgi.plan import Account, Limits, Script
 from selcgi.system.leaves import Leaf, Leaves
 from selcgi.system.posixspawn import Image
-from selcgi.system.processes import reap
+from selcgi.system.processes import look_at, reap
 from selcgi.system.selinux import Labels
 from selcgi.zygote.frames import FAILED, MESSAGE_BYTES, READY, RETIRING, Setup, decode_report, encode_setup
 
 Stamp = tuple[int, int, int]
 _LINE_BYTES = 4096
+_SAID_BYTES = 262_144
 _MOMENT_SECONDS = 1.0  # in which it has taken a request, if ever
 _NAME = 40  # characters, of a report that is none
 _REASON = 1000  # characters, of an end: they stand in each line that tells of it
@@ -65,6 +66,8 @@ class Zygote:
         self._labels = labels
         self._leaves = leaves
         self._watcher: Watcher | None = None
+        self._lines: Callable[[], object] = bool
+        self._said = 0  # bytes of its lines, since hear()
         self.application = application
         self.stamp = stamp  # of the script that it has read
         self.serial = serial  # of the policy's load
@@ -105,7 +108,7 @@ class Zygote:
 
     def watch(self, watcher: Watcher, reports: Callable[[], object], lines: Callable[[], object]) -> None:
         """Have those called when there is something for look() or read_log(). OSError."""
-        self._watcher = watcher
+        self._watcher, self._lines = watcher, lines
         watcher.add_reader(self.control.fileno(), reports)
         watcher.add_reader(self.log, lines)
 
@@ -131,6 +134,10 @@ class Zygote:
         if self.state == "starting" or time.monotonic() - asked < _MOMENT_SECONDS:
             with suppress(ValueError):
                 self._asked.remove(asked)
+
+    def has_ended(self) -> bool:
+        """For sure: what it has started may hold its end of the socket open, which then tells nothing."""
+        return bool(self.pid) and look_at(self.pid) is not None
 
     def silent_since(self) -> float | None:
         """When it was lent the first request that it has not taken, ready as it is; None when there is none."""
@@ -209,9 +216,17 @@ class Zygote:
             data = os.read(self.log, _LINE_BYTES)
         except BlockingIOError:
             return []
-        if not data and self._watcher is not None:
+        self._said += len(data)
+        if (not data or self._said >= _SAID_BYTES) and self._watcher is not None:
             self._watcher.remove_reader(self.log)
         return [line for line in data.decode("utf-8", "replace").splitlines() if line.strip()]
+
+    def hear(self) -> None:
+        """Its lines are read on. Between two calls no more is read than takes the worker a moment: who writes more has
+        to wait."""
+        if self._said >= _SAID_BYTES and self._watcher is not None and self.log >= 0:
+            self._watcher.add_reader(self.log, self._lines)
+        self._said = 0
 
     def gone(self) -> bool:
         """Reap it, once it has ended; then nothing of it is left and nothing is open. What is still there when it is

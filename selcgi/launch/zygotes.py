@@ -115,11 +115,16 @@ class Zygotes:
             self._observer.fell_back(os.fsdecode(plan.script.path), error)
 
     def sweep(self) -> None:
-        """Now and then: what is idle for too long, does not get ready, or has ended."""
+        """Now and then: what is idle for too long, does not get ready, takes no request, or has ended."""
         now, most = time.monotonic(), self.settings.start_seconds
+        for zygote in (*self._there.values(), *self._leaving):
+            zygote.hear()
         for zygote in list(self._there.values()):
+            ended = zygote.has_ended()
             self._look(zygote)
-            if zygote.state == "starting" and now - zygote.since > most:
+            if ended and zygote.state != "ended":
+                self._kill(zygote, "it ended, and something that it has started holds its socket open")
+            elif zygote.state == "starting" and now - zygote.since > most:
                 self._kill(zygote, f"it was not ready within {most:g} s")
             elif (since := zygote.silent_since()) is not None and now - since > most:
                 self._kill(zygote, f"it has not taken a request for {most:g} s")

@@ -34,6 +34,24 @@ def test_who_gets_the_number_of_its_log_is_heard() -> None:
         os.close(descriptor)
 
 
+def test_of_lines_without_end_so_much_is_read_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rest waits where it is, and who writes it."""
+    monkeypatch.setattr("selcgi.launch.zygote._SAID_BYTES", 8192)
+    poller, heard = Poller(), []
+    zygote = Zygote(Application(b"/srv/x.cgi", None, None, ""), (0, 0, 0), 0, NoLabels(), cast(Leaves, None))
+    zygote.watch(poller, zygote.look, lambda: heard.extend(zygote.read_log()))
+    os.write(zygote._log_end, b"x" * 20_000)
+    lengths = []
+    for _ in range(4):
+        for _ in range(9):
+            poller.dispatch()
+        lengths.append(len("".join(heard)))
+        zygote.hear()
+    assert lengths == [8192, 16384, 20_000, 20_000]
+    zygote.close()
+    poller.close()
+
+
 class Inhabited:
     """A leaf that has a member until it is killed."""
 

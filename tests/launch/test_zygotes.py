@@ -45,6 +45,17 @@ application = print
 # Likewise, and nobody can send it one.
 CLOSED = DEAF.replace("time.sleep(1000)", "(self._control.shutdown(0), time.sleep(1000))")
 
+# One that ends, but for what it has started.
+SURVIVED = """
+import os, sys, time
+def leave(self):
+    if os.fork() == 0:
+        time.sleep(1000)
+    os._exit(0)
+sys.modules["selcgi.zygote.main"].Zygote.serve = leave
+application = print
+"""
+
 
 class Nobody:
     """The administrator, who does not listen. See launch/zygotes.py, Observer."""
@@ -203,6 +214,20 @@ def test_one_that_has_taken_all_or_had_no_time_to_is_not_silent(site: Site) -> N
     assert deaf.silent_since() is not None
     conclude(running, Outcome())
     assert deaf.silent_since() is None, "its request was given up at once"
+
+
+def test_one_that_has_ended_is_noticed_whoever_holds_its_socket(site: Site) -> None:
+    running, outcome = site.launcher.launch(site.plan("survived", SURVIVED, warm=Warm("application"))), Outcome()
+    (zygote,) = site.zygotes._there.values()
+    heard(site, zygote)
+    wait_until("it has ended", zygote.has_ended)
+    site.poller.dispatch()
+    assert zygote.state == "ready", "nothing tells"
+    site.zygotes.sweep()
+    assert (zygote.state, zygote.failed) == ("ended", False)
+    assert "holds its socket open" in zygote.why
+    wait(running, lambda: bool(site.zygotes._there), outcome)
+    conclude(running, outcome)
 
 
 def test_one_that_can_be_sent_nothing_makes_room(site: Site) -> None:
