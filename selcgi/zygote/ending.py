@@ -90,7 +90,7 @@ def _take_down(last: str) -> None:
 def _forget_modules(last: str) -> list[weakref.ref[ModuleType]]:
     """Those that came after `last`: to look at every name in sys.modules would copy the pages that they lie on."""
     added = list(itertools.takewhile(lambda name: name != last, reversed(sys.modules)))[::-1]
-    found = (sys.modules.pop(name, None) for name in ("__main__", *added))
+    found = (sys.modules.pop(name, None) for name in ("__main__", "__mp_main__", *added))
     return [weakref.ref(module) for module in found if isinstance(module, ModuleType)]
 
 

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from types import ModuleType
 from typing import Any
 
@@ -67,6 +68,7 @@ class Fresh:
             os.putenv(name, value)
         if environ.get(b"TZ") != self._zone:
             time.tzset()
+        _note()
         self._seeds.renew()
         if sys.version_info < (3, 13):  # its hook of a fork sets it by itself from there on
             threading.main_thread()._set_native_id()  # type: ignore[attr-defined]
@@ -92,6 +94,18 @@ def _forget() -> None:
     tempfile: Any = sys.modules.get("tempfile")
     if tempfile and tempfile.tempdir is not None and not _is_chosen(tempfile):
         tempfile.tempdir = None
+
+
+def _note() -> None:
+    """The moment and the folder of the start, which modules take for those of their import."""
+    logging: Any = sys.modules.get("logging")
+    if logging is not None:
+        now = time.time_ns()
+        logging._startTime = now if isinstance(logging._startTime, int) else now / 1e9  # an int from Python 3.13 on
+    process: Any = sys.modules.get("multiprocessing.process")
+    if process is not None:
+        with suppress(OSError):
+            process.ORIGINAL_DIR = os.getcwd()  # noqa: PTH109 - no object of it is needed
 
 
 def _forget_clock(names: dict[str, Any]) -> None:

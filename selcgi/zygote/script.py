@@ -70,6 +70,8 @@ def _make_main(path: str) -> dict[str, object]:
     """The names of a new module `__main__`, which sys.modules alone holds: it goes when that lets it go."""
     like = vars(sys.modules["__main__"])
     main = sys.modules["__main__"] = types.ModuleType("__main__")
+    if "__mp_main__" in sys.modules:  # multiprocessing, for what comes back from a process that it has spawned
+        sys.modules["__mp_main__"] = main
     names = main.__dict__
     names.update((name, None) for name in like if name[:2] == "__" and name not in names)
     if "__annotations__" in names:

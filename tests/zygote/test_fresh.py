@@ -155,6 +155,20 @@ def test_no_program_is_run_to_find_out_the_node_of_a_uuid(tmp_path: Path) -> Non
     assert children(tmp_path, NODE, CLOCK).stdout == "{None} None\n" * CHILDREN
 
 
+NOTED = """
+import logging, multiprocessing.process
+multiprocessing.process.ORIGINAL_DIR, logging._startTime = "/elsewhere", type(logging._startTime)(0)
+"""
+SHOW_NOTED = """#!/usr/bin/python3
+import logging, multiprocessing.process, os
+print(multiprocessing.process.ORIGINAL_DIR == os.getcwd(), logging.makeLogRecord({}).relativeCreated < 1e9, flush=True)
+"""
+
+
+def test_the_moment_and_the_folder_of_the_start_are_the_childs(tmp_path: Path) -> None:
+    assert children(tmp_path, SHOW_NOTED, NOTED).stdout == "True True\n" * CHILDREN
+
+
 def test_what_a_preload_has_printed_and_logged_comes_from_no_child_twice(tmp_path: Path) -> None:
     done = children(tmp_path, BUFFERED, HANDLER)
     assert done.stdout == "of the preload"

@@ -13,7 +13,10 @@ import pytest
 from tests.stack import TREE
 
 CHILD = Path(__file__).parent / "child.py"
-PRELOADS = "json,logging,random,uuid,tempfile,decimal,threading,atexit,ssl,traceback,subprocess,contextlib,helping"
+PRELOADS = (
+    "json,logging,random,uuid,tempfile,decimal,threading,atexit,ssl,traceback,subprocess,contextlib,multiprocessing,"
+    "helping"
+)
 PYTHONS = ("/usr/bin/python3", sys.executable)
 TABLE = (TREE / "tests" / "data" / "warm-scripts.txt").read_text().split("\n=== ")[1:]
 SCRIPTS: dict[str, bytes] = {text.partition("\n")[0]: text.partition("\n")[2].encode() for text in TABLE}
