@@ -14,7 +14,7 @@ from selcgi.launch.channel import Channel, Report, no_report
 from selcgi.launch.child import to_rlimits
 from selcgi.launch.leafed import LeafRunning
 from selcgi.launch.spawn import check_limits, spawn
-from selcgi.launch.steps import failed
+from selcgi.launch.steps import STEPS, failed
 from selcgi.launch.streams import Streams
 from selcgi.launch.zygote import Zygote, ZygoteGone
 from selcgi.launch.zygotes import Zygotes
@@ -124,7 +124,8 @@ class WarmRunning:
         """It is born once, or it says why not; after that nothing is read."""
         kind = _FAILURES.get(report.name)
         if kind is not None and len(report.texts) == len(("step", "reason", "fix")):
-            raise kind(*report.texts)
+            step, *texts = report.texts
+            raise kind(step if step in STEPS else "zygote", *texts)
         if report.name != BORN or self._process is not None:
             raise no_report()
         self._born(channel, report.sender)

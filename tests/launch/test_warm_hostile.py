@@ -176,3 +176,17 @@ def test_one_that_does_not_go_where_it_is_put_keeps_nobody_waiting(
     assert reap(born[0]) is None, "it is still there"
     os.kill(born[0], signal.SIGKILL)
     reap(born[0], wait=True)
+
+
+@pytest.mark.parametrize(("told", "step"), [("set_limits", "set_limits"), ("client", "zygote"), ("a\nb", "zygote")])
+def test_what_is_no_step_of_a_launch_is_not_told_as_one(plan: Plan, pool: Leaves, told: str, step: str) -> None:
+    """A client that has gone, say, is no failure that is kept."""
+
+    def tell(own: Belongings) -> None:
+        os.write(own.channel, encode_report(STUCK, told, "on purpose", ""))
+
+    running = launch(plan, Lent(pool, [tell]))
+    outcome = fails(running)
+    assert outcome.error is not None
+    assert outcome.error.step == step
+    conclude(running, outcome)
