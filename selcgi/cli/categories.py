@@ -159,8 +159,9 @@ def check(folders: tuple[Path, ...], categories: Path) -> None:
     if not chosen:
         raise RegistryFailed("no labelled folder is there", "selcgi categories label USER FOLDER")
     labelling = open_labelling()
-    count = 0
+    count, cures = 0, []
     for path, name in chosen.items():
+        before = count
         level = f"s0:{_pair(registry, registry.ledger.numbers[name])}"
         after = relabelled(path, level, labelling)
         odd = chain(odd_levels(path, level), (after,) if after else ())
@@ -168,8 +169,14 @@ def check(folders: tuple[Path, ...], categories: Path) -> None:
             count += 1
             _show(one, name, level)
         count += sum(1 for _ in odd)
+        if count > before:
+            cures.append(
+                shlex.join((sys.executable, "-m", "selcgi", "categories", "label", "--permanent", name, str(path)))
+            )
     if count > _SHOWN:
         click.echo(f"and {count - _SHOWN} more")
+    for command in cures[:_SHOWN]:
+        click.echo(f"do {plain(command)}")
     click.echo(f"{len(chosen)} folders, {count} findings")
     sys.exit(1 if count else 0)
 

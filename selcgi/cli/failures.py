@@ -57,9 +57,9 @@ def failures(failures: Path, last: int, kind: str | None, as_json: bool, wanted:
     stderr. Cookies, credentials and headers that selcgi does not know are not in it. selcgi serve --failures makes it.
 
     \b
-    selcgi failures --last 5
-    selcgi failures 8bbab1bf26b1
-    selcgi failures --json | jq 'select(.status >= 500)'
+    runuser -u selcgi -- selcgi failures --last 5
+    runuser -u selcgi -- selcgi failures 8bbab1bf26b1
+    runuser -u selcgi -- selcgi failures --json | jq 'select(.status >= 500)'
     """
     found = [_find(failures, wanted)] if wanted else records(failures)
     chosen = [record for record in found if kind in (None, record["kind"])][-last:]
@@ -69,7 +69,13 @@ def failures(failures: Path, last: int, kind: str | None, as_json: bool, wanted:
     elif wanted and chosen:
         click.echo("\n".join(_lines(chosen[0])))
     else:
-        click.echo(table(chosen, _COLUMNS) or f"no request is on record in {failures}")
+        click.echo(table([_row(record) for record in chosen], _COLUMNS) or f"no request is on record in {failures}")
+
+
+def _row(record: Record) -> Record:
+    """What is empty is not on record. Of an answered request, the first refusal is why it is here."""
+    why = record.get("reason") or next(iter(record.get("denied", ())), "")
+    return {**dict.fromkeys(_COLUMNS, ""), **record, "reason": why}
 
 
 @click.command(cls=Grouped)

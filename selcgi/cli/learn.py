@@ -5,6 +5,7 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -59,14 +60,15 @@ def learn(
     The requests run in a twin of the domain, a new type with the same rights, which alone is permissive: what it was
     not allowed becomes the smallest block of CIL, on stdout. The same requests then run in a second twin, enforcing,
     with that block. The domain itself is not touched, and the twins are removed at the end. What is dangerous to allow
-    is shown as a comment. Takes root, in your own domain, and some seconds for each load of the policy.
+    is shown as a comment. Takes root, in your own domain, and some seconds for each load of the policy. Scripts
+    never run as root: --script-user says as whom, unless the rule has uid=.
 
     Exit: 0 with this block nothing was refused, 1 something still is missing, or it is not proven, 2 usage, 3 could
     not run, 4 the block is complete, but the second run was refused what no rule allows, or what was left out as
     dangerous.
 
     \b
-    /opt/selcgi/bin/python -m selcgi learn --user alice \\
+    /opt/selcgi/bin/python -m selcgi learn --user alice --script-user selcgi \\
         report.cgi '?sort=name' /2026 > shop_more.cil
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
@@ -100,9 +102,12 @@ def _program() -> str:
     """The one that enters selcgi_t by its label: beside this Python, or where packages put it."""
     places = (Path(sys.executable).parent / "selcgi", Path("/usr/bin/selcgi"), Path("/usr/sbin/selcgi"))
     found = [str(path) for path in places if os.access(path, os.X_OK)]
-    if not found:
-        raise StartRefused("there is no program selcgi beside this Python or in /usr", "install selcgi first")
-    return found[0]
+    if found:
+        return found[0]
+    if there := [path for path in places if path.exists()]:  # in selcgi_t, which may not start itself
+        fix = f"as root, in your own domain: {there[0].with_name('python')} -m selcgi learn .."
+        raise StartRefused(f"{there[0]} may not be started from here", fix)
+    raise StartRefused("there is no program selcgi beside this Python or in /usr", "install selcgi first")
 
 
 def _show(lesson: Lesson, domain: Domain, dangerous: bool) -> None:
@@ -114,8 +119,10 @@ def _show(lesson: Lesson, domain: Domain, dangerous: bool) -> None:
     for way, number in ways.items():
         if way:
             click.echo(f"instead of {number} of these rules: {way}", err=True)
-    for one, other in zip(lesson.before, lesson.after, strict=True):
+    for one, other in zip_longest(lesson.before, lesson.after, fillvalue="(not run)"):
         click.echo(f"permissive: {plain(one)}   enforcing: {plain(other)}", err=True)
+    for text in lesson.failing:
+        click.echo(f"{click.style('fails:', fg='red')} {plain(text)}", err=True)
     for text in lesson.missing:
         click.echo(f"{click.style('missing:', fg='red')} {plain(text)}", err=True)
     if lesson.lost:

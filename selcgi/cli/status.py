@@ -54,8 +54,8 @@ def status(control: Path, as_json: bool, metrics: bool, watch: bool) -> None:
     is its own alone; ? for that of another Unix user's. Of those that have ended, the last 8 of a worker stand there.
 
     \b
-    selcgi status --watch
-    selcgi status --json | jq .requests
+    runuser -u selcgi -- selcgi status --watch
+    runuser -u selcgi -- selcgi status --json | jq .requests
     """
     while True:
         if metrics or as_json:

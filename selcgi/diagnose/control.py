@@ -35,7 +35,9 @@ def ask(control: Path, path: str, method: str = "GET") -> str:
         text = answer.read().decode()
     except (OSError, http.client.HTTPException) as error:
         why = getattr(error, "strerror", None) or error
-        fix = "start selcgi serve with --control, and ask as its user: runuser -u selcgi -- selcgi ..."
+        fix = f"is selcgi serve running, and with --control {control}?"
+        if isinstance(error, PermissionError):
+            fix = "ask as its user: runuser -u selcgi -- selcgi .."
         raise StartRefused(f"no selcgi answers at {control}: {why}", fix) from error
     finally:
         connection.close()

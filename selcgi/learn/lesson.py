@@ -31,14 +31,16 @@ class Lesson:
     rules: tuple[Rule, ...]
     explained: tuple[str, ...]
     before: tuple[str, ...]  # the status of each request, permissive
-    after: tuple[str, ...]  # and enforcing, with what was learned
+    after: tuple[str, ...]  # and enforcing, with what was learned; none where all were failing
     refused: Refused
     lost: bool
+    failing: tuple[str, ...] = ()  # requests that failed where nothing was refused
 
     @property
     def proven(self) -> bool:
-        """The block is complete: what was refused all the same, no block of rules should or could give."""
-        return not self.refused.missing and not self.lost and self.before == self.after
+        """The block is complete: what was refused all the same, no block of rules should or could give. Not known of
+        an application that does not work where it may do all."""
+        return not (self.refused.missing or self.lost or self.failing) and self.before == self.after
 
     @property
     def nothing_refused(self) -> bool:
@@ -48,6 +50,8 @@ class Lesson:
     def verdict(self) -> str:
         if self.nothing_refused:
             return "proven: with this block nothing is missing"
+        if self.failing:
+            return "not proven: it fails where nothing is refused, too; mend that, and learn again"
         parts = (
             f"{what} ({len(found)})"
             for what, found in (
@@ -64,7 +68,7 @@ class Lesson:
     @property
     def missing(self) -> tuple[str, ...]:
         """With what is possible where the requests ended otherwise, and nothing that was recorded says why."""
-        unexplained = self.before != self.after and not self.lost and self.refused == Refused()
+        unexplained = self.before != self.after and not (self.lost or self.failing) and self.refused == Refused()
         return (SILENT,) if unexplained else self.refused.missing
 
 

@@ -6,6 +6,7 @@ time, since the kernel reports a refusal of a permissive domain once only. Calle
 """
 
 import os
+import re
 import secrets
 import select
 import shutil
@@ -16,9 +17,11 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from selcgi.context import ContextSpec
-from selcgi.learn.lesson import Lesson, refused_again, sort_out
+from selcgi.errors import StartRefused
+from selcgi.learn.lesson import Lesson, Refused, refused_again, sort_out
 from selcgi.learn.records import Records
 from selcgi.policy.learned import rules
 from selcgi.policy.twin import Domain, twin_text
@@ -27,7 +30,8 @@ from selcgi.system.semanage import load_module, remove_module
 
 MODULE = "selcgi_learn"
 _MAP_FOLDER = Path("/etc/selcgi")  # which selcgi_t may read
-_HEAD_BYTES = 4096
+_BYTES = 8192  # of what it writes
+_TOLD = re.compile(r"^(step|reason): (.*)$", re.MULTILINE)  # of the lines about a request
 
 Load = Callable[[str], None]
 
@@ -49,16 +53,19 @@ def rehearse(app: Application, domain: Domain, policy: Policy, dangerous: bool) 
         first, second = _new_type(), _new_type()
         load(twin_text(domain, first, (), permissive=True))
         records.of(first)
-        before = _run(app, first, "permissive-ok")
+        ran = _run(app, first, "permissive-ok")
+        before, failing = tuple(one.status for one in ran), tuple(filter(None, (one.failure for one in ran)))
         wants, explained = sort_out(records.of(first), first, domain.name, policy)
         found = rules(wants)
+        if len(failing) == len(ran):  # a second run would show the same
+            return Lesson(tuple(found), tuple(explained), before, (), Refused(), records.lost, failing)
         chosen = [rule for rule in found if dangerous or not rule.danger]
         load(twin_text(domain, second, chosen, permissive=False))
         records.of(second)
-        after = _run(app, second, "required")
+        after = tuple(one.status for one in _run(app, second, "required"))
         again, unallowed = sort_out(records.of(second), second, domain.name, policy)
         refused = refused_again(again, unallowed, [rule for rule in found if rule not in chosen])
-        return Lesson(tuple(found), tuple(explained), before, after, refused, records.lost)
+        return Lesson(tuple(found), tuple(explained), before, after, refused, records.lost, failing)
 
 
 def _new_type() -> str:
@@ -84,37 +91,51 @@ def _module() -> Iterator[Load]:
         remove_module(MODULE)
 
 
-def _run(app: Application, twin: str, selinux: str) -> tuple[str, ...]:
-    """Each request by `selcgi run`, whose mapping gives the twin to everybody; the status of each."""
+class _Ran(NamedTuple):
+    """`failure`: what selcgi says of a request that it refused, or whose script did not answer as it should."""
+
+    status: str
+    failure: str
+
+
+def _run(app: Application, twin: str, selinux: str) -> tuple[_Ran, ...]:
+    """Each request by `selcgi run`, whose mapping gives the twin to everybody."""
     spec = ContextSpec(twin, app.spec.range, app.spec.user, app.spec.role)
     with tempfile.NamedTemporaryFile("w", dir=_MAP_FOLDER, prefix=".learn-", suffix=".map") as mapping:
         mapping.write(f"* {spec} {app.options}\n")
         mapping.flush()
         os.fchmod(mapping.fileno(), 0o644)
         line = [app.program, "run", *app.words, f"--map={mapping.name}", f"--selinux={selinux}"]
-        return tuple(_status([*line, "--", request]) for request in app.requests)
+        return tuple(_ran([*line, "--", request]) for request in app.requests)
 
 
-def _status(line: list[str]) -> str:
-    """The first line of the response; what selcgi said where there is none. By pipes, which selcgi_t may write to."""
+def _ran(line: list[str]) -> _Ran:
+    """By the first line of the response, and the lines about it. By pipes, which selcgi_t may write to. StartRefused
+    when it did not come so far."""
     with subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         try:
-            out, err = _heads(process)
+            out, err = _ends(process)
         except BaseException:
             process.terminate()
             raise
     head = out.decode(errors="replace").partition("\n")[0].strip()
-    return head or f"exit {process.returncode}: {err.decode(errors='replace').strip().replace(chr(10), '; ')}"
+    said = err.decode(errors="replace")
+    if not head:
+        text = said.strip().replace("\n", "; ")
+        raise StartRefused(f"selcgi run ended with {process.returncode}, without an answer: {text}")
+    told = dict(_TOLD.findall(said))
+    return _Ran(head, f"{line[-1]}: {head}: {told.get('reason', '')} (step {told['step']})" if "step" in told else "")
 
 
-def _heads(process: subprocess.Popen[bytes]) -> list[bytes]:
-    """The beginning of its stdout and stderr; the rest is read and thrown away."""
+def _ends(process: subprocess.Popen[bytes]) -> list[bytes]:
+    """The beginning of its stdout and the end of its stderr; the rest is read and thrown away."""
     pipes = [pipe for pipe in (process.stdout, process.stderr) if pipe is not None]
     kept = dict.fromkeys(pipes, b"")
     while pipes:
         for pipe in select.select(pipes, [], [])[0]:
             data = os.read(pipe.fileno(), 1 << 16)
-            kept[pipe] = (kept[pipe] + data)[:_HEAD_BYTES]
+            whole = kept[pipe] + data
+            kept[pipe] = whole[:_BYTES] if pipe is process.stdout else whole[-_BYTES:]
             if not data:
                 pipes.remove(pipe)
     return list(kept.values())

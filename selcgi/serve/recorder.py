@@ -76,7 +76,9 @@ def records(path: Path) -> list[Record]:
         with open(path, "rb") as file:
             found = _parse(file.read(_FILE_BYTES))
     except OSError as error:
-        fix = "start selcgi serve with --failures, and look as its user: runuser -u selcgi -- selcgi failures"
+        fix = f"is selcgi serve running, and with --failures {path}?"
+        if isinstance(error, PermissionError):
+            fix = "look as its user: runuser -u selcgi -- selcgi failures"
         raise StartRefused(f"{path}: {error.strerror}", fix) from error
     return sorted((record for record in found if record is not None), key=_time)
 

@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from selcgi.context import Context
+from selcgi.context import LAUNCHER, Context
 from selcgi.errors import PolicyUnreadable
 from selcgi.policy.switches import switch, warm_cure
 from selcgi.system.audit import Denial
@@ -20,6 +20,7 @@ from selcgi.system.reason import Reason
 
 _FILES = frozenset(("file", "dir", "lnk_file", "chr_file", "blk_file", "sock_file", "fifo_file"))
 _PORTS = {"tcp_socket": "TCP", "udp_socket": "UDP", "dccp_socket": "DCCP", "sctp_socket": "SCTP"}
+_AS_ITS_USER = "selcgi runs without capabilities: give its commands as its user (runuser -u selcgi -- selcgi ..)"
 SILENT = "a refusal that is not recorded (dontaudit) is possible: semodule -DB shows it, semodule -B hides such again"
 _UNLABELLED = frozenset(("unlabeled_t", "default_t", "file_t"))  # the base policy's types for what nobody labelled
 # What a permission means to a reader; the first of a record that is named here is the one that tells most.
@@ -166,7 +167,8 @@ def _fix_rule(denial: Denial) -> str:
     if Context.parse(denial.source).is_zygote:
         return _fix_zygote(denial)
     if denial.classname.startswith(("capability", "cap_userns")):
-        return "scripts run without capabilities: do without"
+        own = type_of(denial.source) == LAUNCHER.domain
+        return _AS_ITS_USER if own else "scripts run without capabilities: do without"
     if denial.classname in _FILES and target in _UNLABELLED:
         return f"it has no label of its own: restorecon -v {_quoted(denial) or 'FILE'}, or semanage fcontext"
     if denial.classname in _FILES:

@@ -4,6 +4,9 @@ terminal as it is."""
 import json
 from typing import Any
 
+import pytest
+from click.testing import CliRunner
+
 from selcgi.cli import failures, status
 from selcgi.serve.accesslog import Entry
 from selcgi.serve.board import Board
@@ -39,6 +42,21 @@ def test_a_record_shows_each() -> None:
     }
     (line,) = [line for line in failures._lines(record) if "denied" in line]
     assert "\x1b[31m" not in line.partition("denied:")[2]
+
+
+def test_the_list_has_the_refusal_where_a_failed_request_has_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answered request has no reason, and what is empty is not on record."""
+    rows = [
+        Entry(id="abc", status=200, denied=SENTENCES),
+        Entry(id="def", status=404, step="script", reason="not there"),
+    ]
+    found = [{"kind": kind(row) or "missing", **row.fields()} for row in rows]
+    monkeypatch.setattr(failures, "records", lambda _: found)
+    done = CliRunner().invoke(failures.failures, [])
+    assert done.exit_code == 0, done.output + repr(done.exception)
+    first, second = done.output.splitlines()[1:]
+    assert first.endswith(SENTENCES[0])
+    assert second.endswith("script  not there")
 
 
 def board() -> Board:

@@ -8,6 +8,7 @@ from click.testing import CliRunner, Result
 
 from selcgi.cli import learn
 from selcgi.cli.main import cli
+from selcgi.errors import StartRefused
 from selcgi.learn.lesson import Lesson, Refused
 from selcgi.learn.rehearsal import Application
 from selcgi.policy.learned import Rule
@@ -70,6 +71,11 @@ def test_a_parameter_of_the_web_server_chooses_the_domain(played: Played) -> Non
         (NOTHING, 0, "proven: with this block nothing is missing\n"),
         (Lesson((), (), OK, OK, Refused(unallowed=("a",), withheld=("b",)), False), learn.REFUSED_AGAIN, "  a\n  b\n"),
         (Lesson((), (), OK, OK, Refused(missing=("it still wanted",)), False), 1, "missing: it still wanted\n"),
+        (
+            Lesson((), (), OK, OK, Refused(), False, ("/srv/x: Status: 404",)),
+            1,
+            "fails: /srv/x: Status: 404\nnot proven: ",
+        ),
         (Lesson((), (), OK, FAILED, Refused(), False), 1, f"missing: {SILENT}\nnot proven\n"),
     ],
 )
@@ -77,6 +83,15 @@ def test_the_exit_code_says_what_was_proven(played: Played, lesson: Lesson, code
     result = played.learn(lesson=lesson)
     assert result.exit_code == code
     assert said in result.output
+
+
+def test_a_program_that_may_not_be_started_is_not_said_to_be_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
+    (tmp_path / "selcgi").write_text("")  # of mode 644: not even root may execute it
+    with pytest.raises(StartRefused, match=f"as root, in your own domain: {tmp_path}/python -m selcgi learn"):
+        learn._program()
 
 
 def test_a_switch_of_the_policy_is_named_beside_its_rules(played: Played) -> None:

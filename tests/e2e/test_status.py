@@ -183,4 +183,4 @@ def test_nobody_answers(control: Path) -> None:
     line = [*PROGRAM, "status", f"--control={control}"]
     done = subprocess.run(line, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(TREE)})
     assert done.returncode == 3
-    assert f"no selcgi answers at {control}: No such file or directory; start" in done.stderr
+    assert f"no selcgi answers at {control}: No such file or directory; is selcgi serve running" in done.stderr

@@ -192,6 +192,7 @@ def test_a_labelled_folder_is_its_users_and_check_finds_what_lost_it(avcs: Claim
         1,
         [
             f"{alices}: gets s0:c0.c1023 by the next relabel, not at s0:c512,c514 of alice",
+            f"do {site.PROGRAM.parent}/python -m selcgi categories label --permanent alice {alices}",
             "1 folders, 1 findings",
         ],
     )

@@ -81,6 +81,15 @@ def test_what_it_copes_with_was_refused_nevertheless(refused: Refused, told: str
     assert lesson(refused, FAILED).missing == ()
 
 
+def test_an_application_that_fails_where_it_may_do_all_has_proven_nothing() -> None:
+    one = replace(
+        lesson(Refused()), failing=("/srv/cgi/x.py: Status: 502 Bad Gateway: it wrote nothing (step response)",)
+    )
+    assert (one.proven, one.nothing_refused) == (False, False)
+    assert one.verdict.startswith("not proven: it fails where nothing is refused, too")
+    assert one.missing == ()
+
+
 def test_what_nothing_recorded_explains_may_be_a_silent_refusal() -> None:
     one = lesson(Refused(), FAILED)
     assert not one.proven

@@ -209,5 +209,5 @@ def test_what_is_no_file_is_refused(tmp_path: Path, make: Any) -> None:
 def test_folder_that_is_missing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StartRefused, match="No such file"):
         Recorder(tmp_path / "none" / "failures")
-    with pytest.raises(StartRefused, match="selcgi serve with --failures"):
+    with pytest.raises(StartRefused, match="is selcgi serve running, and with --failures"):
         records(tmp_path / "failures")

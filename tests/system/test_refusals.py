@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from selcgi.context import LAUNCHER
 from selcgi.system.audit import Denial
 from selcgi.system.refusals import explain
 from tests.fakes import FakePolicy
@@ -59,7 +60,12 @@ def test_categories_are_named_and_no_rule_is_offered() -> None:
             "list /srv/new (default_t:s0)",
             "it has no label of its own: restorecon -v /srv/new",
         ),
-        (denial(ALICE, "capability", "sys_admin"), "use the capability sys_admin", "do without"),
+        (denial(ALICE, "capability", "sys_admin"), "use the capability sys_admin", "scripts run without capabilities"),
+        (
+            replace(denial(str(LAUNCHER), "capability", "dac_override"), source=str(LAUNCHER)),
+            "use the capability dac_override",
+            "runuser -u selcgi",
+        ),
         (
             denial("system_u:system_r:selcgi_t:s0", "process", "signal"),
             "signal a process (selcgi_t:s0)",
