@@ -28,7 +28,7 @@ class _Kept:
     """One of them. Its descriptors stay open while a request uses them, whatever becomes of it here."""
 
     def __init__(self, located: Located, stamps: tuple[_Stamp, ...]) -> None:
-        self.located = located._replace(close=self.release)
+        self.located = located._replace(path_info=b"", close=self.release)  # that is a request's, not the script's
         self.fresh = True  # asked for since the last look
         self._stamps = stamps
         self._script = located.script
@@ -114,7 +114,7 @@ class Familiar:
         while len(self._kept) >= MOST:
             self._kept.pop(next(iter(self._kept))).drop()
         kept = self._kept[path] = _Kept(located, stamps)
-        return kept.located
+        return kept.located._replace(path_info=located.path_info)
 
 
 def _settled(located: Located, before: int) -> tuple[_Stamp, ...]:

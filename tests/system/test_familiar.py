@@ -143,6 +143,15 @@ def test_each_part_of_the_way_must_have_settled(
         assert take(scripts, script).script is take(scripts, script).script
 
 
+def test_path_info_is_each_requests_own(roots: Roots, script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of one without any, after the one that was the first to ask for the script."""
+    monkeypatch.setattr(familiar, "_SETTLED_NS", -(10**10))
+    with closing(Familiar(roots, label_of)) as scripts:
+        found = [take(scripts, f"{script}{one}", script) for one in ("/alices", "", "/bobs", "")]
+    assert {one.script.path for one in found} == {bytes(script)}
+    assert [one.path_info for one in found] == [b"/alices", b"", b"/bobs", b""]
+
+
 def test_path_info_is_what_the_first_candidate_has_more(kept: Familiar, roots: Roots, script: Path) -> None:
     for candidates in ((f"{script}/a/b", script), (f"{script}//a/", script), (script, script), (f"{script}x", script)):
         encoded = tuple(os.fsencode(one) for one in candidates)
