@@ -69,6 +69,7 @@ STAMPS = {
     "serve/supervisor.py": 2,  # when the last reload was, for selcgi status
     "system/familiar.py": 1,  # whether a file was changed just now: files have the wall clock's times
     "system/registry.py": 2,  # since when a user has categories, and the import
+    "zygote/fresh.py": 1,  # the start from which logging counts relativeCreated, by the wall clock
     "zygote/stamps.py": 2,  # whether a file changed while it was loaded: files have the wall clock's times
 }
 
