@@ -17,6 +17,10 @@ from selcgi.system.labelling import Labelling
 from selcgi.system.roots import open_roots
 from selcgi.system.scripts import open_script
 
+_WANTED = ("execute", "read")
+_NOBODYS = (1 << 32) - 2  # a uid whose owner's bits are nobody's
+_AS_IT = "ask as the service's user: runuser -u selcgi -- selcgi explain .."
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -40,15 +44,25 @@ def find(path: str, roots: Iterable[Path], labelling: Labelling, account: Accoun
     try:
         located = open_script((os.fsencode(path),), opened, label_of)
     except (ScriptNotFound, ScriptRefused) as error:
-        script = os.fsdecode(error.script) if isinstance(error, ScriptRefused) else ""
-        return _refused(script or path, error, str(error.status))
+        met = error.script if isinstance(error, ScriptRefused) else b""
+        if _root_lacks(met, account):
+            return Found(os.fsdecode(met), "not judged: SELinux gives root no right over others' files here", _AS_IT)
+        return _refused(os.fsdecode(met) or path, error, str(error.status))
     finally:
         opened.close()
     located.script.close()
     script = os.fsdecode(located.script.path)
-    if account.uid != os.geteuid() and (why := closed_to(account, located.script.path, ("execute", "read"))):
+    if account.uid != os.geteuid() and (why := closed_to(account, located.script.path, _WANTED)):
         return Found(script, f"403: {why[0]}", why[1])
     return Found(script)
+
+
+def _root_lacks(script: bytes, account: Account) -> bool:
+    """Whether modes let the account pass and not root, who has no capability in selcgi_t."""
+    if not script or os.geteuid() != 0 or account.uid == 0:
+        return False
+    root = Account("root", _NOBODYS, 0, (0,), "/")
+    return closed_to(account, script, _WANTED) is None and closed_to(root, script, _WANTED) is not None
 
 
 def _refused(path: str, error: SelcgiError, outcome: str) -> Found:

@@ -1,5 +1,6 @@
 """`selcgi serve` and the policy: what cannot work is refused at a start and a reload, and loud after a policy load."""
 
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from tests.enforcing import site
 from tests.enforcing.attempts import run_as
 from tests.enforcing.conftest import Claims
-from tests.enforcing.faults import DOMAIN, SCRIPT, load
+from tests.enforcing.faults import BY_PYTHON, DOMAIN, SCRIPT, load
 from tests.stack import Selcgi, wait_until
 
 pytestmark = pytest.mark.enforcing
@@ -62,7 +63,31 @@ def test_from_a_start_to_a_reload_to_another_policy(avcs: Claims) -> None:
         avcs.expect("selcgi_t", "fault_flight_t", "process", "transition")
 
 
-def test_explain_says_it_without_running_anything() -> None:
+def test_the_isolation_proof_of_the_policy_that_is_loaded() -> None:
+    words = [*BY_PYTHON, "audit-map", str(site.MAP)]
+    environ = {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPYCACHEPREFIX": site.BYTECODE, "PYTHONPATH": str(site.TREE)}
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, env=environ, cwd="/")
+    assert (done.returncode, done.stdout.splitlines()[-1:]) == (0, ["4 contexts, no findings"]), (
+        done.stdout + done.stderr
+    )
+
+
+def of_the_service(words: list[str]) -> None:
+    """A script that its owner alone may read is told right to the owner, and to root where root may do all; in selcgi_t
+    root may not, and is told so."""
+    own = site.script("own.cgi", "#!/bin/sh\n")
+    own.chmod(0o700)
+    shutil.chown(own, "selcgi")
+    environ = {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPYCACHEPREFIX": site.BYTECODE, "PYTHONPATH": str(site.TREE)}
+    for program, yes in ((words[:1], False), (site.as_service(), True), (BY_PYTHON, True)):
+        line = [*program, *words[1:-1], own.name]
+        done = subprocess.run(line, capture_output=True, text=True, timeout=60, env=environ, cwd="/")
+        assert (done.returncode == 0) is yes, done.stdout + done.stderr
+        assert ("not judged: SELinux gives root no right over others' files here" in done.stdout) is not yes
+    own.unlink()
+
+
+def test_explain_says_it_without_running_anything(avcs: Claims) -> None:
     script = site.script("explained.cgi", "#!/bin/sh\ntouch /tmp/it-ran\n")
     words = [str(site.PROGRAM), "explain", "--user=alice", script.name]
     environ = {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPYCACHEPREFIX": site.BYTECODE}
@@ -76,8 +101,10 @@ def test_explain_says_it_without_running_anything() -> None:
     link.unlink()
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{link} -> {script}" in done.stdout
+    of_the_service(words)
     script.chmod(0o777)
     done = subprocess.run(words, capture_output=True, text=True, timeout=60, env=environ, cwd="/")
     assert done.returncode == 1
     assert f"403: {script} (mode 0777, uid 0) is open to more than its owner" in done.stdout
     assert not Path("/tmp/it-ran").exists()
+    avcs.claim_all_of("selcgi_t")
