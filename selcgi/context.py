@@ -8,6 +8,7 @@ Called by mapping/ (what a rule asks for), system/ (what the kernel said) and la
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from selcgi.values import valueclass
 
@@ -134,7 +135,7 @@ class ContextSpec:
 
     def without_kernel(self) -> Context:
         """The same for a machine without SELinux, where there is no own context: for the log only."""
-        return self.resolve(LAUNCHER)
+        return _without_kernel(self)
 
     def whole(self, own: Context | None) -> Context:
         """As the log shows it, before the kernel has been asked."""
@@ -143,3 +144,8 @@ class ContextSpec:
     def __str__(self) -> str:
         tail = f"{self.domain}:{self.range or '*'}"
         return f"{self.user}:{self.role}:{tail}" if self.user else tail
+
+
+@lru_cache(maxsize=1024)
+def _without_kernel(spec: ContextSpec) -> Context:
+    return spec.resolve(LAUNCHER)

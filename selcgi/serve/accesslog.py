@@ -7,6 +7,7 @@ written: serve/escapes.py. Filled by serve/request.py and serve/relay.py, writte
 import logging
 import time
 from dataclasses import dataclass, fields
+from functools import lru_cache
 
 from selcgi.errors import LaunchFailed, SelcgiError
 from selcgi.plan import Exit
@@ -86,13 +87,13 @@ class Entry:
 
     def _usual(self) -> str:
         """The same line in one piece, where nothing in it needs quotes and nothing went wrong; "" for any other."""
-        told = self.listener, self.user, self.auth, self.rule, self.context, self.script, self.method, self.exit
-        if not (_SELDOM.isdisjoint(self.__dict__) and are_plain(*told)):
+        if not (_SELDOM.isdisjoint(self.__dict__) and (self.exit or "0").isdigit()):
+            return ""
+        shared = _shared((self.listener, self.user, self.auth, self.rule, self.context, self.script, self.method))
+        if not shared:
             return ""
         return (
-            f"time={self.time or '-'} id={self.id or '-'} listener={self.listener or '-'} user={self.user or '-'} "
-            f"auth={self.auth or '-'} rule={self.rule or '-'} context={self.context or '-'} "
-            f"script={self.script or '-'} method={self.method or '-'} status={self.status} "
+            f"time={self.time or '-'} id={self.id or '-'} {shared} status={self.status} "
             f"seconds={number(self.seconds)} cpu_s={'-' if self.cpu_s is None else number(self.cpu_s)} "
             f"maxrss={'-' if self.maxrss is None else self.maxrss} bytes_in={self.bytes_in} "
             f"bytes_out={self.bytes_out} exit={self.exit or '-'} killed_by=- step=-"
@@ -101,6 +102,13 @@ class Entry:
         )
 
 
+@lru_cache(maxsize=256)
+def _shared(told: tuple[str, ...]) -> str:
+    """What many requests have in common, the values of _SHARED; "" where one needs quotes."""
+    return words(dict(zip(_SHARED, told, strict=True))) if are_plain(*told) else ""
+
+
+_SHARED = ("listener", "user", "auth", "rule", "context", "script", "method")
 _INNER = ("limit", "waited", "complained", "alone", "case")
 _NAMES = tuple(field.name for field in fields(Entry) if field.name not in _INNER)
 _WHEN_SET = {"redirect", "selinux", "reason", "fix", "denied", "launch"}

@@ -72,23 +72,25 @@ class Body:
     its script keeps up, so as much of it may be kept in memory as its wide pipe holds.
     """
 
+    # Most requests have no body, and set few of these.
+    expected: int | None = None  # CONTENT_LENGTH, once the params are read
+    received = 0
+    ended = False  # the web server has said so
+    error: SelcgiError | None = None
+    unwanted = False  # nobody will read it: count, and throw away
+    sink: Sink = staticmethod(_nobody)
+    roomy = False
+    taken = 0  # bytes of what was kept
+    on_taken: Callable[[], None] = staticmethod(_nothing)  # all that was kept, or nobody will
+    _user: str | None = None
+    _file = -1
+    _read_at = _write_at = 0  # in the file
+
     def __init__(self, settings: Settings, space: SpoolSpace, limit: int) -> None:
         self.limit = limit
-        self.expected: int | None = None  # CONTENT_LENGTH, once the params are read
-        self.received = 0
-        self.ended = False  # the web server has said so
-        self.error: SelcgiError | None = None
-        self.unwanted = False  # nobody will read it: count, and throw away
-        self.sink: Sink = _nobody
-        self.roomy = False
-        self.taken = 0  # bytes of what was kept
-        self.on_taken: Callable[[], None] = _nothing  # all that was kept, or nobody will
         self._settings = settings
         self._space = space
-        self._user: str | None = None
         self._memory = bytearray()
-        self._file = -1
-        self._read_at = self._write_at = 0  # in the file
 
     @property
     def arrived(self) -> bool:

@@ -53,6 +53,17 @@ def _nothing() -> None:
 class Exchange:
     """`on_input` is called when the body grew, ended, failed, or the client left; `on_output` when bytes were taken."""
 
+    refused: SelcgiError | None = None  # before it was looked at: unreadable params, too many requests
+    takes_stderr = True  # the web server, as FCGI_STDERR
+    why_gone = "the client left"
+    aborted = False  # by FCGI_ABORT_REQUEST or a lost connection: nobody waits for an answer
+    unsent = False  # not all of what was written had been taken by then
+    processes_gone = True  # of its script; unlike what it holds, what it was lent must wait for that
+    bytes_out = 0
+    on_input: Callable[[], None] = staticmethod(_nothing)
+    on_output: Callable[[], None] = staticmethod(_nothing)
+    _last = b""
+
     def __init__(self, session: Connected, wire_id: int, pairs: Pairs, body: Body) -> None:
         self.pairs = pairs
         self.body = body
@@ -60,19 +71,9 @@ class Exchange:
         self.tcp = session.tcp
         self.poller, self.conduit = session.poller, session.conduit
         self.entry = Entry(listener=session.listener.address)
-        self.refused: SelcgiError | None = None  # before it was looked at: unreadable params, too many requests
-        self.takes_stderr = True  # the web server, as FCGI_STDERR
-        self.why_gone = "the client left"
-        self.aborted = False  # by FCGI_ABORT_REQUEST or a lost connection: nobody waits for an answer
-        self.unsent = False  # not all of what was written had been taken by then
-        self.processes_gone = True  # of its script; unlike what it holds, what it was lent must wait for that
-        self.bytes_out = 0
         self.stdout, self.stderr = Beginning(), Beginning()
-        self.on_input: Callable[[], None] = _nothing
-        self.on_output: Callable[[], None] = _nothing
         self._session: Connected | None = session
         self._wire_id = wire_id
-        self._last = b""
 
     @property
     def blocked(self) -> bool:

@@ -123,11 +123,11 @@ def decide(site: Site, exchange: Exchange, request: Request, known: Known) -> De
         # Whom no rule lets in does not learn which scripts exist; of the others the log names rule and context.
         found = error.script if isinstance(error, ScriptRefused) else b""
         exchange.entry.script = os.fsdecode(found)
-        _ask(site, request, known, found or request.script_paths[0], exchange.entry)
+        _ask(site, request, known, os.fsdecode(found or request.script_paths[0]), exchange.entry)
         raise
     try:
-        exchange.entry.script = os.fsdecode(located.script.path)
-        verdict = _ask(site, request, known, located.script.path, exchange.entry)
+        exchange.entry.script = path = os.fsdecode(located.script.path)
+        verdict = _ask(site, request, known, path, exchange.entry)
         limits = verdict.limits(site.settings.limits)
         exchange.body.expect(request.content_length, limits.body_bytes, request.user or "")
         return Decision(request, located, verdict, limits)
@@ -152,10 +152,9 @@ def identify(site: Site, exchange: Exchange) -> Request:
     return request if user == request.user else replace(request, user=user)
 
 
-def _ask(site: Site, request: Request, known: Known, script: bytes, entry: Entry) -> Verdict:
+def _ask(site: Site, request: Request, known: Known, script: str, entry: Entry) -> Verdict:
     try:
-        query = Query(request.user, os.fsdecode(script), request.host, request.told, known)
-        verdict = site.table.decide(query)
+        verdict = site.table.decide(Query(request.user, script, request.host, request.told, known))
     except Denied as error:
         entry.rule = error.rule
         raise
