@@ -180,7 +180,9 @@ class WarmRunning:
 
     def poll(self) -> None:
         self._learn()
-        if self._channel is not None and (self._channel.over or self._has_ended()):
+        if ended := self._has_ended():
+            self._learn()  # what it has said last
+        if self._channel is not None and self._error is None and (ended or self._channel.over):
             untaken = self._channel.untaken
             self._disconnect()
             self._ended(untaken=untaken)
@@ -197,7 +199,7 @@ class WarmRunning:
         """The child, which so has closed its end of the channel, whoever has another of it open still: its zygote may
         not have come to that, and what it has loaded may want its answer to be believed unseen. It is looked at before
         it is reaped."""
-        if self._process is None or self._error is not None:
+        if self._process is None or self._channel is None:
             return False
         with suppress(ChildProcessError):
             return look_at(self.pid) is not None

@@ -134,6 +134,34 @@ def test_one_that_has_ended_is_looked_at_whoever_has_its_channel(plan: Plan, poo
     conclude(running, outcome)
 
 
+def test_the_last_words_of_one_that_has_ended_are_heard(
+    plan: Plan, pool: Leaves, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has said them since the worker has listened."""
+    held, (waits, tell) = Held(), os.pipe()
+
+    def bear(own: Belongings) -> None:
+        held(own)
+        if os.fork() == 0:
+            os.write(own.channel, encode_report(BORN))
+            os.read(waits, 1)
+            os.write(own.channel, encode_report(STUCK, "zygote", "on purpose", ""))
+            os._exit(127)
+
+    def look(pid: int) -> os.waitid_result | None:
+        os.write(tell, b"x")
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        return look_at(pid)
+
+    monkeypatch.setattr("selcgi.launch.warm.look_at", look)
+    running = launch(plan, Lent(pool, [bear]))
+    outcome = fails(running)
+    assert (str(outcome.error), running.confirmed) == ("on purpose", False)
+    conclude(running, outcome)
+    for descriptor in (waits, tell, held.channel):
+        os.close(descriptor)
+
+
 def test_one_that_is_no_child_of_the_worker_is_none_of_the_request(plan: Plan, pool: Leaves) -> None:
     def bear(own: Belongings) -> None:
         if (pid := os.fork()) == 0:
