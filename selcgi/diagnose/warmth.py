@@ -17,8 +17,8 @@ from selcgi.system.moving import move_questions
 from selcgi.system.policy import what_is_invalid
 from selcgi.system.preflight import ZYGOTE_TYPE, Step, type_of
 
-_NONE = "scripts of these rules that are to run warm get 503, since no interpreter can be had for them"
-_STAYS = "scripts of these rules that are to run warm get 500: their process stays where it was, and is ended"
+_NONE = "scripts of this domain that are to run warm get 503, since no interpreter can be had for them"
+_STAYS = "scripts of this domain that are to run warm get 500: their process stays where it was, and is ended"
 _DECLARE = "(blockinherit selcgi_warm) in the application's module declares it; or leave warm= out"
 _OF_PROGRAM = (Step.OPEN, Step.NOSUID, Step.ENTRYPOINT, Step.INTERPRETER, Step.LOAD)
 _OF_START = (Step.NO_NEW_PRIVILEGES, Step.TRANSITION, Step.DESCRIPTORS, Step.PIPES, Step.WATCH, Step.LIMITS)

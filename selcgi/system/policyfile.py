@@ -9,6 +9,7 @@ Called by diagnose/ and cli/.
 import os
 import stat
 import struct
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -75,8 +76,8 @@ def _read(path: Path) -> bytes:
                 raise PolicyUnreadable(f"{path} is no file", "name a binary policy: /etc/selinux/*/policy/policy.*")
             data = file.read(_FILE_BYTES + 1)
     except OSError as error:
-        fix = "ask as root, where the policy lets you read it (security read_policy)" if path == KERNEL else ""
-        raise PolicyUnreadable(f"cannot read {path}: {error.strerror}", fix) from error
+        fix = f"as root, by {sys.executable} -m selcgi ..; the program's own domain may not read it"
+        raise PolicyUnreadable(f"cannot read {path}: {error.strerror}", fix if path == KERNEL else "") from error
     _check(path, data)
     return data
 
