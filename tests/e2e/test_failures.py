@@ -208,7 +208,7 @@ def test_flood_is_sampled_and_hides_nothing_of_another_kind(selcgi: Selcgi, plac
     kinds = [record["kind"] for record in found(run, 10)]
     assert kinds[0] == "failed"
     assert 10 <= kinds.count("missing") <= 64
-    assert path.stat().st_size <= 3 << 20
+    assert path.stat().st_size <= 4 << 20
     assert ask(selcgi.socket, Ask(f"{place.cgi}/hello.cgi", "alice")).status == 200
 
 

@@ -18,6 +18,7 @@ from selcgi.serve.failures import KINDS, RECORD_BYTES, Keeper, encode, kind
 from selcgi.serve.recorder import KEPT, Recorder, records
 from selcgi.settings import Settings
 from tests.serve.crowd import NoSession
+from tests.stack import TREE
 
 PARAMS: Pairs = ((b"REQUEST_METHOD", b"GET"), (b"HTTP_COOKIE", b"a=b"), (b"SELCGI_PROOF", b"proof"))
 
@@ -211,3 +212,9 @@ def test_folder_that_is_missing_is_refused(tmp_path: Path) -> None:
         Recorder(tmp_path / "none" / "failures")
     with pytest.raises(StartRefused, match="is selcgi serve running, and with --failures"):
         records(tmp_path / "failures")
+
+
+def test_pages_say_how_large_the_file_gets() -> None:
+    size = f"{len(KINDS) * KEPT * RECORD_BYTES >> 20} MB"
+    assert f"The file never grows beyond {size}," in (TREE / "README.md").read_text()
+    assert f"records of failed requests, {size} at most" in (TREE / "contrib/systemd/selcgi.service").read_text()
