@@ -1,4 +1,6 @@
-"""Of many requests at once, each script sees what is its own request's: no word of another's, whatever workers keep."""
+"""Of many requests at once, each script sees what is its own request's, and so does each line of the log: no word of
+another's, whatever workers keep.
+"""
 
 import random
 import time
@@ -47,9 +49,25 @@ def drawn(scripts: list[str], count: int) -> Iterator[tuple[Ask, str]]:
         yield asked, "|".join((user, path, query, cookie, header, body))
 
 
+def lines(asked: list[Ask], scripts: list[str]) -> list[tuple[str, str, str, int]]:
+    """What the log shall say of them."""
+    return [
+        (
+            one.user,
+            next(path for path in scripts if one.script.startswith(path)),
+            "GET" if one.body is None else "POST",
+            len(one.body or b""),
+        )
+        for one in asked
+    ]
+
+
 def test_no_request_sees_a_word_of_another(serve: Serve, place: Place, scripts: list[str], cgroup: Path) -> None:
     place.rules("* user_webapp_t")
     with serve("--workers=2", f"--warm={place.cgi}/*.py", f"--cgroup={cgroup}") as selcgi:
-        for _ in range(3):
-            asked, wanted = zip(*drawn(scripts, 60), strict=True)
-            assert [one.text for one in ask_all(selcgi.socket, list(asked))] == list(wanted)
+        asked, wanted = zip(*drawn(scripts, 180), strict=True)
+        for at in range(0, 180, 60):
+            assert [one.text for one in ask_all(selcgi.socket, list(asked[at : at + 60]))] == list(wanted[at : at + 60])
+        wait_until("all lines of the log", lambda: len(selcgi.entries()) == len(asked))
+        said = [(one["user"], one["script"], one["method"], one["bytes_in"]) for one in selcgi.entries()]
+    assert sorted(said) == sorted(lines(list(asked), scripts))
