@@ -8,6 +8,8 @@ import socket
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
+from fcntl import ioctl
+from termios import TIOCOUTQ
 from typing import NamedTuple
 
 from selcgi.errors import LaunchFailed
@@ -40,7 +42,7 @@ class Channel:
         self._ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self._heard = b""
         self.over = False  # its end was read
-        self.untaken = False  # the job, or its end
+        self._untaken = False
 
     def fileno(self) -> int:
         return self._ours.fileno()
@@ -53,7 +55,7 @@ class Channel:
             except BlockingIOError:
                 return
             except ConnectionResetError:  # it did not read the whole job
-                data, self.untaken = b"", True
+                data, self._untaken = b"", True
             if not data:
                 self.over = True
                 return
@@ -74,11 +76,16 @@ class Channel:
         except (BlockingIOError, ValueError):
             pass
         except ConnectionError:  # why comes next, or its end
-            self.untaken = True
+            self._untaken = True
             return
         except OSError as error:
             raise failed("zygote", error) from error
         raise LaunchFailed("zygote", "the params are too long for a warm interpreter", "raise net.core.wmem_max")
+
+    def untaken(self) -> bool:
+        """The job was not read, or not to its end: there may be somebody who could still read it, and will not. What
+        waits in a socket is counted by TIOCOUTQ (unix_ioctl of net/unix/af_unix.c)."""
+        return self._untaken or any(ioctl(self._ours, TIOCOUTQ, bytes(4)))
 
     def hang_up(self) -> None:
         """The child reads the end of it, and so do we: unlike a closed one, it wakes."""

@@ -183,7 +183,7 @@ class WarmRunning:
         if ended := self._has_ended():
             self._learn()  # what it has said last
         if self._channel is not None and self._error is None and (ended or self._channel.over):
-            untaken = self._channel.untaken
+            untaken = self._channel.untaken()
             self._disconnect()
             self._ended(untaken=untaken)
         if self._process is not None:

@@ -114,7 +114,8 @@ class Looking(NoLabels):
         self.ended.append(look_at(pid) is not None)
 
 
-def test_one_that_has_ended_is_looked_at_whoever_has_its_channel(plan: Plan, pool: Leaves) -> None:
+@pytest.mark.parametrize("takes", [True, False])
+def test_one_that_has_ended_is_looked_at_whoever_has_its_channel(plan: Plan, pool: Leaves, takes: bool) -> None:
     """Nothing of what it has written would be believed else, or all of it unseen."""
     held, lent = Held(), Lent(pool, [])
 
@@ -122,14 +123,17 @@ def test_one_that_has_ended_is_looked_at_whoever_has_its_channel(plan: Plan, poo
         held(own)
         if os.fork() == 0:
             os.write(own.channel, encode_report(BORN))
-            os.read(own.channel, 65536)
+            os.read(own.channel, 65536 if takes else 1)
             os._exit(3)
 
     lent.labels = labels = Looking()
     lent._ways = [bear]
     running, outcome = launch(plan, lent), Outcome()
     wait(running, lambda: running.exit is not None, outcome)
-    assert (labels.ended, running.confirmed, outcome.error) == ([True], True, None)
+    if takes:
+        assert (labels.ended, running.confirmed, outcome.error) == ([True], True, None)
+    else:
+        assert "ended before it took the request" in str(outcome.error)
     os.close(held.channel)
     conclude(running, outcome)
 
