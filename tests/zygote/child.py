@@ -18,7 +18,8 @@ def main() -> None:
     with open(paths[0], encoding="latin-1") as opened:
         first, _, flags = opened.readline().removeprefix("#!").strip().partition(" ")
     found = interpreter.become(first, flags, package=sys.argv[1])
-    stdin = os.dup(0)
+    stdin, folder = os.dup(0), os.open(".", os.O_PATH)
+    os.chdir("/")  # a zygote is elsewhere, too
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)  # as main.py has it
     os.close(null)
@@ -35,6 +36,8 @@ def main() -> None:
         if pid == 0:
             os.dup2(stdin, 0)
             os.close(stdin)
+            os.fchdir(folder)
+            os.close(folder)
             fresh.begin((os.fsencode(path),), dict(environ))
             end(script.run(code, path, file, folder_first="safe_path" not in found.flags), last)
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
