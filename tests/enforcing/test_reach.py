@@ -66,7 +66,9 @@ def test_a_zygote_moves_into_its_application_and_nowhere_else(policy: KernelPoli
     assert reached(policy, types, ZYGOTE, "process", MOVES) == {WEBAPP}
     own = may(policy, ZYGOTE, ZYGOTE, "process")
     assert "setcurrent" in own
+    assert not own & {"sigkill", "sigstop", "signull"}, "code that is loaded there reaches no other such process"
     assert not own & {"setexec", "ptrace", "execmem", "setfscreate", "setsockcreate", "setkeycreate"}
+    assert may(policy, ZYGOTE, "random_device_t", "chr_file") == set()
 
 
 def test_those_of_the_shipped_domains_move_by_a_boolean(policy: KernelPolicy, types: list[str]) -> None:
@@ -159,3 +161,11 @@ def listening(port: int) -> Iterator[None]:
 def test_the_default_port_is_selcgis_own() -> None:
     with switched_on("selcgi_from_tcp"), listening(9140):
         socket.create_connection(("127.0.0.1", 9140)).close()
+
+
+def test_the_denial_listener_has_no_more_than_it_uses(policy: KernelPolicy) -> None:
+    """Beside what the base policy gives to every domain."""
+    assert may(policy, "selcgi_avc_t", "urandom_device_t", "chr_file") == set()
+    assert may(policy, "selcgi_avc_t", "syslogd_t", "unix_stream_socket") == set()
+    assert may(policy, "selcgi_avc_t", "init_t", "process") == set()
+    assert may(policy, "selcgi_avc_t", "usr_t", "file") == {"read", "open", "getattr", "ioctl"}
