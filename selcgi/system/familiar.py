@@ -2,15 +2,17 @@
 
 Decides whether what scripts.py has found and checked is still so: while the root, each folder beneath it on the way and
 the file are what they were by device, inode and time of their last change, which no one can set back (ctime of
-inode(7)). A mode, an owner, an ACL, a label and an entry of a folder can't change without it. Only the interpreter's
-file lies elsewhere, and is checked each time. Must not admit anything by itself. One for each Site in each worker;
-called by serve/request.py, and by serve/worker.py when some time has passed.
+inode(7)). A mode, an owner, an ACL, a label and an entry of a folder can't change without it. What a mount's options
+and the policy allow can, and the interpreter's file lies elsewhere: both are asked each time. Must not admit anything
+by itself. One for each Site in each worker; called by serve/request.py, and by serve/worker.py when some time has
+passed.
 """
 
 import os
 import time
 from collections.abc import Iterator
 
+from selcgi.errors import ScriptRefused
 from selcgi.system.executable import LabelOf, check_interpreter
 from selcgi.system.mapfile import shown
 from selcgi.system.roots import Roots
@@ -32,6 +34,7 @@ class _Kept:
         self.fresh = True  # asked for since the last look
         self._stamps = stamps
         self._script = located.script
+        self._handle = b"/proc/self/fd/%d" % located.script.descriptor
         self._users = 1
         self._dropped = False
 
@@ -44,6 +47,18 @@ class _Kept:
                     return False
         except OSError:
             return False
+        return True
+
+    def may_run(self, label_of: LabelOf) -> bool:
+        """What check_file() asks of a file that has not changed, and its interpreter."""
+        if not os.access(self._handle, os.R_OK | os.X_OK, effective_ids=True):
+            return False
+        script = self._script
+        if script.interpreter:
+            try:
+                check_interpreter(script.interpreter, shown(script.path), self.located.root.owners, label_of)
+            except ScriptRefused:
+                return False
         return True
 
     def use(self) -> Located:
@@ -80,13 +95,10 @@ class Familiar:
         rest = first[len(path) :]  # a file has nothing beneath it: this is PATH_INFO, wherever else it might lie
         if first != path + rest or rest[:1] not in (b"", b"/"):
             return self._find(candidates)
-        if not kept.holds:
+        if not (kept.holds and kept.may_run(self._label_of)):
             self._kept.pop(path).drop()
-            return self._find(candidates)
+            return self._find(candidates)  # which says why, if it is refused now
         check_spelling(first)
-        interpreter = kept.located.script.interpreter
-        if interpreter:
-            check_interpreter(interpreter, shown(path), kept.located.root.owners, self._label_of)
         located = kept.use()
         return located._replace(path_info=rest) if rest else located
 

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -9,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from selcgi.errors import SelcgiError
+from selcgi.errors import ScriptRefused, SelcgiError
 from selcgi.system import familiar
 from selcgi.system.familiar import MOST, Familiar
 from selcgi.system.roots import Roots, open_roots
 from selcgi.system.scripts import Located, open_script
+from tests.stack import TREE
 
 pytestmark = pytest.mark.usefixtures("no_descriptor_is_left")
 SOMEBODY = 12345
@@ -208,5 +210,40 @@ def test_an_interpreter_is_checked_each_time(kept: Familiar, script: Path, tmp_p
     script.write_text(f"#!{shell}\n")
     assert take(kept, script).script is take(kept, script).script
     shell.chmod(0o777)
-    with pytest.raises(SelcgiError, match="open to more than its owner"):
-        take(kept, script)
+    with pytest.raises(ScriptRefused, match="open to more than its owner") as refused:
+        take(kept, f"{script}/more", script)
+    assert refused.value.script == bytes(script)
+
+
+# In a mount namespace of its own: what a script that is kept gets once its file system is mounted noexec.
+MOUNTED = """
+import os, subprocess, sys
+from contextlib import closing
+from pathlib import Path
+from selcgi.errors import ScriptRefused
+from selcgi.system import familiar
+from selcgi.system.roots import open_roots
+familiar._SETTLED_NS = -(10**10)
+folder = Path(sys.argv[1])
+subprocess.run(["mount", "-t", "tmpfs", "none", folder], check=True)
+folder.chmod(0o755)
+script = folder / "x.cgi"
+script.write_text("print()")
+script.chmod(0o755)
+with closing(open_roots([folder])) as roots, closing(familiar.Familiar(roots, lambda _: "")) as scripts:
+    first = scripts.open((bytes(script),))
+    print(scripts.open((bytes(script),)).script is first.script)
+    subprocess.run(["mount", "-o", "remount,noexec", folder], check=True)
+    try:
+        scripts.open((bytes(script),))
+    except ScriptRefused as error:
+        print(error.reason)
+"""
+
+
+def test_a_mount_that_lets_nothing_run_any_more(tmp_path: Path) -> None:
+    """A warm interpreter, which executes no file, would run it on."""
+    line = ["unshare", "-m", sys.executable, "-c", MOUNTED, str(tmp_path)]
+    environ = {**os.environ, "PYTHONPATH": str(TREE)}
+    done = subprocess.run(line, capture_output=True, text=True, env=environ, timeout=60, check=True)
+    assert done.stdout == f"True\n{tmp_path}/x.cgi lies on a file system that is mounted noexec\n", done.stderr
