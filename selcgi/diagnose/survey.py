@@ -116,14 +116,15 @@ class Survey:
 
 
 def doors(survey: Survey, listeners: Iterable[ListenerSettings]) -> tuple[Door, ...]:
-    """Where web servers connect. The file of a socket is looked at when selcgi, or systemd, has made it."""
+    """Where web servers connect. The file of a socket is looked at when selcgi, or systemd, has made it; on another
+    machine it will have the label of its place."""
     found = []
     for one in listeners:
         kind, _, path = one.address.partition(":")
         folder = survey.file(os.path.dirname(path)) if kind == "unix" else None  # noqa: PTH120
-        hidden = kind == "unix" and _is_hidden(path)
-        there = kind == "unix" and (hidden or os.path.exists(path))  # noqa: PTH110
-        socket = survey.file(path) if there else None
+        hidden = kind == "unix" and survey.mounts and _is_hidden(path)
+        there = hidden or not survey.mounts or os.path.exists(path)  # noqa: PTH110
+        socket = survey.file(path) if kind == "unix" and there else None
         found.append(Door(one.address, one.peer_types, folder, socket, hidden))
     return tuple(found)
 

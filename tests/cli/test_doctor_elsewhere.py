@@ -36,6 +36,7 @@ MISTAKES = {
     "label of the scripts": ("a user_webapp_t:s0", ("--root", "/srv/other"), "entrypoint",
                              "semanage fcontext -a -t selcgi_script_exec_t /srv/other/plain.cgi"),
     "socket": ("a user_webapp_t:s0", ("--listen", "unix:/etc/selcgi/s.sock"), "web-server", "listen beneath /run"),
+    "socket among data": ("a user_webapp_t:s0", ("--listen", "unix:/srv/s.sock"), "web-server", "/srv/s.sock is var_t"),
     "tcp": ("a user_webapp_t:s0", ("--listen", "tcp:127.0.0.1:9140,peer-net=127.0.0.1/32"), "tcp-listener",
             "setsebool -P selcgi_from_tcp on"),
     "proof": ("a user_webapp_t:s0", ("--listen", "unix:/run/selcgi/s,identity=proof:/home/x/proof"), "configuration",
