@@ -193,6 +193,8 @@ async def run(site: Site, means: Means, exchange: Exchange, decision: Decision) 
     answer = Answer(settings.head_bytes, decision.verdict.sendfile, bodiless, settings.local_redirects)
     plan = make_plan(site, decision)
     await _IN_STEP
+    if exchange.aborted:
+        raise ClientGone(f"{exchange.why_gone} before its script was started")
     exchange.entry.context = str(plan.context)  # as the kernel's own records have it
     running = means.denials.launch(means.launcher, plan, exchange.entry)
     exchange.processes_gone = False

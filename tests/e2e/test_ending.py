@@ -76,6 +76,18 @@ def test_the_web_server_aborts_on_a_kept_connection(serve: Serve, way: str, fami
             assert alive(tag) == [], "the request has ended for the web server, and in fact"
 
 
+def test_a_request_that_is_aborted_at_once_starts_nothing(serve: Serve, way: str, place: Place) -> None:
+    path = place.script("mark.cgi", '#!/bin/sh\ntouch "$CGI_MARKS/started"\necho\n')
+    with serve(way) as selcgi, socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(20)
+        sock.connect(str(selcgi.socket))
+        sock.sendall(request_bytes(Ask(path, "alice"), keep=True) + encode_record(Kind.ABORT_REQUEST, 1, b""))
+        assert sock.recv(65536).endswith(encode_record(Kind.END_REQUEST, 1, bytes(8)))
+        assert (selcgi.entry()["status"], selcgi.entry()["exit"], selcgi.entry()["step"]) == (499, "", "client")
+        assert selcgi.entry()["reason"] == "the client left before its script was started"
+        assert list(place.marks.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("option", "after", "step"),
     [
