@@ -46,7 +46,7 @@ class Admission:
         """Until the request may start. Overloaded when it may not, ClientGone when it need not any more."""
         if self._lines:
             self._hand_out()  # a place that another worker has given back is not for who comes now
-        if not self._claim(who, most):
+        if self._others_first() or not self._claim(who, most):
             await self._wait(who, most, exchange)
 
     def leave(self, who: Identity) -> None:
@@ -125,6 +125,8 @@ class Admission:
         self._tell_ready()
 
     def _others_first(self) -> bool:
+        if not self._board.total(Count.READY):  # as nearly always
+            return False
         mine, seen = self._page.counts[Count.RUNNING], _milliseconds() - _STALE_MS
         return any(page.counts[Count.READY] > seen and page.counts[Count.RUNNING] < mine for page in self._board.pages)
 

@@ -67,6 +67,31 @@ def test_a_worker_keeps_no_place_for_another_whose_requests_wait_for_the_limit_o
     play(act())
 
 
+@pytest.mark.parametrize("own", [(), (BOB,)], ids=["nobody waits here", "somebody waits here, too"])
+def test_who_comes_does_not_overtake_those_who_wait_in_a_worker_that_runs_less(
+    monkeypatch: pytest.MonkeyPatch, own: tuple[Identity, ...]
+) -> None:
+    monkeypatch.setattr("selcgi.serve.admission._STALE_MS", 60_000)  # no machine is so slow
+
+    async def act() -> None:
+        board = Board(2)
+        one, two = crowd(board=board), crowd(board=board, number=1)
+        await one.come(ALICE, 2)
+        await one.come(DORA, 2)
+        await two.come(CAROL)
+        for who in own:
+            await one.come(who)
+        await one.go(ALICE)
+        await one.come(ALICE)  # her next one, at once
+        assert sorted(who.user or "" for who in one.inside) == ["alice", "dora", "dora"]
+        while two.inside != [CAROL]:
+            await asyncio.sleep(0.005)
+        await one.go(DORA)
+        assert one.inside[-1] == (own or (ALICE,))[0]
+
+    play(act())
+
+
 def test_a_worker_keeps_no_place_for_another_that_is_stuck() -> None:
     async def act() -> None:
         board, settings = Board(2), Settings(concurrent_requests=3, user_requests=2)
