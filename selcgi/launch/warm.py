@@ -76,15 +76,20 @@ class WarmRunning:
             self._channel = channel = Channel()
         except OSError as error:
             raise failed("zygote", error) from error
+        script, opened = self._plan.script, -1
         with channel.theirs:
-            script = self._plan.script
-            own = (*self._streams.theirs, script.directory, script.descriptor, channel.theirs.fileno())
             try:
+                # One that is kept open for many requests: each reads from a position of its own.
+                opened = os.open(b"/proc/self/fd/%d" % script.descriptor, os.O_RDONLY | os.O_CLOEXEC)
+                own = (*self._streams.theirs, script.directory, opened, channel.theirs.fileno())
                 lent = (*own, self._leaf.birthplace()) if self._born_inside else own
                 self._asked = zygote, self._zygotes.lend(zygote, lent)
                 self._leaf.watch(channel.fileno())
             except OSError as error:
                 raise failed("zygote", error) from error
+            finally:
+                if opened >= 0:
+                    os.close(opened)
         self._leaves.scripts.expecting.add(self._learn)
         if self._tries > 1:
             self._zygotes.retried()

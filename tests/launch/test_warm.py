@@ -176,6 +176,17 @@ def test_a_child_that_somebody_else_has_reaped_is_told(
     conclude(running, Outcome())
 
 
+def test_each_request_reads_the_script_from_its_beginning(plan: Plan, pool: Leaves) -> None:
+    """Whoever else has it open: as one that is kept open is handed to many at once."""
+    read: list[bytes] = []
+    ways: list[Way] = [lambda own: read.append(os.read(own.script, 9)) for _ in range(2)]
+    lent = Lent(pool, ways)
+    runnings = [launch(plan, lent) for _ in range(2)]
+    assert read == [b"#!/bin/sh"] * 2
+    for running in runnings:
+        conclude(running, Outcome())
+
+
 class Strange(NoLabels):
     """The process that is to be looked at is in another context, and if need be has ended by then."""
 
