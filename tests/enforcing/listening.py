@@ -64,18 +64,23 @@ def make_door() -> socket.socket:
     """The listening socket of selcgi-avc.socket, labelled as systemd labels it: setsockcreatecon(3)."""
     site.RUNTIME.mkdir(exist_ok=True)
     SOCKET.unlink(missing_ok=True)
-    attribute = Path("/proc/thread-self/attr/sockcreate")
-    attribute.write_text(DOMAIN)
+    _label_sockets(DOMAIN)
     try:
         door = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     finally:
-        attribute.write_text("\n")
+        _label_sockets("\n")
     door.bind(str(SOCKET))
     SOCKET.chmod(0o660)
     shutil.chown(SOCKET, "selcgi", "root")
     site.run("restorecon", "-F", SOCKET)
     door.listen(16)
     return door
+
+
+def _label_sockets(context: str) -> None:
+    """Not by O_CREAT: Debian 12's policy lets nobody create a file there, and the kernel asks."""
+    with open("/proc/thread-self/attr/sockcreate", "r+b", buffering=0) as attribute:
+        attribute.write(context.encode())
 
 
 @contextmanager
