@@ -14,10 +14,11 @@ import click
 from selcgi.cli.values import Command, band, seconds_option, size_option
 from selcgi.cli.warm import WARM, warm_from
 from selcgi.plan import Limits
+from selcgi.policy import application
 from selcgi.settings import DENIALS, CategorySettings, EnvironRules, ListenerSettings, MapLogin, MapParam, Settings
 
 MAP_FILE = Path("/etc/selcgi/site.map")
-ROOT = Path("/srv/cgi")
+ROOT = Path(application.ROOT)
 SOCKET = ListenerSettings("unix:/run/selcgi/selcgi.sock")
 FILE = click.Path(path_type=Path, readable=False)  # whether it may be used, whoever opens it says
 DEFAULTS = Settings()

@@ -21,7 +21,7 @@ SWITCHES = {
     "homes": "read what users have at home",
     "programs": "be entered by programs of the distribution",
 }
-ROOT = "/srv/cgi"  # the default of --root
+ROOT = "/srv/cgi"  # of selcgi, when it is told no other
 # Folders whose label lets selcgi in already.
 _SCRIPT_FOLDERS = (ROOT, "/var/www/cgi-bin", "/usr/lib/cgi-bin")
 _WRITABLE = "/srv/data"  # ReadWritePaths= of the unit

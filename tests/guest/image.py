@@ -72,9 +72,14 @@ def _policy() -> list[Path]:
     return [*sorted((TREE / "contrib" / "selinux").glob("*.cil")), HERE / "guesttest.cil"]
 
 
+def base_of(suite: str) -> Path:
+    """Where the folder of its userland is, or would be."""
+    return cache() / f"base-{suite}-{_base_key(suite)}"
+
+
 def _base(suite: str) -> Path:
     """The userland as a folder, with the kernel beside it."""
-    base = cache() / f"base-{suite}-{_base_key(suite)}"
+    base = base_of(suite)
     if base.exists():
         return base
     with _whole(base) as work:

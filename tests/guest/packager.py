@@ -35,7 +35,7 @@ def build(names: tuple[str, ...], then: str, suite: str = "trixie") -> machine.O
 def _debs(suite: str) -> Path:
     """The packages that the suite's userland lacks for it, as its own list of what is installed says."""
     image.build(suite)
-    base = image.cache() / f"base-{suite}-{image._base_key(suite)}"
+    base = image.base_of(suite)
     target = base.with_name(f"devel-{base.name.removeprefix('base-')}")
     with image._lock(f"devel-{suite}"):
         if not target.exists():

@@ -47,17 +47,13 @@ def _prune(suite: str) -> None:
 
 def is_there(suite: str) -> bool:
     """Whether its userland need not be fetched."""
-    return _base(suite).exists()
-
-
-def _base(suite: str) -> Path:
-    return image.cache() / f"base-{suite}-{image._base_key(suite)}"
+    return image.base_of(suite).exists()
 
 
 def _userland(suite: str) -> Path:
     """Waits for a build of the guest's image only where there is no userland yet."""
     image.cache().mkdir(parents=True, exist_ok=True)
-    base = _base(suite)
+    base = image.base_of(suite)
     if base.exists():
         return base
     with image._lock(suite):

@@ -3,10 +3,10 @@
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -60,6 +60,15 @@ def take(scripts: Familiar, *candidates: Path | str) -> Located:
     return located
 
 
+def tick(script: Path) -> None:
+    """Until what changes next has another time than what has made the script: the kernel's clock for files is coarse;
+    see test_what_changed_just_now_is_not_kept."""
+    probe, made = script.parents[3] / "tick", script.stat().st_ctime_ns
+    probe.touch()
+    while probe.stat().st_ctime_ns <= made:
+        probe.touch()
+
+
 def outcome(look: Callable[[], Located]) -> object:
     try:
         located = look()
@@ -110,7 +119,7 @@ CHANGES: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_change_is_seen_at_once(kept: Familiar, roots: Roots, script: Path, change: str) -> None:
-    time.sleep(0.02)  # the kernel's coarse clock ticks at least once; see test_what_changed_just_now_is_not_kept
+    tick(script)
     before = outcome(lambda: take(kept, script))
     CHANGES[change](script)
 
@@ -135,13 +144,15 @@ def test_what_changed_just_now_is_not_kept(roots: Roots, script: Path) -> None:
 def test_each_part_of_the_way_must_have_settled(
     roots: Roots, script: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
-    monkeypatch.setattr(familiar, "_SETTLED_NS", 300_000_000)
-    time.sleep(0.4)
-    {"script": script, "folder": script.parent, "root": script.parents[2]}[place].chmod(0o755)
+    tick(script)
+    changed = {"script": script, "folder": script.parent, "root": script.parents[2]}[place]
+    changed.chmod(0o755)
+    settled = changed.stat().st_ctime_ns + familiar._SETTLED_NS
+    clock = SimpleNamespace(time_ns=lambda: settled)
+    monkeypatch.setattr(familiar, "time", clock)
     with closing(Familiar(roots, label_of)) as scripts:
         assert take(scripts, script).script is not take(scripts, script).script
-        time.sleep(0.4)
-        take(scripts, script)
+        clock.time_ns = lambda: settled + 1
         assert take(scripts, script).script is take(scripts, script).script
 
 
