@@ -35,7 +35,8 @@ def running(serve: Serve, place: Place) -> Iterator[Selcgi]:
 def request_(place: Place) -> Callable[..., Done]:
     def start(*words: str, to: str = "", body: bytes = b"") -> Done:
         line = [*PROGRAM, "request", f"--to={to or f'unix:{place.folder}/selcgi.sock'}", f"--root={place.cgi}", *words]
-        return subprocess.run(line, capture_output=True, input=body, env={**os.environ, "PYTHONPATH": str(TREE)})
+        environ = {**os.environ, "PYTHONPATH": str(TREE)}
+        return subprocess.run(line, capture_output=True, input=body, env=environ, timeout=60)
 
     return start
 

@@ -12,6 +12,7 @@ from selcgi.serve.exchange import Exchange
 from selcgi.serve.poller import Poller
 from selcgi.serve.splicing import Conduit
 from selcgi.settings import ListenerSettings, Settings
+from tests.stack import PATIENCE
 
 ALICE, BOB, CAROL, DORA = (Identity(name, "user_webapp_t:s0") for name in ("alice", "bob", "carol", "dora"))
 SETTINGS = Settings(concurrent_requests=4, queue_length=8, queue_seconds=30)
@@ -74,7 +75,8 @@ class Crowd:
 
 
 def play(act: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(act)
+    """Who would wait for ever fails."""
+    asyncio.run(asyncio.wait_for(act, PATIENCE))
 
 
 def crowd(settings: Settings = SETTINGS, board: Board | None = None, number: int = 0) -> Crowd:
