@@ -34,7 +34,6 @@ class _Kept:
         self.fresh = True  # asked for since the last look
         self._stamps = stamps
         self._script = located.script
-        self._handle = b"/proc/self/fd/%d" % located.script.descriptor
         self._users = 1
         self._dropped = False
 
@@ -50,10 +49,11 @@ class _Kept:
         return True
 
     def may_run(self, label_of: LabelOf) -> bool:
-        """What check_file() asks of a file that has not changed, and its interpreter."""
-        if not os.access(self._handle, os.R_OK | os.X_OK, effective_ids=True):
-            return False
+        """What check_file() asks of a file that has not changed, and its interpreter. By its path: what is open here
+        may lie beneath another mount by now."""
         script = self._script
+        if not os.access(script.path, os.R_OK | os.X_OK, effective_ids=True):
+            return False
         if script.interpreter:
             try:
                 check_interpreter(script.interpreter, shown(script.path), self.located.root.owners, label_of)

@@ -235,16 +235,21 @@ from selcgi.errors import ScriptRefused
 from selcgi.system import familiar
 from selcgi.system.roots import open_roots
 familiar._SETTLED_NS = -(10**10)
-folder = Path(sys.argv[1])
+root, over = Path(sys.argv[1]), sys.argv[2] == "another mount"
+folder = root / "inner"
+folder.mkdir()
 subprocess.run(["mount", "-t", "tmpfs", "none", folder], check=True)
+root.chmod(0o755)
 folder.chmod(0o755)
 script = folder / "x.cgi"
 script.write_text("print()")
 script.chmod(0o755)
-with closing(open_roots([folder])) as roots, closing(familiar.Familiar(roots, lambda _: "")) as scripts:
+with closing(open_roots([root])) as roots, closing(familiar.Familiar(roots, lambda _: "")) as scripts:
     first = scripts.open((bytes(script),))
     print(scripts.open((bytes(script),)).script is first.script)
-    subprocess.run(["mount", "-o", "remount,noexec", folder], check=True)
+    if over:
+        subprocess.run(["mount", "--bind", folder, folder], check=True)
+    subprocess.run(["mount", "-o", "remount,bind,noexec" if over else "remount,noexec", folder], check=True)
     try:
         scripts.open((bytes(script),))
     except ScriptRefused as error:
@@ -252,9 +257,10 @@ with closing(open_roots([folder])) as roots, closing(familiar.Familiar(roots, la
 """
 
 
-def test_a_mount_that_lets_nothing_run_any_more(tmp_path: Path) -> None:
-    """A warm interpreter, which executes no file, would run it on."""
-    line = ["unshare", "-m", sys.executable, "-c", MOUNTED, str(tmp_path)]
+@pytest.mark.parametrize("how", ["the same mount", "another mount"])
+def test_a_mount_that_lets_nothing_run_any_more(tmp_path: Path, how: str) -> None:
+    """A warm interpreter, which executes no file, would run it on; and what is open lies beneath another mount."""
+    line = ["unshare", "-m", sys.executable, "-c", MOUNTED, str(tmp_path), how]
     environ = {**os.environ, "PYTHONPATH": str(TREE)}
     done = subprocess.run(line, capture_output=True, text=True, env=environ, timeout=60, check=True)
-    assert done.stdout == f"True\n{tmp_path}/x.cgi lies on a file system that is mounted noexec\n", done.stderr
+    assert done.stdout == f"True\n{tmp_path}/inner/x.cgi lies on a file system that is mounted noexec\n", done.stderr
