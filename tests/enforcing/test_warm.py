@@ -106,9 +106,21 @@ def test_a_script_cannot_change_its_context_in_any_direction(warm: Selcgi, avcs:
         avcs.expect("user_webapp_t", "user_webapp_t", "process", f"set{name}")
 
 
-def test_callbacks_of_ctypes_find_their_code(warm: Selcgi) -> None:
-    answer = run_as(warm, site.script("callbacks.py", CALLBACKS), "alice")
-    assert (answer.status, answer.text) == (200, f"{sum(range(300))}\n"), warm.log()
+def test_callbacks_of_ctypes_find_their_code_where_a_fresh_process_does(avcs: Claims) -> None:
+    """Up to libffi 3.4 they are written to a file in memory and executed there, which no webapp domain may."""
+    path = site.script("callbacks.py", CALLBACKS)
+    with site.serving() as cold:
+        wanted = run_as(cold, path, "alice")
+        log = cold.log()
+    with serving() as warm:
+        answer = run_as(warm, path, "alice")
+        log += warm.log()
+    assert answer.status == wanted.status, log
+    if answer.status == 200:
+        assert answer.text == wanted.text == f"{sum(range(300))}\n"
+    else:
+        assert log.count('"MemoryError"') == 2
+        avcs.expect("user_webapp_t", "tmpfs_t", "file", "write")
 
 
 def test_it_reaches_neither_its_interpreter_nor_that_ones_program(warm: Selcgi, avcs: Claims) -> None:
