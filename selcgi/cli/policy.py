@@ -167,19 +167,24 @@ def _tell(app: Application, path: Path) -> None:
     click.echo(f"    semodule -i {shlex.quote(str(path))}")
     if paths := labelled(app):
         click.echo(f"    restorecon -RF {' '.join(map(shlex.quote, paths))}")
-    click.echo("    selcgi doctor")
     click.echo(f"{click.style('in the mapping,', bold=True)} above other rules that match the same users:")
     for narrowed in script_words(app) or [""]:
         click.echo(f"    USER  {app.domain}:s0 {narrowed}{' warm=yes' if app.warm else ''}".rstrip())
     if app.warm:
         click.echo("    a WSGI application: warm=wsgi:NAME, with the name that it has in its file")
     _tell_service(app)
+    click.echo(click.style("to check it then:", bold=True))
+    click.echo(f"    {' '.join(['selcgi doctor', *_root_words([ROOT, *roots(app)] if roots(app) else [])])}")
+
+
+def _root_words(folders: list[str]) -> list[str]:
+    return [f"--root={shlex.quote(one)}" for one in folders]
 
 
 def _tell_service(app: Application) -> None:
     """What the service needs to be told of places that are not its own."""
     if found := roots(app):
-        click.echo(f"{click.style('for selcgi', bold=True)}: {' '.join(f'--root={shlex.quote(one)}' for one in found)}")
+        click.echo(f"{click.style('for selcgi', bold=True)}: {' '.join(_root_words(found))}")
         click.echo(f"    a --root takes the place of the default, {ROOT}: name that, too, where it is used")
     if found := read_only(app):
         click.echo(f"{click.style('in the unit', bold=True)} (systemctl edit selcgi), which leaves the rest read-only:")

@@ -118,6 +118,8 @@ def _of_pair(scene: Scene, context: Context, where: str, scripts: Scripts, step:
     for missing in denied(scene, attempt, step):
         if mislabelled(scene, scripts, missing) or not scripts.place.labels or _unlabelled(scripts, missing):
             continue
+        if step is Step.SEARCH and not may_enter and missing.source == str(context):  # as above; selcgi walks before
+            continue
         found = fault(scene, attempt, missing, (*scripts.paths, where))
         yield _of_another(scene, context, scripts, found) if step is Step.ENTRYPOINT else found
 

@@ -25,23 +25,24 @@ def test_it_writes_the_module_and_says_what_to_do(tmp_path: Path) -> None:
     lines = [line.strip() for line in output.splitlines()]
     assert f"semodule -i {tmp_path}/shop.cil" in lines
     assert "restorecon -RF /srv/x/cgi /srv/x/data" in lines
-    assert "selcgi doctor" in lines
     assert "USER  shop_of_tests.webapp_t:s0 script=/srv/x/cgi/*" in lines
     assert "for selcgi: --root=/srv/x/cgi" in lines
     assert "a --root takes the place of the default, /srv/cgi: name that, too, where it is used" in lines
-    assert lines[-3:-1] == ["in the unit (systemctl edit selcgi), which leaves the rest read-only:", "[Service]"]
-    assert lines[-1] == "ReadWritePaths=/srv/x/data"
+    assert lines[-5:-3] == ["in the unit (systemctl edit selcgi), which leaves the rest read-only:", "[Service]"]
+    assert lines[-3] == "ReadWritePaths=/srv/x/data"
+    assert lines[-2:] == ["to check it then:", "selcgi doctor --root=/srv/cgi --root=/srv/x/cgi"]
 
 
 def test_of_a_warm_one_it_says_how_a_wsgi_application_is_named(tmp_path: Path) -> None:
     _, output, _ = new(tmp_path, "--warm", "--script=/srv/cgi/a.py", "--script=/srv/cgi/b.py", "--writes=/srv/data/x")
     tail = [line.strip() for line in output.partition("same users:\n")[2].splitlines()]
     rules = [f"USER  shop_of_tests.webapp_t:s0 script=/srv/cgi/{name}.py warm=yes" for name in ("a", "b")]
-    assert tail == [*rules, "a WSGI application: warm=wsgi:NAME, with the name that it has in its file"]
+    named = "a WSGI application: warm=wsgi:NAME, with the name that it has in its file"
+    assert tail == [*rules, named, "to check it then:", "selcgi doctor"]
 
 
 def test_without_scripts_the_rule_is_for_all(tmp_path: Path) -> None:
-    assert new(tmp_path)[1].endswith("    USER  shop_of_tests.webapp_t:s0\n")
+    assert "    USER  shop_of_tests.webapp_t:s0\n" in new(tmp_path)[1]
 
 
 def test_nothing_is_overwritten_unless_told(tmp_path: Path) -> None:

@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
+from selcgi.context import ContextSpec
 from selcgi.diagnose.doctor import examine
 from selcgi.diagnose.scene import File
-from tests.diagnose.shipped import SCRIPT, file, label, scene
-from tests.diagnose.test_doctor import UNLABELLED, only
+from tests.diagnose.shipped import RULES, SCRIPT, SPECS, file, label, policy, scene
+from tests.diagnose.test_doctor import UNLABELLED, USER, only
 
 
 def test_behind_a_wrong_label_nothing_else_is_reported() -> None:
@@ -28,6 +29,26 @@ def test_a_script_in_a_place_of_another_kind_is_relabelled_and_reported_once() -
     assert "semanage fcontext -a -t selcgi_script_exec_t /srv/a.cgi" in fault.fix
     assert "(allow" not in fault.fix
     assert set(fault.where) == {"/srv/a.cgi", "site.map:1", "site.map:2", "site.map:3"}
+
+
+def test_the_scripts_of_an_application_in_its_own_folder_are_a_note_to_the_domains_of_others() -> None:
+    """As the template has it: others may not even walk there, and are not to be let."""
+    name, app = "app_webapp_t", label("app_script_t")
+    more = {(name, *rule[1:]): names for rule, names in RULES.items() if rule[0] == USER}
+    more |= {(rule[0], name, rule[2]): names for rule, names in RULES.items() if rule[1] == USER}
+    more |= {(name, "app_script_t", "file"): ("entrypoint", "read", "open"), (name, "app_script_t", "dir"): ("search",)}
+    more |= {("selcgi_t", "app_script_t", "file"): ("execute", "read", "open", "getattr")}
+    more |= {("selcgi_t", "app_script_t", "dir"): ("search",)}
+    folder = File("/srv/app", app, app)
+    apps = replace(SCRIPT, label=app, expected=app, folders=(*SCRIPT.folders, folder), paths=("/srv/app/a.cgi",))
+    asked = policy(more=more)
+    both = {"specs": [*SPECS, (ContextSpec(name, "s0"), "site.map:9")], "scripts": (SCRIPT, apps)}
+    for fault in examine(scene(asked, **both)):
+        assert (fault.check, fault.severity) == ("entrypoint", "note"), fault
+        assert "(allow" not in fault.fix
+    more[("selcgi_t", "app_script_t", "dir")] = ()
+    (lacking,) = [one for one in examine(scene(policy(more=more), **both)) if one.severity != "note"]
+    assert lacking.what == "selcgi_t -> app_script_t : dir { search } is denied"
 
 
 @pytest.mark.parametrize("name", ["interpreter", "program"])

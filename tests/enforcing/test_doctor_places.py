@@ -25,7 +25,7 @@ PLACES = f"""
 (allow selcgi_webapp fault_dir_t (dir (search)))
 {place_of("/srv/faults(/.*)?", "selcgi_script_exec_t")}
 {place_of("/srv/app(/.*)?", "fault_app_exec_t")}(allow selcgi_t fault_app_exec_t (dir (read open search getattr)))
-(allow selcgi_webapp fault_app_exec_t (dir (search)))
+(allow fault_app_t fault_app_exec_t (dir (search)))
 {place_of("/srv/closed", "fault_dir_t")}{place_of("/srv/closed/.*", "selcgi_script_exec_t")}
 """
 

@@ -10,6 +10,7 @@ import pytest
 from tests.enforcing import site
 from tests.enforcing.attempts import SOURCE
 from tests.enforcing.conftest import Claims
+from tests.enforcing.faults import BY_PYTHON, doctor
 from tests.stack import Ask, Selcgi, ask
 
 pytestmark = pytest.mark.enforcing
@@ -44,10 +45,21 @@ def said() -> str:
     return text
 
 
+def test_doctor_finds_nothing_wrong_with_it_beside_other_applications(said: str) -> None:
+    (rule,) = re.findall(r"^ {4}USER( .*)$", said, re.MULTILINE)
+    (words,) = re.findall(r"^ {4}selcgi doctor (.*)$", said, re.MULTILINE)
+    site.script("kept.cgi", "#!/bin/sh\n")
+    rules = site.write(site.MAP.with_name("both.map"), f"dora {rule}\n{site.rules()}")
+    found = doctor(f"--map={rules}", *words.split(), program=BY_PYTHON)
+    assert found.checks == [], found.faults
+    assert "entrypoint" in {one["check"] for one in found.notes}, "the domains of others can't run it, as it shall be"
+    assert found.looked_at["contexts"] == 5
+
+
 @pytest.fixture
 def serving(said: str) -> Iterator[Selcgi]:
     (rule,) = re.findall(r"^ {4}USER( .*)$", said, re.MULTILINE)
-    (root,) = re.findall(r"--root=\S+", said)
+    (root,) = re.findall(r"^for selcgi: (--root=\S+)$", said, re.MULTILINE)
     rules = site.write(site.MAP.with_name("wiki.map"), f"alice {rule}\n")
     with site.serving(f"--map={rules}", root) as running:
         yield running
