@@ -9,7 +9,7 @@ from selcgi.cli.options import FILE, GROUP_FILE, PARAM, PARAM_DOMAIN, SOURCE, SO
 from selcgi.cli.terminal import plain
 from selcgi.errors import Denied, IdentityNotProven, MappingError
 from selcgi.mapping import grammar
-from selcgi.mapping.categories import misgivings
+from selcgi.mapping.categories import BANDS, clashes, misgivings
 from selcgi.mapping.modselinux import respell
 from selcgi.mapping.rules import mistakes
 from selcgi.mapping.table import Query, Verdict
@@ -19,6 +19,8 @@ from selcgi.settings import MapSource, Settings
 from selcgi.system.accounts import unusable
 from selcgi.system.identity import prove_told
 from selcgi.system.mapfile import read_mapfile
+
+_FREE = f"others than {BANDS.user} and {BANDS.request}, or give it other bands"
 
 
 class _WithGrammar(click.Group):
@@ -50,7 +52,8 @@ def check(file: Path) -> None:
     """Print every mistake in FILE as file:line, and every rule that can never match. Exit 1 if there is any.
 
     Warns of rules whose users are not kept apart: a glob or * whose context has no categories of its own, and of
-    c{user} and c{request} where files would not be. Warns of uid= without such an account here.
+    c{user} and c{request} where files would not be; of categories that c{user} or c{request} may give to somebody,
+    too, with the usual bands. Warns of uid= without such an account here.
     """
     try:
         table = table_of((file,))
@@ -70,6 +73,9 @@ def check(file: Path) -> None:
     for spec, where in table.unfilled():
         for what in misgivings(spec):
             _tell("warning", "yellow", f"{file.parent / where}: {what}")
+    if any(table.unfilled()):
+        for where, how in clashes(table.templates()):
+            _tell("warning", "yellow", f"{file.parent / where}: {how}, and selcgi does not start: use {_FREE}")
     for where, error in unusable(table.accounts()):
         _tell("warning", "yellow", f"{file.parent / where}: {error}")
     click.echo(f"{table.count} rules, {len(dead)} of them dead, no mistakes")

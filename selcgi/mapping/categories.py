@@ -5,7 +5,7 @@ sets are equal and none dominates another. Must not know who has which number: s
 users, system/leases.py lends it to requests. Called by rules.py for each line, by serve/categories.py for each request.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import comb, isqrt
@@ -101,6 +101,14 @@ def clash(text: str, bands: Bands, over_all: bool = True) -> Band | None:
             if span.overlaps(band) and ("{" in text or not over_all or not span.covers(band)):
                 return span
     return None
+
+
+def clashes(templates: Iterable[tuple[ContextSpec, str]], bands: Bands = BANDS) -> Iterator[tuple[str, str]]:
+    """The place of each rule whose categories could be somebody's own, too, and how; of no use but beside a rule with
+    USER or REQUEST."""
+    for spec, where in templates:
+        if span := clash(spec.range or "", bands):
+            yield where, f"{span} of {spec.range} can be somebody's own, too"
 
 
 def misgivings(spec: ContextSpec) -> Collection[str]:

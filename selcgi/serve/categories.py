@@ -14,7 +14,7 @@ from pathlib import Path
 
 from selcgi.context import Context
 from selcgi.errors import ClientGone, Denied, Overloaded, RegistryFailed, StartRefused
-from selcgi.mapping.categories import REQUEST, USER, Bands, Pair, clash, fill, unrank, wants
+from selcgi.mapping.categories import REQUEST, USER, Bands, Pair, clash, clashes, fill, unrank, wants
 from selcgi.mapping.chain import Chain
 from selcgi.mapping.table import Verdict
 from selcgi.mapping.told import PARAM
@@ -149,10 +149,8 @@ def open_categories(settings: Settings, table: Chain, context: Context | None) -
 
 
 def _check_fixed(table: Chain, bands: Bands) -> None:
-    for spec, where in table.templates():
-        if span := clash(spec.range or "", bands):
-            reason = f"{where}: {span} of {spec.range} can be somebody's own, too"
-            raise StartRefused(reason, f"use others than {bands.user} and {bands.request}, or all of them")
+    for where, how in clashes(table.templates(), bands):
+        raise StartRefused(f"{where}: {how}", f"use others than {bands.user} and {bands.request}, or all of them")
 
 
 def _try_to_lend(found: Categories, path: Path) -> None:
