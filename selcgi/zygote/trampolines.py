@@ -13,7 +13,8 @@ _EXECUTABLE = 2  # where "x" is in the permissions of proc_pid_maps(5)
 
 
 def find() -> tuple[int, ...]:
-    """None where libffi has no such thing, as up to 3.4."""
+    """None where libffi has no such thing, as up to 3.4: what that has in its place, where there is SELinux, is memory
+    which requests would share, and for preload.py to refuse."""
     mapped = set(_mapped_code())
     return tuple(descriptor for descriptor, target in _open() if target in mapped)
 
@@ -30,7 +31,7 @@ def _mapped_code() -> Iterator[str]:
     with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as file:
         for line in file:
             _, permissions, *_, path = line.rstrip("\n").split(maxsplit=5)
-            if permissions[_EXECUTABLE] == "x" and path.startswith("/"):
+            if permissions[_EXECUTABLE] == "x" and path.startswith("/") and not path.startswith("/memfd:"):
                 yield path
 
 
