@@ -103,7 +103,7 @@ async def follow(site: Site, means: Means, exchange: Exchange, began: float) -> 
             trail.came_to(request, decision.located)
             target = await admit(site, means, exchange, decision)
         except LaunchFailed:
-            site.scripts.close()  # what was found of them may hold no more: a mount, the policy
+            site.scripts.forget(decision.located)  # what was found of it may hold no more: a mount, the policy
             raise
         finally:
             decision.close()

@@ -102,6 +102,11 @@ class Familiar:
         located = kept.use()
         return located._replace(path_info=rest) if rest else located
 
+    def forget(self, located: Located) -> None:
+        """The next request for this one looks anew."""
+        if kept := self._kept.pop(located.script.path, None):
+            kept.drop()
+
     def age(self) -> None:
         """Let go of what nobody has asked for since the last call."""
         for path, kept in list(self._kept.items()):

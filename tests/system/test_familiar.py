@@ -195,6 +195,17 @@ def test_it_stays_open_while_it_is_used(kept: Familiar, script: Path) -> None:
         os.fstat(located.script.descriptor)
 
 
+def test_one_is_forgotten_and_no_other(kept: Familiar, script: Path) -> None:
+    other = script.with_name("other.cgi")
+    other.write_bytes(script.read_bytes())
+    other.chmod(0o755)
+    others, first = take(kept, other), take(kept, script)
+    kept.forget(first)
+    kept.forget(first)
+    assert take(kept, script).script is not first.script
+    assert take(kept, other).script is others.script
+
+
 def test_what_nobody_asks_for_is_let_go(kept: Familiar, script: Path) -> None:
     first = take(kept, script)
     kept.age()
