@@ -42,10 +42,17 @@ def _apt_get(words: list[str], output: IO[bytes]) -> int:
     """Its exit code. If this program is told to end, so are apt-get and dpkg: not one of them goes on without
     policy-rc.d."""
     environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    process = subprocess.Popen(
-        words, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environ, start_new_session=True
-    )
+    told: list[int] = []
+    handler = signal.signal(signal.SIGTERM, lambda number, _: told.append(number))  # until it is known whom to end
     try:
+        process = subprocess.Popen(
+            words, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environ, start_new_session=True
+        )
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+    try:
+        if told:
+            signal.raise_signal(signal.SIGTERM)
         return process.wait()
     except BaseException:
         os.killpg(process.pid, signal.SIGTERM)
