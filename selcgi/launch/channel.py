@@ -4,6 +4,7 @@ Decides what is a report, who has made it, and how much is read of what comes: c
 there, too, and for ever. Must not decide what a report means. Used by launch/warm.py alone.
 """
 
+import errno
 import socket
 import struct
 from collections.abc import Iterator
@@ -84,8 +85,11 @@ class Channel:
 
     def untaken(self) -> bool:
         """The job was not read, or not to its end: there may be somebody who could still read it, and will not. What
-        waits in a socket is counted by TIOCOUTQ (unix_ioctl of net/unix/af_unix.c)."""
-        return self._untaken or any(ioctl(self._ours, TIOCOUTQ, bytes(4)))
+        waits in a socket is counted by TIOCOUTQ; once nobody can, it is none, and the error that was left is asked for
+        (unix_ioctl and unix_release_sock of net/unix/af_unix.c)."""
+        if self._untaken or any(ioctl(self._ours, TIOCOUTQ, bytes(4))):
+            return True
+        return self._ours.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNRESET
 
     def hang_up(self) -> None:
         """The child reads the end of it, and so do we: unlike a closed one, it wakes."""
