@@ -9,14 +9,13 @@ means. Made by serve/worker.py; it hands each request to its owner as an Exchang
 import asyncio
 import socket
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Protocol
 
 from selcgi.errors import ConnectionLost, SelcgiError, unexpected
 from selcgi.serve.body import Body
 from selcgi.serve.exchange import Exchange
 from selcgi.serve.patience import Patience
-from selcgi.serve.poller import Poller
+from selcgi.serve.poller import Poller, attempt
 from selcgi.serve.splicing import Conduit
 from selcgi.settings import ListenerSettings, Settings
 from selcgi.wire.connection import (
@@ -72,7 +71,7 @@ class Session:
         self._pieces: dict[Exchange, list[bytes]] = {}  # of bodies, and not with them yet
         self.poller, self.conduit = owner.poller, owner.conduit
         self._read_on()
-        self._safely(self._readable)
+        attempt(self._readable, self._failed)
 
     @property
     def blocked(self) -> bool:
@@ -97,7 +96,7 @@ class Session:
         if size:
             header = self._connection.stdout_header(wire_id, size)
             # Of a record that breaks off, the next would be the rest: then the connection ends.
-            self._safely(lambda: self._wait(self.conduit.forward(header, size, self._sock)))
+            attempt(lambda: self._wait(self.conduit.forward(header, size, self._sock)), self._failed)
         return size
 
     def write_stderr(self, wire_id: int, data: bytes) -> None:
@@ -154,12 +153,10 @@ class Session:
     def _may_finish(self) -> bool:
         return self._closing and self.idle and not (self._lingering or self.closed or self._connection.incomplete)
 
-    def _safely(self, step: Callable[[], None]) -> None:
-        """A step that fails may have lost bytes: the connection is of no more use."""
-        try:
-            step()
-        except Exception as error:  # a peer that breaks the rules, a bug, or no memory
-            self._fail(error if isinstance(error, SelcgiError) else unexpected(error, "a session"))
+    def _failed(self, error: Exception) -> None:
+        """By a peer that breaks the rules, a bug, or no memory. A failed step may have lost bytes: the connection is of
+        no more use."""
+        self._fail(error if isinstance(error, SelcgiError) else unexpected(error, "a session"))
 
     def _fail(self, error: SelcgiError) -> None:
         self.close("the connection failed")
@@ -167,7 +164,7 @@ class Session:
 
     def _read_on(self) -> None:
         if not self.closed:
-            self.poller.add_reader(self._sock.fileno(), partial(self._safely, self._readable))
+            self.poller.add_reader(self._sock.fileno(), self._readable, self._failed)
 
     def _readable(self) -> None:
         if self._patience.waits(self._exchanges):
@@ -243,7 +240,7 @@ class Session:
         if unsent:
             self._out += unsent
             self._since = self._owner.loop.time()
-            self.poller.add_writer(self._sock.fileno(), partial(self._safely, self._writable))
+            self.poller.add_writer(self._sock.fileno(), self._writable, self._failed)
 
     def _try(self, data: bytes | bytearray) -> int:
         try:
@@ -277,7 +274,7 @@ class Session:
         if not self._may_finish:
             return
         if self._owner.loop.time() < self._takes_until:
-            self._safely(self._readable)  # the peer may have begun another while it was not told
+            attempt(self._readable, self._failed)  # the peer may have begun another while it was not told
             if not self._may_finish:
                 return
         self._lingering, self._since = True, self._owner.loop.time()

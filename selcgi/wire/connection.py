@@ -82,7 +82,7 @@ Event = RequestBegan | RequestMalformed | BodyChunk | BodyEnded | RequestAborted
 class State(Enum):
     """Of one request, as far as its input goes. The caller knows of it from BODY on, or from REFUSED on."""
 
-    __hash__ = object.__hash__  # an Enum's own is written in Python, and each record is looked up by two of them
+    __hash__ = object.__hash__  # an Enum's own is written in Python, and each record is looked up by one of them
 
     PARAMS = "params"
     REFUSED = "refused params"  # too long: reported already, the rest is thrown away
@@ -93,8 +93,6 @@ class State(Enum):
 
 class Input(Enum):
     """Records of a request. An empty one ends its stream (section 3.3)."""
-
-    __hash__ = object.__hash__
 
     PARAMS = (Kind.PARAMS, True)
     PARAMS_END = (Kind.PARAMS, False)
