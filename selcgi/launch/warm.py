@@ -191,13 +191,14 @@ class WarmRunning:
             untaken = self._channel.untaken()
             self._disconnect()
             self._ended(untaken=untaken)
-        if self._process is not None:
-            self._process.poll()
-        else:
-            self._empty = not self._leaf.populated()
         error, self._error = self._error, None
         if error is not None:
             self._disconnect()
+        if self._process is not None and self._channel is None:
+            self._process.poll()
+        else:  # one that has ended since is reaped once it has been looked at
+            self._empty = not self._leaf.populated()
+        if error is not None:
             raise error
 
     def _has_ended(self) -> bool:
@@ -206,9 +207,10 @@ class WarmRunning:
         it is reaped."""
         if self._process is None or self._channel is None:
             return False
-        with suppress(ChildProcessError):
+        try:
             return look_at(self.pid) is not None
-        return False
+        except ChildProcessError:  # something else has reaped it
+            return True
 
     def waited_for(self, pid: int, when: float) -> bool:
         return pid in self._waited_for and (not self._began or when <= self._began)

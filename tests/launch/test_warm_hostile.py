@@ -138,6 +138,49 @@ def test_one_that_has_ended_is_looked_at_whoever_has_its_channel(plan: Plan, poo
     conclude(running, outcome)
 
 
+def test_one_that_ends_once_it_was_looked_at_is_looked_at_again(
+    plan: Plan, pool: Leaves, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before it is reaped, and nobody could ask any more whether it took its job."""
+    held = Held()
+
+    def bear(own: Belongings) -> None:
+        held(own)
+        if os.fork() == 0:
+            os.write(own.channel, encode_report(BORN))
+            os._exit(3)
+
+    def look(pid: int) -> None:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        monkeypatch.setattr("selcgi.launch.warm.look_at", look_at)
+
+    monkeypatch.setattr("selcgi.launch.warm.look_at", look)
+    running = launch(plan, Lent(pool, [bear]))
+    outcome = fails(running)
+    assert "ended before it took the request" in str(outcome.error)
+    assert not running.confirmed
+    conclude(running, outcome)
+    os.close(held.channel)
+
+
+def test_one_that_something_else_has_reaped_is_waited_for_by_nobody(plan: Plan, pool: Leaves) -> None:
+    held = Held()
+
+    def bear(own: Belongings) -> None:
+        held(own)
+        be_born(own)
+
+    running, outcome = launch(plan, Lent(pool, [bear])), Outcome()
+    wait(running, lambda: running.pid != 0, outcome)
+    os.kill(running.pid, signal.SIGKILL)
+    reap(running.pid, wait=True)
+    assert fails(running).error is not None
+    assert not running.confirmed
+    for descriptor in (held.channel, running.stdout, running.stderr):
+        os.close(descriptor)
+    running.close()
+
+
 def test_the_last_words_of_one_that_has_ended_are_heard(
     plan: Plan, pool: Leaves, monkeypatch: pytest.MonkeyPatch
 ) -> None:
