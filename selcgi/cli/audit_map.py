@@ -8,14 +8,16 @@ from typing import Any
 
 import click
 
-from selcgi.cli.options import FILE, PARAM_DOMAIN, SOURCE, SOURCE_FORMS
+from selcgi.cli.options import FILE, PARAM_DOMAIN, REQUEST_BAND, SOURCE, SOURCE_FORMS, USER_BAND
 from selcgi.cli.terminal import plain
-from selcgi.context import LAUNCHER
-from selcgi.diagnose.isolation import SINGLE_MOST, Finding, Report, audit, mapped
+from selcgi.context import LAUNCHER, Band
+from selcgi.diagnose.isolation import SINGLE_MOST, Finding, Report, audit
+from selcgi.diagnose.mapped import mapped
 from selcgi.diagnose.meant import Column
-from selcgi.mapping.categories import USER
+from selcgi.mapping.categories import REQUEST, USER
+from selcgi.serve.categories import bands_of
 from selcgi.serve.sources import open_sources
-from selcgi.settings import MapSource, Settings
+from selcgi.settings import CategorySettings, MapSource, Settings
 from selcgi.system.policyfile import KERNEL, open_policy_file
 
 _QUIET_SECONDS = 2.0
@@ -30,8 +32,17 @@ _AROUND = (Column.SELCGI, Column.SERVERS, Column.POLICY, Column.ITSELF)
     "--policy", type=FILE, default=KERNEL, show_default="the kernel's", help="Binary policy, as /etc/selinux has it."
 )
 @PARAM_DOMAIN
+@USER_BAND
+@REQUEST_BAND
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
-def audit_map(sources: tuple[MapSource, ...], policy: Path, param_domains: tuple[str, ...], as_json: bool) -> None:
+def audit_map(
+    sources: tuple[MapSource, ...],
+    policy: Path,
+    param_domains: tuple[str, ...],
+    user_categories: Band,
+    request_categories: Band,
+    as_json: bool,
+) -> None:
     """Prove that the contexts of a mapping cannot reach one another, selcgi, its web server or the policy.
 
     Asks a whole policy, constraints included: what each context may do to every other and to the files that it
@@ -48,7 +59,8 @@ def audit_map(sources: tuple[MapSource, ...], policy: Path, param_domains: tuple
     On the machine itself, as root:  selcgi audit-map /etc/selcgi/site.map
     In a check of a change:          selcgi audit-map site.map --policy policy.33
     """
-    contexts = mapped(open_sources(Settings(maps=sources, param_domains=param_domains)).templates())
+    bands = bands_of(CategorySettings(users=user_categories, requests=request_categories))
+    contexts = mapped(open_sources(Settings(maps=sources, param_domains=param_domains)), bands)
     with open_policy_file(policy) as opened:
         report = audit(opened, contexts, _Progress())
     if as_json:
@@ -121,7 +133,7 @@ def _explain(finding: Finding, count: int, places: dict[str, str]) -> None:
     source, target = _shown(str(finding.source)), _shown(str(finding.target))
     place = places.get(str(finding.source), "")
     more = f", and {count - 1} more like it" if count > 1 else ""
-    what = finding.what if finding.kind == "context" else f"-> {target} : {finding.what}"
+    what = finding.what if finding.kind in ("context", "categories") else f"-> {target} : {finding.what}"
     click.echo(f"{click.style('finding', fg='red', bold=True)}  {plain(f'{source} ({place}) {what}{more}')}")
     for rule in finding.rules:
         click.echo(f"{'rule':<9}{plain(rule)}")
@@ -131,6 +143,8 @@ def _explain(finding: Finding, count: int, places: dict[str, str]) -> None:
 def _fix(finding: Finding) -> str:
     if finding.what.startswith("is permissive"):
         return f"semanage permissive -d {finding.source.domain}"
+    if finding.kind == "categories":
+        return f"use others than those of {USER} and {REQUEST}, or give them other bands: selcgi serve would not start"
     if finding.kind == "context":
         return f"load the module that declares {finding.source.domain} (semodule -l), or correct the mapping"
     if finding.column is Column.OTHERS and finding.target.range and finding.source.range != finding.target.range:

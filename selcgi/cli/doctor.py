@@ -10,18 +10,21 @@ from typing import Any, NoReturn
 
 import click
 
-from selcgi.cli.options import FILE, GROUP_FILE, PARAM_DOMAIN, SOCKET, map_option, root_option
+from selcgi.cli.options import FILE, GROUP_FILE, PARAM_DOMAIN, REQUEST_BAND, SOCKET, USER_BAND, map_option, root_option
 from selcgi.cli.terminal import plain
 from selcgi.cli.values import listen
+from selcgi.context import Band
 from selcgi.diagnose.doctor import examine
 from selcgi.diagnose.fault import Fault
 from selcgi.diagnose.scene import Scene
 from selcgi.diagnose.staging import Subject, kernel_faults, stage, why_by_kernel
 from selcgi.errors import ZygoteFailed
 from selcgi.launch.program import program_path
+from selcgi.mapping.categories import clashes
 from selcgi.mapping.chain import Chain
+from selcgi.serve.categories import bands_of
 from selcgi.serve.sources import open_sources
-from selcgi.settings import ListenerSettings, Settings
+from selcgi.settings import CategorySettings, ListenerSettings, MapSource, Settings
 from selcgi.system.facts import read_kernel_facts
 from selcgi.system.filecontexts import NoContexts, open_file_contexts
 from selcgi.system.labelling import Labelling, open_labelling
@@ -36,6 +39,8 @@ _PLACES = 5  # of a fault that are shown to people
 @map_option
 @GROUP_FILE
 @PARAM_DOMAIN
+@USER_BAND
+@REQUEST_BAND
 @root_option
 @click.option(
     "--listen",
@@ -106,10 +111,12 @@ def _elsewhere(
         if file_contexts is not None:
             labelling = held.enter_context(open_file_contexts(file_contexts, folder))
             roots = tuple(Path(f"{folder}{root}") for root in settings.roots)
-        chain = open_sources(settings)
+        chain, bands = open_sources(settings), bands_of(settings.categories)
         subject = Subject(
             settings=replace(settings, roots=roots),
-            specs=chain.specs(),
+            specs=chain.specs(bands),
+            bands=bands,
+            clashes=clashes(chain, bands),
             program="",
             listener="",
             warm=_warm_domains(chain),
@@ -122,21 +129,33 @@ def _elsewhere(
 
 
 def settings_of(
-    maps: tuple[Any, ...], group_files: tuple[Path, ...], param_domains: tuple[str, ...], roots: tuple[Path, ...],
+    maps: tuple[MapSource, ...],
+    group_files: tuple[Path, ...],
+    param_domains: tuple[str, ...],
+    roots: tuple[Path, ...],
+    user_categories: Band,
+    request_categories: Band,
     listeners: tuple[ListenerSettings, ...] = (),
-) -> Settings:  # fmt: skip
+) -> Settings:
     """Those settings of selcgi serve that say what it runs for whom."""
-    whole = tuple(path.absolute() for path in roots)
-    groups = tuple(path.absolute() for path in group_files)
-    return Settings(listeners=listeners, maps=maps, group_files=groups, param_domains=param_domains, roots=whole)
+    return Settings(
+        listeners=listeners,
+        maps=maps,
+        group_files=tuple(path.absolute() for path in group_files),
+        param_domains=param_domains,
+        roots=tuple(path.absolute() for path in roots),
+        categories=CategorySettings(users=user_categories, requests=request_categories),
+    )
 
 
 def subject_of(settings: Settings, chain: Chain) -> Subject:
     """With the programs beside the Python that runs now, or where selcgi is installed."""
-    beside = Path(sys.executable).parent
+    beside, bands = Path(sys.executable).parent, bands_of(settings.categories)
     return Subject(
         settings=settings,
-        specs=chain.specs(),
+        specs=chain.specs(bands),
+        bands=bands,
+        clashes=clashes(chain, bands),
         accounts=chain.accounts(),
         program=str(beside / "selcgi"),
         listener=str(beside / "selcgi-avc"),

@@ -10,7 +10,17 @@ from typing import Any
 import click
 
 from selcgi.cli.doctor import settings_of, subject_of, zygote_program
-from selcgi.cli.options import GROUP_FILE, PARAM, PARAM_DOMAIN, map_option, named_values, root_option, script_path
+from selcgi.cli.options import (
+    GROUP_FILE,
+    PARAM,
+    PARAM_DOMAIN,
+    REQUEST_BAND,
+    USER_BAND,
+    map_option,
+    named_values,
+    root_option,
+    script_path,
+)
 from selcgi.cli.terminal import plain
 from selcgi.cli.warm import WARM_GLOB
 from selcgi.diagnose.explaining import Answer, Machine, Told, explain_request
@@ -35,6 +45,8 @@ _SERVICE_USER = "selcgi"  # User= of contrib/systemd/selcgi.service
 @map_option
 @GROUP_FILE
 @PARAM_DOMAIN
+@USER_BAND
+@REQUEST_BAND
 @root_option
 @WARM_GLOB
 @click.option(
@@ -76,7 +88,7 @@ def explain(
     said, known = tuple(sorted(named_values(given).items())), known_now(chain.asked, user or None)
     query = Query(user or None, script_path(settings, script), host, said, known)
     with ExitStack() as held:
-        subject = replace(subject_of(replace(settings, roots=()), chain), specs=(), accounts=())
+        subject = replace(subject_of(replace(settings, roots=()), chain), specs=(), clashes=(), accounts=())
         policy = open_policy()
         scene = stage(policy, open_labelling(), subject, why_by_kernel(held, policy, facts.label))
         machine = Machine(
@@ -93,7 +105,8 @@ def explain(
 
 
 def _service(name: str | None) -> Account:
-    """Who runs the service: root may ask for the one of the unit, if there is one; else whoever asks."""
+    """The account for which owners and modes are judged: of that name, or LaunchFailed; without one, root asks for the
+    unit's, where there is such a user, and everybody else for himself."""
     if name is not None:
         return account(name)
     try:

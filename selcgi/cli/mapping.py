@@ -73,9 +73,8 @@ def check(file: Path) -> None:
     for spec, where in table.unfilled():
         for what in misgivings(spec):
             _tell("warning", "yellow", f"{file.parent / where}: {what}")
-    if any(table.unfilled()):
-        for where, how in clashes(table.templates()):
-            _tell("warning", "yellow", f"{file.parent / where}: {how}, and selcgi does not start: use {_FREE}")
+    for _, where, how in clashes(table):
+        _tell("warning", "yellow", f"{file.parent / where}: {how}, and selcgi does not start: use {_FREE}")
     for where, error in unusable(table.accounts()):
         _tell("warning", "yellow", f"{file.parent / where}: {error}")
     click.echo(f"{table.count} rules, {len(dead)} of them dead, no mistakes")

@@ -136,17 +136,18 @@ USER_BAND = click.option(
     metavar="cN.cM",
     help="Where users get their pairs from; the registry has it, too.",
 )
+REQUEST_BAND = click.option(
+    "--request-categories",
+    type=band,
+    default=DEFAULTS.categories.requests,
+    show_default=str(DEFAULTS.categories.requests),
+    metavar="cN.cM",
+    help="Where c{request} gets its pairs from.",
+)
 _CATEGORIES = (
     REGISTRY,
     USER_BAND,
-    click.option(
-        "--request-categories",
-        type=band,
-        default=DEFAULTS.categories.requests,
-        show_default=str(DEFAULTS.categories.requests),
-        metavar="cN.cM",
-        help="Where c{request} gets its pairs from.",
-    ),
+    REQUEST_BAND,
     click.option(
         "--assign-categories",
         type=click.Choice(["first-request", "by-command"]),

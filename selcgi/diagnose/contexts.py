@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from selcgi.diagnose.fault import Fault, check
 from selcgi.diagnose.scene import Scene
+from selcgi.mapping.categories import REQUEST, USER
 from selcgi.system.policy import what_is_invalid
 from selcgi.system.preflight import FOREIGN, type_of
 
@@ -97,6 +98,16 @@ def reached(scene: Scene) -> Iterator[Fault]:
         what = "no request reaches this rule: an earlier one has all its users"
         symptom = "its users get the context of the earlier rule"
         yield Fault("dead-rule", "warning", what, symptom, "move it up, or take it away", (where,))
+
+
+@check("category-bands")
+def disjoint(scene: Scene) -> Iterator[Fault]:
+    """Of a directory's answers nothing is known before a request."""
+    bands = scene.bands
+    for where in scene.clashes:
+        what = f"the rule names categories that {USER} or {REQUEST} give to somebody ({bands.user}, {bands.request})"
+        fix = f"{bands.others}; or give it other bands: --user-categories, --request-categories"
+        yield Fault("category-bands", "fatal", what, "selcgi does not start, or does not reload", fix, (where,))
 
 
 @check("not-looked-at")

@@ -21,6 +21,7 @@ CHECKS: tuple[Check, ...] = (
     contexts.of_scripts,
     contexts.enforced,
     contexts.reached,
+    contexts.disjoint,
     contexts.runs_as,
     *CONTEXT_CHECKS,
     warmth.there,

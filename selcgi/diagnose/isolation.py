@@ -13,8 +13,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from selcgi.context import LAUNCHER, Context, ContextSpec
+from selcgi.context import LAUNCHER, Context
 from selcgi.diagnose.levels import Relation, low, relation
+from selcgi.diagnose.mapped import Mapped
 from selcgi.diagnose.meant import (
     ABOUT_ITSELF,
     APPLICATION,
@@ -30,32 +31,17 @@ from selcgi.diagnose.meant import (
     beyond,
 )
 from selcgi.errors import PolicyUnreadable
-from selcgi.mapping.categories import BANDS, REQUEST, USER, fill, unrank, wants
 from selcgi.system.policyfile import Access, PolicyFile, Transition
 
-CONTEXTS_MOST = 1000
 SINGLE_MOST = 12  # contexts up to which each is a column of its own
 _WRITING = ("append", "create", "relabelto", "write")
 Progress = Callable[[int, int], None]  # contexts asked about, and all of them
 
 
 @dataclass(frozen=True, slots=True)
-class Mapped:
-    """A context of the mapping, and the first place that gives it.
-
-    `owner`: the user whose c{user} it has, by whatever rule. In one domain his requests share his files, and reach each
-    other but for those that are `alone`, with a c{request}.
-    """
-
-    context: Context
-    where: str
-    owner: str = ""
-    alone: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Finding:
-    """What `source` may do to `target`. `kind`: "direct", "path", "program", "context"; `rules` say so."""
+    """What `source` may do to `target`. `kind`: "direct", "path", "program", "context", or "categories" for those
+    of somebody else; `rules` say so."""
 
     kind: str
     column: Column
@@ -79,27 +65,6 @@ class Report:
     zygotes: tuple[Mapped, ...]
     findings: tuple[tuple[Finding, int], ...]
     cells: dict[tuple[Context, str], int]
-
-
-def mapped(templates: Iterable[tuple[ContextSpec, str]]) -> tuple[Mapped, ...]:
-    """The distinct contexts; two users of a c{user}, two requests of a c{request}. PolicyUnreadable when too many."""
-    found: dict[Context, Mapped] = {}
-    for spec, where in templates:
-        for number, one in enumerate(_samples(spec)):
-            context = one.resolve(LAUNCHER)
-            owner = f"user {number // 2}" if wants(spec, USER) else ""
-            found.setdefault(context, Mapped(context, where, owner, wants(spec, REQUEST)))
-        if len(found) > CONTEXTS_MOST:
-            reason = f"the mapping gives more than {CONTEXTS_MOST} contexts, and each is compared with each"
-            raise PolicyUnreadable(reason, "write c{user} for the categories of users, or check a part of the file")
-    return tuple(found.values())
-
-
-def _samples(spec: ContextSpec) -> Iterator[ContextSpec]:
-    """One user with two requests, and another user."""
-    for user, request in ((0, 0), (0, 1), (1, 2)):
-        filled = fill(spec, USER, unrank(user, BANDS.user)) if wants(spec, USER) else spec
-        yield fill(filled, REQUEST, unrank(request, BANDS.request))
 
 
 def audit(policy: PolicyFile, contexts: tuple[Mapped, ...], progress: Progress) -> Report:
@@ -132,6 +97,8 @@ class _Inquiry:
 
     def __post_init__(self) -> None:
         for one in self.contexts:
+            if one.clash:
+                self._find(Finding("categories", Column.ITSELF, one.context, one.context, one.clash))
             if self.policy.canonical(str(one.context)) is None:
                 self._find(Finding("context", Column.ITSELF, one.context, one.context, "is unknown to the policy"))
             else:

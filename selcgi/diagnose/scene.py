@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from selcgi.context import Context, ContextSpec
 from selcgi.errors import SelcgiError
+from selcgi.mapping.categories import BANDS, Bands
 from selcgi.system.facts import KernelFacts
 from selcgi.system.policy import Policy, Vector
 from selcgi.system.preflight import SCRIPT_TYPE, Attempt, is_foreign
@@ -98,8 +99,9 @@ class Scene:
     """`program`: what init starts. `trusted`: files that selcgi believes. `omitted`: what was not looked at. `unseen`:
     files beneath the roots whose labels keep them from being looked at.
 
-    `accounts`: places of rules whose uid= no script can run as, and why. `shut`: folders of scripts, and why they
-    cannot be listed. `there`: what only the machine can say that selcgi will run on, and this is another.
+    `clashes`: places of rules with categories that `bands` give to somebody. `accounts`: places of rules whose uid= no
+    script can run as, and why. `shut`: folders of scripts, and why they cannot be listed. `there`: what only the
+    machine can say that selcgi will run on, and this is another.
     """
 
     policy: Policy
@@ -115,6 +117,8 @@ class Scene:
     shut: tuple[tuple[str, str], ...] = ()
     unseen: tuple[File, ...] = ()
     dead: tuple[str, ...] = ()
+    bands: Bands = BANDS
+    clashes: tuple[str, ...] = ()
     accounts: tuple[tuple[str, SelcgiError], ...] = ()
     omitted: tuple[str, ...] = ()
     there: tuple[str, ...] = ()

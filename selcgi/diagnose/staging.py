@@ -13,10 +13,11 @@ from itertools import islice
 from pathlib import Path
 
 from selcgi.context import LAUNCHER, Context, ContextSpec
-from selcgi.diagnose.fault import Fault
+from selcgi.diagnose.fault import WHERE_MOST, Fault
 from selcgi.diagnose.scene import Launcher, Remembered, Scene, Warmth, Why, resolve
 from selcgi.diagnose.survey import FILES_MOST, Survey, doors
 from selcgi.errors import PolicyUnreadable, StartRefused
+from selcgi.mapping.categories import BANDS, Bands
 from selcgi.mapping.index import Index
 from selcgi.mapping.table import Table
 from selcgi.settings import Settings
@@ -49,7 +50,8 @@ _BY_A_FILE = Fault(
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What is asked about. `specs`: contexts of the mapping; `warm`: domains of those with warm=; `accounts`: those of
+    """What is asked about. `specs`: contexts of the mapping; `clashes`: those with categories that `bands` give to
+    somebody, the place of each, and how; `warm`: domains of those with warm=; `accounts`: those of
     uid=, each with its place. `program`, `listener`, `zygote`: paths of the installed programs, empty for none.
 
     `elsewhere`: it will run on another machine, and this one's mounts, programs and labels do not matter; `prefix`: the
@@ -61,6 +63,8 @@ class Subject:
     program: str
     listener: str
     zygote: str = ""
+    bands: Bands = BANDS
+    clashes: Iterable[tuple[ContextSpec, str, str]] = ()
     warm: frozenset[str] = frozenset()
     accounts: Iterable[tuple[str, str]] = ()
     kernel: KernelFacts | None = None
@@ -107,6 +111,8 @@ def stage(policy: Policy, labelling: Labelling, subject: Subject, why: Why) -> S
         shut=tuple(survey.shut.items()),
         unseen=tuple(survey.unseen),
         dead=dead,
+        bands=subject.bands,
+        clashes=tuple(where for _, where, _ in islice(subject.clashes, WHERE_MOST)),
         accounts=tuple(unusable(accounts)),
         omitted=(*omitted, *_omitted(specs, accounts, survey)),
         there=_THERE if subject.elsewhere else (),

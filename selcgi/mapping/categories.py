@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import comb, isqrt
+from typing import Protocol
 
 from selcgi.context import Band, ContextSpec, is_range
 from selcgi.mapping.words import Mistake, show
@@ -40,8 +41,20 @@ class Bands:
     def requests(self) -> int:
         return comb(len(self.request), PAIR)
 
+    @property
+    def others(self) -> str:
+        """What a rule that names categories is to name."""
+        return f"use others than {self.user} and {self.request}, or all of them"
+
 
 BANDS = Bands(USER_BAND, REQUEST_BAND)
+
+
+class Templates(Protocol):
+    """As much of a table, or of a chain of them, as says which contexts it gives."""
+
+    def templates(self) -> Iterable[tuple[ContextSpec, str]]: ...
+    def unfilled(self) -> Iterable[tuple[ContextSpec, str]]: ...
 
 
 def unrank(number: int, band: Band) -> Pair:
@@ -103,12 +116,14 @@ def clash(text: str, bands: Bands, over_all: bool = True) -> Band | None:
     return None
 
 
-def clashes(templates: Iterable[tuple[ContextSpec, str]], bands: Bands = BANDS) -> Iterator[tuple[str, str]]:
-    """The place of each rule whose categories could be somebody's own, too, and how; of no use but beside a rule with
-    USER or REQUEST."""
-    for spec, where in templates:
+def clashes(table: Templates, bands: Bands = BANDS) -> Iterator[tuple[ContextSpec, str, str]]:
+    """Each context whose categories could be somebody's own, too, its place, and how; none where no rule has USER or
+    REQUEST, since nobody is given any then."""
+    if not any(table.unfilled()):
+        return
+    for spec, where in table.templates():
         if span := clash(spec.range or "", bands):
-            yield where, f"{span} of {spec.range} can be somebody's own, too"
+            yield spec, where, f"{span} of {spec.range} can be somebody's own, too"
 
 
 def misgivings(spec: ContextSpec) -> Collection[str]:

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from selcgi.context import ContextSpec
 from selcgi.errors import Denied
-from selcgi.mapping.categories import REQUEST, USER, sample, wants
+from selcgi.mapping.categories import BANDS, REQUEST, USER, Bands, sample, wants
 from selcgi.mapping.known import Asked
 from selcgi.mapping.table import Query, Table, Verdict
 from selcgi.mapping.words import show
@@ -79,9 +79,9 @@ class Chain:
             if looks and looks[-1].matched:
                 return
 
-    def specs(self) -> Iterator[tuple[ContextSpec, str]]:
+    def specs(self, bands: Bands = BANDS) -> Iterator[tuple[ContextSpec, str]]:
         """Of all sources, made one by one; a context with c{user} or c{request} as somebody has it."""
-        return ((sample(spec), where) for spec, where in self.templates())
+        return ((sample(spec, bands), where) for spec, where in self.templates())
 
     def templates(self) -> Iterator[tuple[ContextSpec, str]]:
         """The same as the sources have them."""

@@ -19,7 +19,7 @@ from selcgi.mapping.chain import Chain
 from selcgi.mapping.table import Verdict
 from selcgi.mapping.told import PARAM
 from selcgi.serve.exchange import Exchange
-from selcgi.settings import Settings
+from selcgi.settings import CategorySettings, Settings
 from selcgi.system.leases import Leases
 from selcgi.system.mapfile import check_folders, own_owners
 from selcgi.system.registry import Registry
@@ -130,14 +130,11 @@ class Categories:
 
 def open_categories(settings: Settings, table: Chain, context: Context | None) -> Categories:
     """For the rules of `table`. StartRefused or RegistryFailed when they can't have what they ask for."""
-    try:
-        bands = Bands(settings.categories.users, settings.categories.requests)
-    except ValueError as error:
-        raise StartRefused(str(error), "set --user-categories or --request-categories to others") from None
+    bands = bands_of(settings.categories)
     gives = any(wants(spec, USER) for spec, _ in table.unfilled())
     lends = any(wants(spec, REQUEST) for spec, _ in table.unfilled())
-    if gives or lends:
-        _check_fixed(table, bands)
+    for _, where, how in clashes(table, bands):
+        raise StartRefused(f"{where}: {how}", bands.others)
     registry = None
     if gives:
         registry = Registry(settings.categories.registry, bands.user)
@@ -148,9 +145,12 @@ def open_categories(settings: Settings, table: Chain, context: Context | None) -
     return found
 
 
-def _check_fixed(table: Chain, bands: Bands) -> None:
-    for where, how in clashes(table.templates(), bands):
-        raise StartRefused(f"{where}: {how}", f"use others than {bands.user} and {bands.request}, or all of them")
+def bands_of(settings: CategorySettings) -> Bands:
+    """StartRefused when they overlap."""
+    try:
+        return Bands(settings.users, settings.requests)
+    except ValueError as error:
+        raise StartRefused(str(error), "set --user-categories or --request-categories to others") from None
 
 
 def _try_to_lend(found: Categories, path: Path) -> None:

@@ -13,7 +13,6 @@ from selcgi.diagnose.doctor import examine_cheaply
 from selcgi.diagnose.fault import Fault
 from selcgi.diagnose.scene import Door, Launcher, Remembered, Scene, Warmth, resolve
 from selcgi.errors import PreflightFailed, SelcgiError
-from selcgi.mapping.categories import sample
 from selcgi.serve.site import Site
 from selcgi.system.facts import read_kernel_facts
 from selcgi.system.selinux import Labels
@@ -31,8 +30,7 @@ def look(site: Site) -> tuple[Fault, ...]:
     if labels.policy is None or labels.own is None:
         return ()
     policy = Remembered(labels.policy)
-    every = ((sample(spec, site.categories.bands), where) for spec, where in site.table.templates())
-    specs = tuple(islice(every, _CONTEXTS + 1))
+    specs = tuple(islice(site.table.specs(site.categories.bands), _CONTEXTS + 1))
     if len(specs) > _CONTEXTS:
         LOG.info(
             "preflight: of more than %d contexts the first %d were asked about: selcgi doctor", _CONTEXTS, _CONTEXTS

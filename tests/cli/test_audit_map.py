@@ -56,6 +56,18 @@ def test_users_who_share_files_are_told_of_categories(tmp_path: Path) -> None:
     assert "fix      give each user of the domain categories of his own: user_webapp_t:s0:c{user}" in done.output
 
 
+def test_categories_that_selcgi_gives_to_anybody_are_told_by_the_bands(tmp_path: Path) -> None:
+    (tmp_path / "site.map").write_text("alice user_webapp_t:s0:c7\n* staff_webapp_t:s0:c{user}\n")
+    words = (tmp_path / "site.map", "--policy", policy.compiled() / "policy")
+    assert run(*words).exit_code == 0
+    done = run(*words, "--user-categories=c0.c9")
+    assert done.exit_code == 1
+    row, *_ = [line for line in done.output.splitlines() if line.startswith("finding")]
+    assert row == "finding  user_webapp_t:s0:c7 (site.map:1) c7.c7 of s0:c7 can be somebody's own, too"
+    assert "fix      use others than those of c{user} and c{request}, or give them other bands" in done.output
+    assert done.output.endswith("3 contexts, 1 finding\n")
+
+
 @pytest.mark.parametrize("rules", ["", "* deny\n"])
 def test_a_mapping_that_lets_nobody_in_is_said_to_be_one(tmp_path: Path, rules: str) -> None:
     (tmp_path / "site.map").write_text(rules)

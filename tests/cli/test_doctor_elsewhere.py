@@ -11,13 +11,15 @@ import pytest
 from click.testing import CliRunner, Result
 
 from selcgi.cli.doctor import doctor
-from selcgi.errors import PolicyUnreadable
+from selcgi.cli.main import cli
+from selcgi.errors import PolicyUnreadable, StartRefused
 from tests.enforcing import site
 from tests.guest import policy
 
 pytestmark = pytest.mark.guest
 
 SCRIPTS = {"plain.cgi": "#!/bin/sh\necho\n", "env.cgi": "#!/usr/bin/env python3\n", "perl.cgi": "#!/usr/bin/perl\n"}
+OWN = "* user_webapp_t:s0:c{user}"
 # mapping, further options -> the row, and words of its fix
 MISTAKES = {
     "unknown type": ("a no_such_t:s0", (), "context", "load the module that declares it"),
@@ -32,6 +34,11 @@ MISTAKES = {
     "wide range": ("a user_webapp_t:s0-s0:c1", (), "new-files", "give the rule the single level s0:c1"),
     "no rule at all": ("# nobody yet", (), "nobody", "add a rule"),
     "rules that deny": ("* deny", (), "nobody", "add a rule"),
+    "categories of anybody": (f"a user_webapp_t:s0:c600\n{OWN}", (), "category-bands", "others than c512.c1023 and"),
+    "of other bands": (f"a user_webapp_t:s0:c7\n{OWN}", ("--user-categories", "c0.c9"), "category-bands", "than c0.c9"),
+    "of requests": ("a user_webapp_t:s0:c7\n* user_webapp_t:s0:c{user},c{request}", ("--request-categories", "c0.c9"),
+                    "category-bands", "c512.c1023 and c0.c9"),
+    "bands that the policy lacks": (OWN, ("--user-categories", "c1020.c1030"), "context", "semanage user -l"),
     "dead rule": ("* user_webapp_t:s0\na deny", (), "dead-rule", "move it up"),
     "label of the scripts": ("a user_webapp_t:s0", ("--root", "/srv/other"), "entrypoint",
                              "semanage fcontext -a -t selcgi_script_exec_t /srv/other/plain.cgi"),
@@ -92,6 +99,23 @@ def test_planted_mistake_is_named_with_its_fix(tree: Path, name: str) -> None:
     found = [one["fix"] for one in rows(done) if one["check"] == check]
     assert any(fix in one for one in found), done.output
     assert done.exit_code == 1
+
+
+def test_categories_that_nobody_else_is_given_are_none_of_anybody(tree: Path) -> None:
+    found = rows(run(tree, f"a user_webapp_t:s0:c7\nb user_webapp_t:s0-s0:c0.c1023\n{OWN}\n"))
+    assert {one["check"] for one in found} == {"new-files"}, "who reads everything leaves files to all"
+    assert rows(run(tree, f"a user_webapp_t:s0:c600\n{OWN}\n", "--user-categories", "c0.c99")) == []
+    assert rows(run(tree, "a user_webapp_t:s0:c600\n")) == []
+
+
+def test_bands_come_from_the_environment_too_and_are_apart(tree: Path) -> None:
+    (tree.parent / "site.map").write_text(f"a user_webapp_t:s0:c7\n{OWN}\n")
+    words = ["doctor", "--map", str(tree.parent / "site.map"), "--policy", str(policy.compiled() / "policy")]
+    done = CliRunner().invoke(cli, words, env={"SELCGI_DOCTOR_USER_CATEGORIES": "c0.c9"})
+    assert (done.exit_code, "fatal   category-bands: " in done.output) == (1, True), done.output
+    done = run(tree, OWN, "--user-categories", "c0.c500")
+    assert isinstance(done.exception, StartRefused)
+    assert "overlap" in done.exception.reason
 
 
 def test_a_constraint_is_not_answered_with_an_allow_rule(tree: Path) -> None:

@@ -138,6 +138,7 @@ OTHERS: list[tuple[str, Scene, str]] = [
     ("nobody", scene(specs=[]), "add a rule"),
     ("account", scene(accounts=(("site.map:4", LaunchFailed("account", "no user", "getent")),)), "getent"),
     ("dead-rule", scene(dead=("site.map:7",)), "move it up"),
+    ("category-bands", scene(clashes=("site.map:2",)), "use others than c512.c1023 and c488.c511, or all of them"),
     ("not-looked-at", scene(omitted=("more than that",)), "a part of it"),
     ("folders", scene(shut=(("/srv/cgj", "No such file or directory"),)), "correct --root"),
     ("labels", scene(scripts=(UNLABELLED,)), "restorecon -F /srv/a.cgi"),

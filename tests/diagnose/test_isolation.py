@@ -6,9 +6,13 @@ from typing import cast
 
 import pytest
 
-from selcgi.diagnose.isolation import CONTEXTS_MOST, Report, audit, mapped
+from selcgi.context import Band
+from selcgi.diagnose.isolation import Report, audit
+from selcgi.diagnose.mapped import CONTEXTS_MOST, mapped
 from selcgi.errors import PolicyUnreadable
-from selcgi.mapping.rules import read_context
+from selcgi.mapping.categories import Bands
+from selcgi.mapping.index import Index
+from selcgi.mapping.table import Table
 from selcgi.system.policyfile import PolicyFile, open_policy_file
 from tests.enforcing import site
 from tests.guest import policy
@@ -45,9 +49,12 @@ PLANTS = {
 }  # fmt: skip
 
 
+def table_of(contexts: Iterable[str]) -> Table:
+    return Table([Index("".join(f"user{n} {one}\n" for n, one in enumerate(contexts)).encode(), "site.map")])
+
+
 def report_of(opened: PolicyFile, contexts: Iterable[str]) -> Report:
-    specs = ((read_context(text), f"site.map:{line}") for line, text in enumerate(contexts, 1))
-    return audit(opened, mapped((spec, where) for spec, where in specs if spec is not None), lambda _done, _all: None)
+    return audit(opened, mapped(table_of(contexts)), lambda _done, _all: None)
 
 
 def found_in(report: Report) -> list[tuple[str, str, str, str, str]]:
@@ -131,6 +138,35 @@ def test_users_of_a_template_are_apart_and_the_requests_of_one_share_his_files(s
     assert found_in(report_of(shipped, ["user_webapp_t:s0-s0:c{request}"])), "users of one level share files"
 
 
+def clashing(contexts: Iterable[str], *bands: str) -> list[tuple[str, str]]:
+    found = mapped(table_of(contexts), Bands(*map(Band.parse, bands or ("c512.c1023", "c488.c511"))))
+    return [(one.where, one.clash) for one in found if one.clash]
+
+
+def test_categories_that_could_be_anybodys_are_told_of_each_context() -> None:
+    own = "staff_webapp_t:s0:c{user}"
+    assert clashing(["user_webapp_t:s0:c600,c601"]) == [], "nobody is given any"
+    assert clashing(["user_webapp_t:s0:c7", "user_webapp_t:s0-s0:c0.c1023", own]) == []
+    found = clashing(["user_webapp_t:s0:c600,c601", own])
+    assert found == [("site.map:1", "c600.c600 of s0:c600,c601 can be somebody's own, too")]
+    assert clashing(["user_webapp_t:s0:c600,c601", own], "c100.c200", "c0.c1") == []
+    assert [where for where, _ in clashing(["user_webapp_t:s0:c1", own], "c100.c200", "c0.c1")] == ["site.map:1"]
+
+
+def test_bands_with_one_pair_have_one_user_and_one_request() -> None:
+    bands = Bands(Band(4, 5), Band(6, 7))
+    found = mapped(table_of(["user_webapp_t:s0:c{user}-s0:c{user},c{request}"]), bands)
+    assert [one.context.range for one in found] == ["s0:c4,c5-s0:c4,c5,c6,c7"]
+
+
+@pytest.mark.guest
+def test_a_context_with_categories_of_others_is_a_finding(shipped: PolicyFile) -> None:
+    report = report_of(shipped, ["user_webapp_t:s0:c600,c601", "staff_webapp_t:s0:c{user}"])
+    (only,) = found_in(report)
+    assert only[:3] == ("categories", "itself", "user_webapp_t")
+    assert report.cells[report.contexts[0].context, "itself"] == 1
+
+
 @pytest.mark.guest
 @pytest.mark.parametrize(
     ("context", "words"),
@@ -143,11 +179,10 @@ def test_a_context_that_confines_nobody_is_a_finding(shipped: PolicyFile, contex
 
 
 def test_too_many_contexts_are_refused_by_name() -> None:
-    specs = [(read_context(f"user_webapp_t:s0:c{n},c{n + 1 + n // 1000}"), "site.map:1") for n in range(CONTEXTS_MOST)]
-    assert len(mapped((spec, where) for spec, where in specs if spec)) == CONTEXTS_MOST
-    more = [*specs, (read_context("staff_webapp_t:s0"), "site.map:2")]
+    specs = [f"user_webapp_t:s0:c{n},c{n + 1 + n // 1000}" for n in range(CONTEXTS_MOST)]
+    assert len(mapped(table_of(specs))) == CONTEXTS_MOST
     with pytest.raises(PolicyUnreadable, match=str(CONTEXTS_MOST)) as raised:
-        mapped((spec, where) for spec, where in more if spec)
+        mapped(table_of([*specs, "staff_webapp_t:s0"]))
     assert "c{user}" in raised.value.fix
 
 

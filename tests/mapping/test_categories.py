@@ -97,6 +97,7 @@ def test_specs_are_samples_and_templates_are_not() -> None:
     mapping = Chain([Table([Index(f"* user_webapp_t:s0:{USER}\nbob user_webapp_t:s0:c1\n".encode(), "site.map")])])
     assert next(mapping.templates()) == (spec_of(f"s0:{USER}"), "site.map:1")
     assert tuple(mapping.specs()) == ((spec_of("s0:c1022,c1023"), "site.map:1"), (spec_of("s0:c1"), "site.map:2"))
+    assert next(mapping.specs(Bands(Band(0, 9), BANDS.request))) == (spec_of("s0:c8,c9"), "site.map:1")
 
 
 @pytest.mark.parametrize(
