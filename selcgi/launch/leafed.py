@@ -12,7 +12,7 @@ from selcgi.launch.streams import Streams
 from selcgi.plan import Exit
 from selcgi.system.ceilings import met
 from selcgi.system.leaves import Leaf, Leaves
-from selcgi.system.processes import reap, reap_strangers, signal_group
+from selcgi.system.processes import reap, signal_group
 
 
 class LeafRunning:
@@ -26,17 +26,11 @@ class LeafRunning:
         self.pid = self.root = pid
         self.cgroup = leaf.name
         self.stdin, self.stdout, self.stderr = streams.stdin, streams.stdout, streams.stderr
-        self.wake = leaf.wake
         self._leaves = leaves
         self._leaf = leaf
         self.exit: Exit | None = None
         self.gone = False
-        self._pidfd = os.pidfd_open(pid)
-        try:
-            leaf.watch(self._pidfd)
-        except OSError:
-            self._close_pidfd()
-            raise
+        self.wake = self._pidfd = os.pidfd_open(pid)  # later that of the leaf: for most, nothing is left by then
         leaves.scripts.add(pid)
 
     def waited_for(self, pid: int, when: float) -> bool:  # noqa: ARG002
@@ -45,8 +39,9 @@ class LeafRunning:
     def poll(self) -> None:
         if self.exit is None:
             self._reap()
-        populated = self._leaf.populated()  # in any case: reading it is what takes the notice from `wake`
-        self.gone = self.exit is not None and not populated
+        if self.exit is not None:
+            self.wake = self._leaf.wake
+            self.gone = not self._leaf.populated()  # reading it is what takes the notice from `wake`
 
     def _reap(self) -> None:
         try:
@@ -54,7 +49,7 @@ class LeafRunning:
         except ChildProcessError as error:
             raise LaunchFailed("wait", f"process {self.pid} was reaped by something else than its request") from error
         if self.exit is not None:
-            self._close_pidfd()  # it would stay readable for ever
+            self._close_pidfd()
 
     @property
     def met(self) -> str:
@@ -77,7 +72,6 @@ class LeafRunning:
             self._close_pidfd()
         self._leaves.give_back(self._leaf, empty=self.gone)
         self._leaves.scripts.discard(self.pid)
-        reap_strangers(self._leaves.scripts)
 
     def _close_pidfd(self) -> None:
         os.close(self._pidfd)

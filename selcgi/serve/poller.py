@@ -1,8 +1,8 @@
 """Readiness of the many descriptors that live as long as one request: one epoll(7) that the event loop watches as one.
 
-Decides nothing: it calls who asked. An event loop's own handle costs up to eight system calls for each descriptor
-(libuv probes, asks and removes twice), and a request has four. Must not block, and must not keep a descriptor: whoever
-adds one removes it before closing it. One for each worker, which has its loop watch it.
+Decides nothing but who is called first: it calls who asked. An event loop's own handle costs up to eight system calls
+for each descriptor (libuv probes, asks and removes twice), and a request has four. Must not block, and must not keep a
+descriptor: whoever adds one removes or forgets it before closing it. One for each worker, which has its loop watch it.
 """
 
 import select
@@ -21,6 +21,7 @@ class Poller:
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
+        self._ends: dict[int, tuple[Call, Failed | None]] = {}
         self._readers: dict[int, tuple[Call, Failed | None]] = {}
         self._writers: dict[int, tuple[Call, Failed | None]] = {}
 
@@ -32,11 +33,32 @@ class Poller:
 
     def dispatch(self) -> None:
         """Call all whose time has come. One that was removed meanwhile is not called."""
-        for descriptor, events in self._epoll.poll(0, _AT_ONCE):
+        ready = self._epoll.poll(0, _AT_ONCE)
+        for descriptor, _ in ready:
+            if asked := self._ends.get(descriptor):
+                attempt(*asked)
+        for descriptor, events in ready:
             if events & _READ and (asked := self._readers.get(descriptor)):
                 attempt(*asked)
             if events & _WRITE and (asked := self._writers.get(descriptor)):
                 attempt(*asked)
+
+    def add_end(self, descriptor: int, call: Call, failed: Failed | None = None) -> None:
+        """A reader of what says that processes have ended, called before all others: then all that they wrote is read
+        in one turn, and nobody need wait for more of it."""
+        self._epoll.register(descriptor, select.EPOLLIN)
+        self._ends[descriptor] = call, failed
+
+    def remove_end(self, descriptor: int) -> None:
+        """Also when there is none."""
+        if self._ends.pop(descriptor, None):
+            self._epoll.unregister(descriptor)
+
+    def forget(self, descriptor: int) -> None:
+        """A reader or an end whose descriptor is being closed: the kernel removes it by itself, for nobody else has it
+        open but for a moment (epoll(7), questions 6 and 9); a call that then comes late is for nothing."""
+        self._ends.pop(descriptor, None)
+        self._readers.pop(descriptor, None)
 
     def add_reader(self, descriptor: int, call: Call, failed: Failed | None = None) -> None:
         """Also in place of another."""

@@ -24,6 +24,7 @@ from selcgi.serve.phase import UNKILLABLE_SECONDS, Phase, unkillable
 from selcgi.serve.poller import attempt
 from selcgi.serve.splicing import PIECE, bytes_in
 from selcgi.serve.stderr import StderrLog
+from selcgi.serve.wake import Wake
 from selcgi.settings import Settings
 
 
@@ -48,6 +49,7 @@ class Relay:
         self._error: SelcgiError | None = None
         self._over: asyncio.Future[None] = self._loop.create_future()
         self._timer: asyncio.TimerHandle | None = None
+        self._wake = Wake(exchange.poller, running)
         self._open = {running.stdout, running.stderr}  # streams that have not ended
         self._reading: set[int] = set()  # those that are read as soon as there is something
         self._left: dict[int, int] = {}  # bytes that they held once nothing of the request ran any more
@@ -58,7 +60,7 @@ class Relay:
         self._exchange.on_input = partial(attempt, self._input, self._failed)
         self._exchange.on_output = partial(attempt, self._output, self._failed)
         try:
-            self._poller.add_reader(running.wake, self._woken, self._failed)
+            self._wake.watch(self._woken, self._failed)
             self._listen(running.stderr, True)
             self._listen(running.stdout, True)
             self._exchange.on_input()
@@ -104,6 +106,7 @@ class Relay:
         if self._running.gone:
             self._set_phase(Phase.GONE)
         elif self._running.exit is not None:
+            self._wake.watch(self._woken, self._failed)
             self._exited()
         self._flow()
 
@@ -139,7 +142,7 @@ class Relay:
         self._finish()
 
     def _gone(self) -> None:
-        self._poller.remove_reader(self._running.wake)
+        self._wake.unwatch()
         self._feeder.close()
         self._left = {fd: bytes_in(fd) for fd in self._open}
         if self._error is not None:
@@ -188,11 +191,9 @@ class Relay:
             self._complain(data)
 
     def _complain(self, data: bytes) -> None:
-        settings = self._settings
         if self._stderr is None:
-            self._stderr = StderrLog(
-                self._exchange, self._exchange.entry.id, settings.stderr_bytes, settings.stderr_lines
-            )
+            most = self._settings.stderr_bytes, self._settings.stderr_lines
+            self._stderr = StderrLog(self._exchange, self._exchange.entry.id, *most)
         self._stderr.feed(data)
 
     def _read(self, fd: int, most: int = PIECE) -> bytes:
@@ -207,8 +208,10 @@ class Relay:
         return data
 
     def _ended(self, fd: int) -> None:
-        self._listen(fd, False)
+        self._poller.forget(fd)
+        self._reading.discard(fd)
         self._open.discard(fd)
+        os.close(fd)
 
     def _flow(self) -> None:
         """Send what may be sent; read on only while the web server takes it."""
@@ -276,14 +279,14 @@ class Relay:
         self._exchange.on_input = self._exchange.on_output = lambda: None
         if self._timer is not None:
             self._timer.cancel()
-        self._poller.remove_reader(self._running.wake)
+        self._wake.unwatch()
         self._feeder.close()
         if self._stderr is not None:
             self._stderr.close()
         if self._bypass is not None:
             self._bypass.close()
-        os.close(self._running.stdout)
-        os.close(self._running.stderr)
+        for fd in tuple(self._open):
+            self._ended(fd)
         self._exchange.entry.bytes_in = self._feeder.written
         if self._running.exit is not None:
             self._exchange.entry.ended(self._running.exit)

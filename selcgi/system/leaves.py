@@ -39,6 +39,7 @@ class Leaf:
         # equally often: cgroup_css_set_fork() notes that number of the parent's cgroup, and cgroup_post_fork() compares
         # it with the child's (kernel/cgroup/cgroup.c, kill_seq). So where a kill was, nothing more is started.
         self.spent = False
+        self.lent = False  # its directory to another process, which may have kept it
         self._pool = pool
         with contextlib.ExitStack() as on_failure:
             self.directory = _open(path, os.O_PATH | os.O_DIRECTORY, on_failure) if newborn else -1
@@ -85,6 +86,7 @@ class Leaf:
 
     def birthplace(self) -> int:
         """Its directory, open by O_PATH, for a process that is to be born here by another one. OSError."""
+        self.lent = True
         if self.directory >= 0:
             return self.directory
         if self._birthplace < 0:
@@ -251,7 +253,7 @@ class Leaves:
         put something there since: no other request is to have that in its limits, or wait for its end."""
         while free:
             leaf = free.pop()
-            if not leaf.populated():
+            if not (leaf.lent and leaf.populated()):
                 return leaf
             leaf.kill()
             self._ending.append(leaf)

@@ -45,6 +45,7 @@ from tests.bench.place import delegated
 from tests.bench.scripts import HELLO_C
 
 WARM = 400  # requests before the figures begin
+SETTLED = 3.5  # seconds from which on a script that has not changed is kept open (selcgi/system/familiar.py)
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ def place() -> Iterator[Place]:
         with delegated() as cgroup:
             found = Place(folder, cgroup)
             subprocess.run(["gcc", "-O2", "-static", "-o", found.script, folder / "c.c"], check=True)
+            time.sleep(SETTLED)
             yield found
     finally:
         shutil.rmtree(folder)

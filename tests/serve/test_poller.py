@@ -98,3 +98,46 @@ def test_what_a_call_raises_is_told_or_raised(poller: Poller, pipe: tuple[int, i
     with pytest.raises(ValueError, match="none"):
         poller.dispatch()
     assert len(told) == 1
+
+
+def test_what_tells_of_an_end_is_called_before_what_was_written(poller: Poller, pipe: tuple[int, int]) -> None:
+    calls: list[str] = []
+    end = os.eventfd(0)
+    poller.add_reader(pipe[0], lambda: calls.append("read"))
+    poller.add_end(end, lambda: calls.append("end"))
+    os.write(pipe[1], b"x")
+    os.eventfd_write(end, 1)
+    poller.dispatch()
+    assert calls == ["end", "read"]
+    poller.remove_end(end)
+    poller.remove_end(end)
+    poller.dispatch()
+    assert calls == ["end", "read", "read"]
+    os.close(end)
+
+
+def test_what_the_call_of_an_end_takes_away_is_not_called_in_the_same_turn(
+    poller: Poller, pipe: tuple[int, int]
+) -> None:
+    calls: list[str] = []
+    end = os.eventfd(1)
+    poller.add_reader(pipe[0], lambda: calls.append("read"))
+    poller.add_end(end, lambda: poller.forget(pipe[0]))
+    os.write(pipe[1], b"x")
+    poller.dispatch()
+    assert calls == []
+    os.close(end)
+
+
+def test_one_that_is_forgotten_may_be_closed_and_its_number_used_again(poller: Poller) -> None:
+    """The kernel forgets it with its last descriptor."""
+    calls: list[str] = []
+    for turn in range(3):
+        ends = os.pipe()
+        poller.add_end(ends[0], lambda turn=turn: calls.append(f"end {turn}"))  # type: ignore[misc]
+        os.close(ends[1])
+        poller.dispatch()
+        poller.forget(ends[0])
+        os.close(ends[0])
+    poller.dispatch()
+    assert calls == ["end 0", "end 1", "end 2"]

@@ -195,7 +195,8 @@ def test_what_another_request_writes_on_for_ever_is_not_read_for_ever(
         data = read(descriptor, most)
         if running.gone:
             next(turns)  # a bound that the loop has not
-            os.write(pipe, b"more")
+            with contextlib.suppress(BrokenPipeError):  # selcgi has done with it
+                os.write(pipe, b"more")
         return data
 
     running.on_poll = dies
@@ -226,5 +227,26 @@ def test_who_leaves_with_the_whole_answer_does_not_end_the_script(running: FakeR
     with contextlib.nullcontext() if left == "with all of it" else pytest.raises(ClientGone):
         ended(running, 20, leaves)
     assert done == ["goes on" if left == "with all of it" else "killed"]
+    os.close(running.writes)
+    os.close(running.complains)
+
+
+def test_what_wakes_may_be_another_once_the_script_has_ended(running: FakeRunning) -> None:
+    """Its end is told by one descriptor, which is closed by then, that of its descendants by another."""
+    first = running.wake
+
+    def ends() -> None:
+        if running.exit is not None:
+            running.gone = True
+            return
+        running.exit = Exit(0, None, 0.0, 0)
+        os.close(first)
+        fresh = os.open(os.devnull, os.O_RDONLY)  # the number is soon used again
+        running.wake = os.eventfd(1)
+        os.close(fresh)
+
+    running.on_poll = ends
+    os.write(running.writes, HEAD + b"whole")
+    assert ended(running, 20).endswith(b"\r\n\r\nwhole")
     os.close(running.writes)
     os.close(running.complains)

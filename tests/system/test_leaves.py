@@ -71,6 +71,7 @@ def test_a_leaf_that_the_worker_leaves_for_one_leased_apart_is_the_next_requests
 def test_what_was_put_into_a_free_leaf_is_killed_and_nobody_has_it(leaves: Leaves, limits: Limits) -> None:
     """By a warm interpreter, which has had its directory."""
     leaf, _ = leaves.lease_for(limits)
+    assert leaf.birthplace() >= 0
     leaves.give_back(leaf)
     pid = sleeping()
     leaf.take(pid)

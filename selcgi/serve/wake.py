@@ -1,0 +1,32 @@
+"""What tells a relay that something became of its processes: the `wake` of a Running, in the worker's poller.
+
+Decides how it leaves the poller: by the kernel, when poll() has closed it and put another in its place, else by a call.
+Must not poll the Running. One for each request; used by serve/relay.py.
+"""
+
+from selcgi.launch.running import Running
+from selcgi.serve.poller import Call, Failed, Poller
+
+
+class Wake:
+    """Watched from watch() to unwatch()."""
+
+    def __init__(self, poller: Poller, running: Running) -> None:
+        self._poller, self._running = poller, running
+        self._descriptor = -1
+
+    def watch(self, call: Call, failed: Failed) -> None:
+        """Also after each poll(), for that may have changed what wakes."""
+        wake = self._running.wake
+        if self._descriptor != wake:
+            self.unwatch()
+            self._poller.add_end(wake, call, failed)
+            self._descriptor = wake
+
+    def unwatch(self) -> None:
+        """Also when it is not watched."""
+        if self._descriptor == self._running.wake:
+            self._poller.remove_end(self._descriptor)
+        else:
+            self._poller.forget(self._descriptor)
+        self._descriptor = -1
