@@ -5,17 +5,30 @@ from pathlib import Path
 
 import click
 
-from selcgi.cli.options import FILE, GROUP_FILE, PARAM, PARAM_DOMAIN, SOURCE, SOURCE_FORMS, named_values
+from selcgi.cli.options import (
+    FILE,
+    GROUP_FILE,
+    PARAM,
+    PARAM_DOMAIN,
+    REQUEST_BAND,
+    SOURCE,
+    SOURCE_FORMS,
+    USER_BAND,
+    named_values,
+)
 from selcgi.cli.terminal import plain
+from selcgi.context import Band
 from selcgi.errors import Denied, IdentityNotProven, MappingError
 from selcgi.mapping import grammar
 from selcgi.mapping.categories import BANDS, clashes, misgivings
 from selcgi.mapping.modselinux import respell
+from selcgi.mapping.owned import check_categories
 from selcgi.mapping.rules import mistakes
 from selcgi.mapping.table import Query, Verdict
+from selcgi.serve.categories import bands_of
 from selcgi.serve.lookups import known_now
 from selcgi.serve.sources import open_sources, table_of
-from selcgi.settings import MapSource, Settings
+from selcgi.settings import CategorySettings, MapSource, Settings
 from selcgi.system.accounts import unusable
 from selcgi.system.identity import prove_told
 from selcgi.system.mapfile import read_mapfile
@@ -89,6 +102,8 @@ def check(file: Path) -> None:
 @PARAM
 @GROUP_FILE
 @PARAM_DOMAIN
+@USER_BAND
+@REQUEST_BAND
 def explain(
     sources: tuple[MapSource, ...],
     user: str | None,
@@ -97,16 +112,20 @@ def explain(
     given: tuple[str, ...],
     group_files: tuple[Path, ...],
     param_domains: tuple[str, ...],
+    user_categories: Band,
+    request_categories: Band,
 ) -> None:
     """Show which rule decides a request, and why those before it do not. Exit 1 if it is refused.
 
-    The sources are those of selcgi serve --map, in the same order.
+    The sources are those of selcgi serve --map, in the same order. A match is refused, as a request would be, where its
+    categories could be somebody else's.
 
     \b
     selcgi map explain site.map --user bob --script /srv/cgi/report.cgi
     selcgi map explain param:LDAP_CONTEXT site.map --user bob \\
         --param LDAP_CONTEXT=user_webapp_t:s0:c2 --param-domain user_webapp_t
     """
+    bands = bands_of(CategorySettings(users=user_categories, requests=request_categories))
     chain = open_sources(Settings(maps=sources, group_files=group_files, param_domains=param_domains))
     known = known_now(chain.asked, user or None)
     query = Query(user or None, script, host, tuple(named_values(given).items()), known)
@@ -115,7 +134,9 @@ def explain(
         for look in chain.trace(query):
             mark = click.style("match", fg="green") if look.matched else click.style("no   ", dim=True)
             click.echo(f"{mark} {plain(f'{look.where:<20} {look.why}')}")
-        _show(chain.decide(query))
+        verdict = chain.decide(query)
+        check_categories(verdict, query.user, chain.given(bands))
+        _show(verdict)
     except (Denied, IdentityNotProven) as error:
         click.echo(f"{click.style('refused', fg='red')}: {plain(str(error))}")
         sys.exit(1)

@@ -17,8 +17,9 @@ from selcgi.diagnose.opening import Found, find
 from selcgi.diagnose.scene import Resolved, Scene, Scripts, resolve
 from selcgi.diagnose.survey import Survey
 from selcgi.errors import Denied, IdentityNotProven
-from selcgi.mapping.categories import USER, sample, wants
+from selcgi.mapping.categories import sample
 from selcgi.mapping.chain import Chain
+from selcgi.mapping.owned import check_categories
 from selcgi.mapping.table import Query, Verdict
 from selcgi.mapping.warmth import warmth
 from selcgi.plan import Account, Warm
@@ -105,19 +106,18 @@ def explain_request(scene: Scene, chain: Chain, query: Query, machine: Machine) 
     try:
         prove_told(query.told, query.user)
         verdict = chain.decide(query._replace(script=found.path))
+        check_categories(verdict, query.user, chain.given(scene.bands))
     except (Denied, IdentityNotProven) as error:
         rule = error.rule if isinstance(error, Denied) else ""
         return Told(rule=rule, script=found.path, refused=str(error))
     own = scene.launcher.context
-    (mapped,) = resolve(scene.policy, own, ((sample(verdict.spec), verdict.where),))
+    (mapped,) = resolve(scene.policy, own, ((sample(verdict.spec, scene.bands), verdict.where),))
     told = Told(
         rule=verdict.where,
         context=_shown(mapped, verdict.spec),
         script=found.path,
         service=f"{machine.account.name}: owners and modes are judged for this user",
     )
-    if query.user is None and wants(verdict.spec, USER):
-        return replace(told, refused=f"rule {verdict.where} has {USER}, and the request has no user")
     if mapped.canonical is None:
         return replace(told, refused="; ".join(what_is_invalid(scene.policy, own, mapped.wanted)))
     told = replace(told, answers=(_of_script(query.script, found), *_of_account(verdict)))

@@ -95,6 +95,10 @@ class Chain:
         """Each that a uid= names, with the first place of each file that does."""
         return (pair for source in self._sources if isinstance(source, Table) for pair in source.accounts())
 
+    def given(self, bands: Bands) -> Bands | None:
+        """From which users or requests are given categories; None where no rule has c{user} or c{request}."""
+        return bands if any(self.unfilled()) else None
+
     def unfilled(self) -> Iterator[tuple[ContextSpec, str]]:
         """Those of templates() with c{user} or c{request}; of a million others none is looked at."""
         for source in self._sources:

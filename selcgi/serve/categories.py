@@ -14,10 +14,10 @@ from pathlib import Path
 
 from selcgi.context import Context
 from selcgi.errors import ClientGone, Denied, Overloaded, RegistryFailed, StartRefused
-from selcgi.mapping.categories import REQUEST, USER, Bands, Pair, clash, clashes, fill, unrank, wants
+from selcgi.mapping.categories import REQUEST, USER, Bands, Pair, clashes, fill, unrank, wants
 from selcgi.mapping.chain import Chain
+from selcgi.mapping.owned import check_categories
 from selcgi.mapping.table import Verdict
-from selcgi.mapping.told import PARAM
 from selcgi.serve.exchange import Exchange
 from selcgi.settings import CategorySettings, Settings
 from selcgi.system.leases import Leases
@@ -38,6 +38,7 @@ class Categories:
         self._wait_seconds = settings.queue_seconds
         self._registry = registry
         self._lends = lends
+        self._given = bands if registry is not None or lends else None
         self._context = context
         self._writing, self._line = asyncio.Lock(), asyncio.Lock()
 
@@ -47,22 +48,11 @@ class Categories:
 
     async def own(self, verdict: Verdict, exchange: Exchange, user: str | None) -> Verdict:
         """With the user's own in place of c{user}. Denied when there are none for this one."""
-        if not wants(verdict.spec, USER):
-            self._check(verdict)
+        check_categories(verdict, user, self._given)
+        if user is None or not wants(verdict.spec, USER):
             return verdict
-        if user is None:
-            reason = f"rule {verdict.where} has {USER}, and the request has no user"
-            raise Denied(reason, "write a line for __anonymous__ before it", rule=verdict.where)
         number = await self._number(verdict, user)
         return self._filled(verdict, exchange, USER, unrank(number, self.bands.user))
-
-    def _check(self, verdict: Verdict) -> None:
-        """Those of a file were looked at when it was read; a directory's come with the request, and whoever may write
-        it does not dominate everybody by that."""
-        over_all = not verdict.where.startswith(PARAM)
-        if (self._registry or self._lends) and (span := clash(verdict.spec.range or "", self.bands, over_all)):
-            reason = f"{verdict.where} has {span}, which can be somebody's own"
-            raise Denied(reason, f"use others than {self.bands.user} and {self.bands.request}", rule=verdict.where)
 
     async def _number(self, verdict: Verdict, user: str) -> int:
         """While another process writes the registry, one request of a worker at a time tries again, in their order."""
