@@ -21,8 +21,9 @@ class LeafRunning:
     warm = False
     confirmed = True
 
-    def __init__(self, pid: int, streams: Streams, leaves: Leaves, leaf: Leaf) -> None:
-        """OSError when its end can't be watched for; then nothing is owned."""
+    def __init__(self, pid: int, streams: Streams, leaves: Leaves, leaf: Leaf, *, by_leaf: bool = False) -> None:
+        """`by_leaf`: that of the leaf is `wake` from the first, since somebody watches it already. OSError when its end
+        can't be watched for; then nothing is owned."""
         self.pid = self.root = pid
         self.cgroup = leaf.name
         self.stdin, self.stdout, self.stderr = streams.stdin, streams.stdout, streams.stderr
@@ -31,7 +32,17 @@ class LeafRunning:
         self.exit: Exit | None = None
         self.gone = False
         self.wake = self._pidfd = os.pidfd_open(pid)  # later that of the leaf: for most, nothing is left by then
+        if by_leaf:
+            self._watch_by_leaf()
         leaves.scripts.add(pid)
+
+    def _watch_by_leaf(self) -> None:
+        try:
+            self._leaf.watch(self._pidfd)
+        except OSError:
+            self._close_pidfd()
+            raise
+        self.wake = self._leaf.wake
 
     def waited_for(self, pid: int, when: float) -> bool:  # noqa: ARG002
         return False

@@ -147,7 +147,7 @@ class WarmRunning:
             if not self._born_inside and channel is not None:
                 self._leaf.take(pid)
             self._leaves.slow(self._leaf, self._plan.limits)
-            self._process = LeafRunning(pid, self._streams, self._leaves, self._leaf)
+            self._process = LeafRunning(pid, self._streams, self._leaves, self._leaf, by_leaf=True)
         except (OSError, LaunchFailed) as error:
             if channel is not None:  # one that is not in the leaf yet waits for its job
                 channel.hang_up()

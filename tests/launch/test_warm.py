@@ -126,6 +126,19 @@ def test_after_two_that_have_ended_there_is_a_fresh_program(plan: Plan, pool: Le
         assert (outcome.stdout, lent.without) == (b"", [])
 
 
+def test_the_end_of_its_process_wakes_at_once(plan: Plan, pool: Leaves, tmp_path: Path) -> None:
+    """The kernel tells of a cgroup only so often; what is watched beside it is in proc_pid_fdinfo(5)."""
+    with ExitStack() as held:
+        waits = Bench(None, tmp_path, held).plan("read line")
+        running, outcome = launch(replace(waits, context=None, warm=plan.warm), Lent(pool, [end, end])), Outcome()
+        wait(running, lambda: running._process is not None, outcome)
+        assert running._process is not None
+        watched = Path(f"/proc/self/fdinfo/{running.wake}").read_text()
+        assert re.search(rf"^tfd: +{running._process._pidfd} ", watched, re.MULTILINE)
+        running.kill()
+        conclude(running, outcome)
+
+
 def test_a_child_that_can_not_be_put_into_its_cgroup_ends(
     plan: Plan, pool: Leaves, monkeypatch: pytest.MonkeyPatch
 ) -> None:
