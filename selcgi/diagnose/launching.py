@@ -11,7 +11,7 @@ from dataclasses import replace
 from selcgi.context import Context
 from selcgi.diagnose.fault import Check, Fault, Severity, Work
 from selcgi.diagnose.places import NO_LABEL
-from selcgi.diagnose.scene import Scene, Scripts
+from selcgi.diagnose.scene import Scene, Scripts, label_of_type
 from selcgi.system.preflight import (
     FOREIGN,
     SCRIPT_TYPE,
@@ -148,17 +148,21 @@ def _is_no_scripts(scene: Scene, label: str) -> bool:
 
 
 def _of_another(scene: Scene, context: Context, scripts: Scripts, found: Fault) -> Fault:
-    """Scripts of one application and the contexts of another are kept apart on purpose. A label that is nobody's is one
-    fault, not one for each domain."""
+    """Scripts of one application and the contexts of another are kept apart on purpose, whether those of the other are
+    in sight or not; a context that no script may enter is a fault. A label that is nobody's is one, not many."""
     if _is_no_scripts(scene, scripts.label):
         what = f"no context of the mapping may be entered by a file of the type {type_of(scripts.label)}"
         return replace(found, what=what, symptom="these scripts get 403 or 500: their label is not that of a script")
     entered = any(scene.allows(str(other), scripts.label, "file", "entrypoint") for other, _ in scene.usable)
-    others = any(scene.allows(str(context), label, "file", "entrypoint") for label in scene.script_labels)
-    if not entered or not others:
+    if not entered:
         return found
-    symptom = "these scripts are another application's: in this context they get 500"
-    return replace(found, severity="note", symptom=symptom, fix="none is needed, if it is meant so")
+    if any(scene.allows(str(context), label, "file", "entrypoint") for label in scene.script_labels):
+        symptom = "these scripts are another application's: in this context they get 500"
+        return replace(found, severity="note", symptom=symptom, fix="none is needed, if it is meant so")
+    if scene.allows(str(context), label_of_type(scene.launcher.context, SCRIPT_TYPE), "file", "entrypoint"):
+        symptom = "no script that was looked at runs in this context: these get 500"
+        return replace(found, severity="note", symptom=symptom, fix="name every --root that selcgi serve has")
+    return found
 
 
 CONTEXT_CHECKS = tuple(Check(step, _of_contexts(step), cheap=True) for step in _OF_CONTEXTS)

@@ -17,7 +17,7 @@ from selcgi.system.facts import KernelFacts
 from selcgi.system.preflight import Step
 from selcgi.system.reason import Reason
 from tests.diagnose import test_doctor_warm
-from tests.diagnose.shipped import RULES, SCRIPT, SPECS, WEBAPPS, file, label, policy, scene
+from tests.diagnose.shipped import SCRIPT, SPECS, WEBAPPS, file, label, policy, scene
 from tests.fakes import OWN, Rule
 
 USER = "user_webapp_t"
@@ -230,15 +230,6 @@ def test_without_its_module_nothing_else_is_asked() -> None:
     asked.types.discard("selcgi_t")
     fault = only(scene(asked))
     assert (fault.check, fault.fix[:12]) == ("launcher", "semodule -i ")
-
-
-def test_scripts_of_another_application_are_no_fault() -> None:
-    shop = {("selcgi_t", "shop_t", "file"): RULES["selcgi_t", "selcgi_script_exec_t", "file"],
-            ("staff_webapp_t", "shop_t", "file"): RULES[USER, "selcgi_script_exec_t", "file"]}  # fmt: skip
-    script = replace(SCRIPT, label=label("shop_t"), expected=label("shop_t"), paths=("/srv/shop.cgi",))
-    fault = only(scene(policy(more=shop), scripts=(SCRIPT, script)))
-    assert (fault.check, fault.severity) == ("entrypoint", "note")
-    assert only(scene(policy(more=shop), scripts=(script,))).severity == "fatal"
 
 
 def test_a_constraint_is_not_answered_with_an_allow_rule() -> None:

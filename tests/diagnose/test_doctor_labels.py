@@ -31,6 +31,19 @@ def test_a_script_in_a_place_of_another_kind_is_relabelled_and_reported_once() -
     assert set(fault.where) == {"/srv/a.cgi", "site.map:1", "site.map:2", "site.map:3"}
 
 
+def test_scripts_of_another_application_are_no_fault() -> None:
+    """Nor where they are all that is in sight; a domain that no script of any kind may enter is one."""
+    shop = {("selcgi_t", "shop_t", "file"): RULES["selcgi_t", "selcgi_script_exec_t", "file"],
+            ("staff_webapp_t", "shop_t", "file"): RULES[USER, "selcgi_script_exec_t", "file"]}  # fmt: skip
+    script = replace(SCRIPT, label=label("shop_t"), expected=label("shop_t"), paths=("/srv/shop.cgi",))
+    both, alone = (only(scene(policy(more=shop), scripts=seen)) for seen in ((SCRIPT, script), (script,)))
+    assert (both.check, both.severity, both.fix) == ("entrypoint", "note", "none is needed, if it is meant so")
+    assert (alone.check, alone.severity, alone.fix) == ("entrypoint", "note", "name every --root that selcgi serve has")
+    assert alone.where == ("/srv/shop.cgi", "site.map:1", "site.map:2")
+    refused = policy(more=shop, without=[((USER, "selcgi_script_exec_t", "file"), "entrypoint")])
+    assert only(scene(refused, scripts=(script,))).severity == "fatal"
+
+
 def test_the_scripts_of_an_application_in_its_own_folder_are_a_note_to_the_domains_of_others() -> None:
     """As the template has it: others may not even walk there, and are not to be let."""
     name, app = "app_webapp_t", label("app_script_t")

@@ -10,8 +10,21 @@ from pathlib import Path
 import pytest
 
 from tests.enforcing import site
+from tests.enforcing.attempts import run_as
 from tests.enforcing.conftest import Claims
-from tests.enforcing.faults import BY_PROGRAM, BY_PYTHON, DOMAIN, ROOT, SCRIPT, doctor, examine, load, place_of, script
+from tests.enforcing.faults import (
+    BY_PROGRAM,
+    BY_PYTHON,
+    DOMAIN,
+    ROOT,
+    RULES,
+    SCRIPT,
+    doctor,
+    examine,
+    load,
+    place_of,
+    script,
+)
 
 pytestmark = pytest.mark.enforcing
 
@@ -26,6 +39,7 @@ PLACES = f"""
 {place_of("/srv/faults(/.*)?", "selcgi_script_exec_t")}
 {place_of("/srv/app(/.*)?", "fault_app_exec_t")}(allow selcgi_t fault_app_exec_t (dir (read open search getattr)))
 (allow fault_app_t fault_app_exec_t (dir (search)))
+{DOMAIN.format("fault_shut_t")}(deny fault_shut_t selcgi_script_exec_t (file (entrypoint)))
 {place_of("/srv/closed", "fault_dir_t")}{place_of("/srv/closed/.*", "selcgi_script_exec_t")}
 """
 
@@ -106,6 +120,20 @@ def test_the_scripts_of_another_application_are_a_note() -> None:
     assert "user_webapp_t -> fault_app_exec_t : file { entrypoint }" in note["what"]
     assert note["where"] == [f"{root}/one.cgi", "faults.map:1"]
     assert note["fix"] == "none is needed, if it is meant so"
+
+
+def test_a_domain_that_runs_nothing_beneath_an_applications_own_root_is_a_note() -> None:
+    """As `selcgi serve` finds nothing wrong with this mapping. A domain that no script may enter stays a fault."""
+    rules = "alice user_webapp_t:s0\nbob fault_app_t:s0\ncarol fault_shut_t:s0\n"
+    said = examine(rules, Path("/srv/app"))
+    assert said.checks == ["entrypoint"], said.faults
+    assert said.faults[0]["where"] == ["/srv/app/one.cgi", "faults.map:3"]
+    (note,) = [one for one in said.notes if one["check"] == "entrypoint"]
+    assert note["where"] == ["/srv/app/one.cgi", "faults.map:1"]
+    assert note["fix"] == "name every --root that selcgi serve has"
+    with site.serving(f"--map={RULES}", "--root=/srv/app") as selcgi:
+        assert "preflight" not in selcgi.log()
+        assert run_as(selcgi, Path("/srv/app/one.cgi"), "bob").status == 200
 
 
 def test_a_policy_without_the_capability_for_no_new_privileges() -> None:
