@@ -18,7 +18,7 @@ from selcgi.cli.options import (
 )
 from selcgi.cli.terminal import plain
 from selcgi.context import Band
-from selcgi.errors import Denied, IdentityNotProven, MappingError
+from selcgi.errors import Denied, IdentityNotProven, MappingError, StartRefused
 from selcgi.mapping import grammar
 from selcgi.mapping.categories import BANDS, clashes, misgivings
 from selcgi.mapping.modselinux import respell
@@ -27,7 +27,7 @@ from selcgi.mapping.rules import mistakes
 from selcgi.mapping.table import Query, Verdict
 from selcgi.serve.categories import bands_of
 from selcgi.serve.lookups import known_now
-from selcgi.serve.sources import open_sources, table_of
+from selcgi.serve.sources import asked_of, open_sources, table_of
 from selcgi.settings import CategorySettings, MapSource, Settings
 from selcgi.system.accounts import unusable
 from selcgi.system.identity import prove_told
@@ -61,12 +61,13 @@ def mapping() -> None:
 
 @mapping.command(short_help="Print every mistake, and every rule that can never match.")
 @click.argument("file", type=FILE)
-def check(file: Path) -> None:
+@GROUP_FILE
+def check(file: Path, group_files: tuple[Path, ...]) -> None:
     """Print every mistake in FILE as file:line, and every rule that can never match. Exit 1 if there is any.
 
     Warns of rules whose users are not kept apart: a glob or * whose context has no categories of its own, and of
     c{user} and c{request} where files would not be; of categories that c{user} or c{request} may give to somebody,
-    too, with the usual bands. Warns of uid= without such an account here.
+    too, with the usual bands. Warns of uid= without such an account here, and of more Unix groups than are asked for.
     """
     try:
         table = table_of((file,))
@@ -90,6 +91,10 @@ def check(file: Path) -> None:
         _tell("warning", "yellow", f"{file.parent / where}: {how}, and selcgi does not start: use {_FREE}")
     for where, error in unusable(table.accounts()):
         _tell("warning", "yellow", f"{file.parent / where}: {error}")
+    try:
+        asked_of(Settings(group_files=group_files), table.groups())
+    except StartRefused as error:
+        _tell("warning", "yellow", f"{file}: {error.reason}, and selcgi does not start: {error.fix}")
     click.echo(f"{table.count} rules, {len(dead)} of them dead, no mistakes")
     sys.exit(1 if dead else 0)
 

@@ -32,7 +32,7 @@ def open_sources(settings: Settings) -> Chain:
     _check_login(settings)
     sources = tuple(_sources(settings))
     named = frozenset(name for one in sources if isinstance(one, Table) for name in one.groups())
-    return Chain(sources, _asked(settings, named))
+    return Chain(sources, asked_of(settings, named))
 
 
 def _sources(settings: Settings) -> Iterator[Source]:
@@ -49,8 +49,9 @@ def _sources(settings: Settings) -> Iterator[Source]:
                 yield LoginSource(read_mapfile(one.table), str(one.table))
 
 
-def _asked(settings: Settings, named: frozenset[str]) -> Asked:
-    """Which groups are in files, and which the system must be asked for."""
+def asked_of(settings: Settings, named: frozenset[str]) -> Asked:
+    """Of the groups that a mapping names: which are in files, and which the system must be asked for. StartRefused when
+    those are too many."""
     members: dict[str, frozenset[str]] = {}
     for path in settings.group_files:
         for name, users in GroupFile(read_mapfile(path), str(path), named).members.items():

@@ -6,6 +6,9 @@ import pytest
 from click.testing import CliRunner
 
 from selcgi.cli.mapping import mapping
+from selcgi.errors import StartRefused
+from selcgi.serve.sources import open_sources
+from selcgi.settings import Settings
 
 OWN = "* user_webapp_t:s0:c{user}\n"
 
@@ -31,3 +34,19 @@ def test_map_check(tmp_path: Path, text: str, code: int, first: str) -> None:
     result = CliRunner().invoke(mapping, ["check", str(file)])
     assert result.exit_code == code
     assert result.output.startswith(first.format(file=file)), result.output
+
+
+def test_more_groups_than_the_system_is_asked_for_are_told_of_as_the_start_refuses_them(tmp_path: Path) -> None:
+    file, groups = tmp_path / "site.map", tmp_path / "groups"
+    file.write_text("".join(f"@group{number} user_webapp_t:s0:c{number}\n" for number in range(65)))
+    groups.write_text("group64: alice\n")
+    with pytest.raises(StartRefused, match="more than 64 groups"):
+        open_sources(Settings(maps=(file,)))
+    result = CliRunner().invoke(mapping, ["check", str(file)])
+    *told, _ = [line for line in result.output.splitlines() if "share" not in line]
+    reason = "the mapping names more than 64 groups that are in no --group-file, and selcgi does not start"
+    assert (result.exit_code, len(told)) == (0, 1), result.output
+    assert told[0].startswith(f"warning {file}: {reason}: put some of them in one")
+    assert open_sources(Settings(maps=(file,), group_files=(groups,))).asked.of_system
+    result = CliRunner().invoke(mapping, ["check", str(file), "--group-file", str(groups)])
+    assert "does not start" not in result.output
