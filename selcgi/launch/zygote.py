@@ -25,7 +25,7 @@ from selcgi.zygote.frames import FAILED, MESSAGE_BYTES, READY, RETIRING, Setup, 
 
 Stamp = tuple[int, int, int]
 _LINE_BYTES = 4096
-_SAID_BYTES = 262_144
+_SAID_BYTES = 262_144  # from one hear() to the next, 2 s: 3 ms of the worker, or 70 ms where each line is one character
 _MOMENT_SECONDS = 1.0  # in which it has taken a request, if ever
 _NAME = 40  # characters, of a report that is none
 _REASON = 1000  # characters, of an end: they stand in each line that tells of it
@@ -66,7 +66,7 @@ class Zygote:
         self._labels = labels
         self._leaves = leaves
         self._watcher: Watcher | None = None
-        self._lines: Callable[[], object] = bool
+        self._lines: Callable[[], object] | None = None  # to be called when there are some to read
         self._said = 0  # bytes of its lines, since hear()
         self.application = application
         self.stamp = stamp  # of the script that it has read
@@ -224,7 +224,7 @@ class Zygote:
     def hear(self) -> None:
         """Its lines are read on. Between two calls no more is read than takes the worker a moment: who writes more has
         to wait."""
-        if self._said >= _SAID_BYTES and self._watcher is not None and self.log >= 0:
+        if self._said >= _SAID_BYTES and self._watcher and self._lines and self.log >= 0:
             self._watcher.add_reader(self.log, self._lines)
         self._said = 0
 
