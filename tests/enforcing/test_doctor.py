@@ -207,6 +207,7 @@ def test_an_identity_is_never_answered_with_an_allow_rule(program: tuple[str, ..
         ("alice selcgi_t:s0:c1", "own-domain", "name the domain of a web application"),
         ("alice user_webapp_t:s0-s0:c1", "new-files", "give the rule the single level s0:c1"),
         ("* user_webapp_t:s0\nalice staff_webapp_t:s0", "dead-rule", "move it up"),
+        ("bob user_webapp_t:s0:c{user}\nalice user_webapp_t:s0:c600", "category-bands", "use others than c512.c1023"),
     ],
 )
 def test_a_line_of_the_mapping_is_found(line: str, check: str, words: str) -> None:
