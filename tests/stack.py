@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ from selcgi.serve.client import request
 TREE = Path(__file__).resolve().parent.parent
 PROGRAM = (sys.executable, str(TREE / "bin" / "selcgi"))
 PATIENCE = 20.0  # seconds until something that must happen counts as not happening
+_ANSWERS: Counter[Path] = Counter()  # that ask() has got from a socket since its selcgi was started
 
 
 def wait_until(what: str, condition: Any, seconds: float = PATIENCE, pause: float = 0.01) -> None:
@@ -69,6 +71,7 @@ class Selcgi:
         self.process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "Selcgi":
+        _ANSWERS[self.socket] = 0
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(
                 self._line, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environ
@@ -99,7 +102,12 @@ class Selcgi:
         return self.log_path.read_text(errors="replace")
 
     def entries(self) -> list[dict[str, Any]]:
-        """The line of each request, as fields; not one that is just being written."""
+        """The line of each request, as fields, those of all that ask() had answered among them: a line comes later."""
+        wait_until("a line for each answer", lambda: len(self.written()) >= _ANSWERS[self.socket])
+        return self.written()
+
+    def written(self) -> list[dict[str, Any]]:
+        """Not one that is just being written."""
         whole = self.log().rpartition("\n")[0]
         return [json.loads(line) for line in whole.splitlines() if '"status": ' in line]
 
@@ -161,6 +169,7 @@ async def ask_async(path: Path, asked: Ask) -> Answer:
         await request(sock, asked.pairs(), _pieces(asked.body or b""), out.extend, err.extend)
     except (ProtocolError, ConnectionError):
         return to_answer(bytes(out), bytes(err), False)
+    _ANSWERS[path] += 1
     return to_answer(bytes(out), bytes(err), True)
 
 

@@ -189,6 +189,7 @@ def test_a_killed_guard_takes_its_scripts_along(serve: Serve, place: Place, head
         (worker,) = selcgi.workers()
         with begin(selcgi, Ask(path, "alice")) as sock:
             wait_until("all three", lambda: len(alive(tag)) == 3)
+            assert not head or b"started" in sock.recv(65536)
             (guard,) = Path(f"/proc/{worker}/task/{worker}/children").read_text().split()
             os.kill(int(guard), signal.SIGKILL)
             while sock.recv(65536):

@@ -35,7 +35,7 @@ def answered(selcgi: Selcgi, place: Place) -> bool:
 def told(selcgi: Selcgi, sent: int) -> bool:
     """Each of so many requests has its line, or is in a count of the lost ones; with no half a line anywhere."""
     lost = sum(map(int, LOST.findall(selcgi.log())))
-    return lost > 0 and lost + len(selcgi.entries()) == sent
+    return lost > 0 and lost + len(selcgi.written()) == sent
 
 
 class OnSmallDisk(Selcgi):
@@ -141,13 +141,13 @@ def test_the_folder_of_the_log_is_gone_when_it_is_rotated(serve: Serve, place: P
         requests(selcgi, place, 20)
         if old:
             selcgi.log_path = place.folder / old
-            wait_until("the lines", lambda: len(selcgi.entries()) == 21)
+            wait_until("the lines", lambda: len(selcgi.written()) == 21)
             wait_until("both sentences", lambda: selcgi.log().count("cannot open the log anew, going on with the") == 2)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         selcgi.log_path = folder / "log"
         selcgi.signal(signal.SIGUSR1)
         wait_until("a line in the new file", lambda: answered(selcgi, place) and (folder / "log").exists())
-        wait_until("a request there", selcgi.entries)
+        wait_until("a request there", selcgi.written)
     assert selcgi.process is not None
     assert selcgi.process.returncode == 0

@@ -188,6 +188,7 @@ def test_a_body_that_nobody_reads_stops_no_clock(serve: Serve, place: Place) -> 
 
 def test_a_peer_that_takes_little_costs_little(selcgi: Selcgi, place: Place) -> None:
     """The script could write all at once; what waits is in its pipe and in a bounded buffer."""
+    assert ask(selcgi.socket, Ask(place.script("hello.cgi", HELLO))).text == "hello\n", "it has wholly begun"
     with connected(selcgi) as sock:
         (worker,) = selcgi.workers()
         before = peak(worker)
