@@ -10,7 +10,17 @@ from typing import Any, NoReturn
 
 import click
 
-from selcgi.cli.options import FILE, GROUP_FILE, PARAM_DOMAIN, REQUEST_BAND, SOCKET, USER_BAND, map_option, root_option
+from selcgi.cli.options import (
+    DEFAULTS,
+    FILE,
+    GROUP_FILE,
+    PARAM_DOMAIN,
+    REQUEST_BAND,
+    SOCKET,
+    USER_BAND,
+    map_option,
+    root_option,
+)
 from selcgi.cli.terminal import plain
 from selcgi.cli.values import listen
 from selcgi.context import Band
@@ -133,8 +143,8 @@ def settings_of(
     group_files: tuple[Path, ...],
     param_domains: tuple[str, ...],
     roots: tuple[Path, ...],
-    user_categories: Band,
-    request_categories: Band,
+    user_categories: Band = DEFAULTS.categories.users,
+    request_categories: Band = DEFAULTS.categories.requests,
     listeners: tuple[ListenerSettings, ...] = (),
 ) -> Settings:
     """Those settings of selcgi serve that say what it runs for whom."""
