@@ -51,7 +51,7 @@ def _become(image: Image, changes: Changes, report: int) -> NoReturn:
     try:
         os.setsid()
         for target, source in enumerate(image.streams):
-            os.dup2(source, target)
+            os.dup2(source if source >= 0 else os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC), target)
         if changes.members >= 0:
             step = "enter_leaf"
             os.write(changes.members, b"0")

@@ -60,8 +60,9 @@ class Launcher:
 
         LaunchFailed or ContextLost: nothing of it runs, nothing is open.
         """
-        streams = make_streams(plan.empty_body)
-        if plan.warm is not None and not (self._leaves is None and plan.warm.fallback):
+        warm = plan.warm is not None and not (self._leaves is None and plan.warm.fallback)
+        streams = make_streams(plan.empty_body, opened_here=warm)
+        if warm:
             return self._launch_warm(plan, streams)
         try:
             if self._leaves is None:

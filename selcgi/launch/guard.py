@@ -18,6 +18,7 @@ from typing import NoReturn
 
 from selcgi.errors import LaunchFailed
 from selcgi.launch.spawn import spawn
+from selcgi.launch.streams import close_open
 from selcgi.plan import Plan
 from selcgi.system.processes import (
     LOOK_AGAIN_MS,
@@ -121,8 +122,8 @@ class Guard:
     def _start(self) -> None:
         pid = spawn(self._plan, self._theirs, self._labels, None, lambda _: None)
         self._pid = pid
-        for descriptor in (*self._theirs, self._plan.script.descriptor, self._plan.script.directory):
-            os.close(descriptor)  # the end of the script's output must be seen
+        # The end of the script's output must be seen.
+        close_open((*self._theirs, self._plan.script.descriptor, self._plan.script.directory))
         _report(self._worker, STARTED, pid)
 
     def _reap(self) -> bool:

@@ -1,7 +1,7 @@
 """The three streams of a script: who holds which end.
 
 Decides that the script's ends block and selcgi's do not, and that every end is close-on-exec. Must not start
-anything. Used by launch/cold.py.
+anything. Used by launch/cold.py, warm.py and guard.py.
 """
 
 import os
@@ -12,7 +12,8 @@ from selcgi.launch.steps import failed
 
 
 class Streams(NamedTuple):
-    """`theirs` become 0, 1 and 2 of the script. Of ours, stdin is -1 when there is no body."""
+    """`theirs` become 0, 1 and 2 of the script; -1 is /dev/null, which it opens for itself. Of ours, stdin is -1 when
+    there is no body."""
 
     theirs: tuple[int, int, int]
     stdin: int
@@ -20,17 +21,21 @@ class Streams(NamedTuple):
     stderr: int
 
     def close_theirs(self) -> None:
-        _close(self.theirs)
+        close_open(self.theirs)
 
     def close_ours(self) -> None:
-        _close((self.stdin, self.stdout, self.stderr))
+        close_open((self.stdin, self.stdout, self.stderr))
 
 
-def make_streams(empty_body: bool) -> Streams:
-    """Pipes, or /dev/null for no body. LaunchFailed("make_streams"): none is open then."""
+def make_streams(empty_body: bool, opened_here: bool = False) -> Streams:
+    """Pipes, or /dev/null for no body: `opened_here`, if another process is to be given it.
+    LaunchFailed("make_streams"): none is open then."""
     opened: list[int] = []
     try:
-        opened += (os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC), -1) if empty_body else os.pipe2(os.O_CLOEXEC)
+        if empty_body:
+            opened += os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC) if opened_here else -1, -1
+        else:
+            opened += os.pipe2(os.O_CLOEXEC)
         opened += os.pipe2(os.O_CLOEXEC)
         opened += os.pipe2(os.O_CLOEXEC)
         their_stdin, stdin, stdout, their_stdout, stderr, their_stderr = opened
@@ -38,12 +43,13 @@ def make_streams(empty_body: bool) -> Streams:
             if ours >= 0:
                 os.set_blocking(ours, False)
     except OSError as error:
-        _close(opened)
+        close_open(opened)
         raise failed("make_streams", error) from error
     return Streams((their_stdin, their_stdout, their_stderr), stdin, stdout, stderr)
 
 
-def _close(descriptors: Iterable[int]) -> None:
+def close_open(descriptors: Iterable[int]) -> None:
+    """All but those that are -1."""
     for descriptor in descriptors:
         if descriptor >= 0:
             os.close(descriptor)

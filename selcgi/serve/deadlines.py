@@ -1,11 +1,11 @@
-"""The deadlines of one request: total, first byte, idle, write stall, with one lazy timer.
+"""The deadlines of one request: total, first byte, idle, write stall, with one lazy timer of serve/rounds.py.
 
 Decides which one has passed. Moving a deadline is an assignment; the timer looks at the clock when it fires and sleeps
 on, so a byte costs no timer call. Must not signal anybody: it calls back once, with the error. Used by serve/relay.py.
 """
 
-import asyncio
 from collections.abc import Callable
+from typing import Protocol
 
 from selcgi.errors import DeadlineExceeded
 from selcgi.plan import Limits
@@ -19,35 +19,46 @@ _FIX = {
 }
 
 
+class Timer(Protocol):
+    def cancel(self) -> None: ...
+
+
+class Timers(Protocol):
+    """What is asked of serve/rounds.py."""
+
+    def time(self) -> float: ...
+    def call_at(self, when: float, call: Callable[[], object]) -> Timer: ...
+
+
 def _ignore(_: DeadlineExceeded) -> None:
     return None
 
 
 class Deadlines:
-    """Calls `missed` once when one of the four has passed. Seconds are of the loop's monotonic clock."""
+    """Calls `missed` once when one of the four has passed. Seconds are of the monotonic clock."""
 
     def __init__(
         self,
-        loop: asyncio.AbstractEventLoop,
+        timers: Timers,
         limits: Limits,
         settings: Settings,
         missed: Callable[[DeadlineExceeded], None],
     ) -> None:
-        self._loop = loop
+        self._timers = timers
         self._limits, self._write_seconds = limits, settings.write_seconds
         self._missed = missed
-        self._began = now = loop.time()
+        self._began = now = timers.time()
         self._headless: float | None = now  # since when there is no head; None: there is one
         self._idle: float | None = now  # since when no byte has moved; None: while the web server takes none
         self._untaken: float | None = None  # since when the web server has taken none of what waits
         # A stall may begin at any time, and nobody then wakes the timer: it never sleeps longer than one may last.
         first = min(limits.total_seconds, limits.first_byte_seconds, limits.idle_seconds, self._write_seconds)
-        self._timer: asyncio.TimerHandle | None = loop.call_at(now + first, self._look)
+        self._timer: Timer | None = timers.call_at(now + first, self._look)
 
     def moved(self) -> None:
         """A byte went in or out of the script."""
         if self._idle is not None:
-            self._idle = self._loop.time()
+            self._idle = self._timers.time()
 
     def answered(self) -> None:
         """The response head is complete."""
@@ -56,13 +67,13 @@ class Deadlines:
     def waiting(self, blocked: bool) -> None:
         """The web server has (not) taken all that it was sent. While it does not, the script may idle."""
         if blocked == (self._untaken is None):
-            now = self._loop.time()
+            now = self._timers.time()
             self._untaken, self._idle = (now, None) if blocked else (None, now)
 
     def taken(self) -> None:
         """The web server took some of what waits for it."""
         if self._untaken is not None:
-            self._untaken = self._loop.time()
+            self._untaken = self._timers.time()
 
     def stop(self) -> None:
         """No call any more. The way back to the caller goes too: cycles would wait for the garbage collector."""
@@ -84,9 +95,9 @@ class Deadlines:
 
     def _look(self) -> None:
         due, name, seconds = self._next()
-        now = self._loop.time()
+        now = self._timers.time()
         if due > now:
-            self._timer = self._loop.call_at(min(due, now + self._write_seconds), self._look)
+            self._timer = self._timers.call_at(min(due, now + self._write_seconds), self._look)
             return
         self._timer = None
         self._missed(DeadlineExceeded(name, f"the {name} deadline of {seconds:g} s passed", _FIX[name]))

@@ -12,6 +12,7 @@ from selcgi.errors import SelcgiError
 from selcgi.serve.accesslog import Entry
 from selcgi.serve.body import Body
 from selcgi.serve.poller import Poller
+from selcgi.serve.rounds import Rounds
 from selcgi.serve.splicing import Conduit
 from selcgi.settings import ListenerSettings
 
@@ -26,6 +27,7 @@ class Connected(Protocol):
     tcp: bool
     poller: Poller
     conduit: Conduit
+    rounds: Rounds
 
     @property
     def blocked(self) -> bool: ...
@@ -69,7 +71,7 @@ class Exchange:
         self.body = body
         self.listener = session.listener
         self.tcp = session.tcp
-        self.poller, self.conduit = session.poller, session.conduit
+        self.poller, self.conduit, self.rounds = session.poller, session.conduit, session.rounds
         self.entry = Entry(listener=session.listener.address)
         self.stdout, self.stderr = Beginning(), Beginning()
         self._session: Connected | None = session

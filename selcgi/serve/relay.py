@@ -35,20 +35,20 @@ class Relay:
         self, running: Running, exchange: Exchange, answer: Answer, limits: Limits, settings: Settings
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._poller = exchange.poller
         self._running = running
-        self._exchange = exchange
-        self._limits = limits
-        self._settings = settings
+        self._exchange, self._poller = exchange, exchange.poller
+        self._limits, self._settings = limits, settings
         self._answer = answer
         self._bypass: Bypass | None = None  # for an answer that is large
         self._feeder = Feeder(exchange, running.stdin, self._stdin_writable, self._failed)
         self._stderr: StderrLog | None = None  # for what comes there
-        self._deadlines = Deadlines(self._loop, limits, settings, self._fail)
+        self._deadlines = Deadlines(exchange.rounds, limits, settings, self._fail)
         self._phase = Phase.RUNNING
         self._error: SelcgiError | None = None
         self._over: asyncio.Future[None] = self._loop.create_future()
         self._timer: asyncio.TimerHandle | None = None
+        # By the next round most have ended, and all is read that is there.
+        self._late = exchange.rounds.call_at(0.0, partial(self._listen, running.stderr, True))
         self._wake = Wake(exchange.poller, running)
         self._open = {running.stdout, running.stderr}  # streams that have not ended
         self._reading: set[int] = set()  # those that are read as soon as there is something
@@ -61,7 +61,6 @@ class Relay:
         self._exchange.on_output = partial(attempt, self._output, self._failed)
         try:
             self._wake.watch(self._woken, self._failed)
-            self._listen(running.stderr, True)
             self._listen(running.stdout, True)
             self._exchange.on_input()
             await self._over
@@ -230,7 +229,7 @@ class Relay:
         if self._answer.held_bytes and self._may_send() and (data := self._answer.take()):
             self._exchange.write(data)
         self._deadlines.waiting(self._exchange.blocked)
-        self._listen(self._running.stdout, self._running.stdout in self._open and not self._full())
+        self._listen(self._running.stdout, not self._full())
 
     def _may_send(self) -> bool:
         """nginx drops the rest of an upload at the first response head: hold it until the body is here or unwanted."""
@@ -253,7 +252,7 @@ class Relay:
         return self._exchange.blocked or self._answer.held_bytes >= self._settings.output_bytes
 
     def _listen(self, fd: int, wanted: bool) -> None:
-        if wanted == (fd in self._reading):
+        if (wanted and fd in self._open) == (fd in self._reading):
             return
         if wanted:
             reader = self._stdout_readable if fd == self._running.stdout else self._stderr_readable
@@ -266,6 +265,7 @@ class Relay:
     def _silence(self) -> None:
         """No more is read or written. Stdin stays open, so that a body that broke off never looks complete."""
         self._deadlines.stop()
+        self._late.cancel()
         self._exchange.body.discard()
         for fd in list(self._reading):
             self._listen(fd, False)

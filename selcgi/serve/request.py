@@ -69,7 +69,7 @@ class Decision(NamedTuple):
 
 async def serve_request(site: Site, means: Means, exchange: Exchange) -> None:
     """Answer one request, whatever it takes, and log it. Raises nothing while there is memory."""
-    began = asyncio.get_running_loop().time()
+    began = time.monotonic()
     entry = exchange.entry
     entry.id, entry.selinux = os.urandom(6).hex(), site.labels.note.removeprefix("selinux=")
     try:
@@ -274,7 +274,7 @@ def _refuse(exchange: Exchange, error: SelcgiError) -> None:
 
 def _report(site: Site, means: Means, exchange: Exchange, began: float) -> None:
     """The line in the log and the record, as soon as it is known what the kernel refused: after the answer."""
-    exchange.entry.seconds = round(asyncio.get_running_loop().time() - began, 6)
+    exchange.entry.seconds = round(time.monotonic() - began, 6)
     means.denials.settle(exchange.entry, partial(_write_down, site, means.keeper, exchange, exchange.entry))
 
 

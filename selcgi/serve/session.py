@@ -16,6 +16,7 @@ from selcgi.serve.body import Body
 from selcgi.serve.exchange import Exchange
 from selcgi.serve.patience import Patience
 from selcgi.serve.poller import Poller, attempt
+from selcgi.serve.rounds import Rounds
 from selcgi.serve.splicing import Conduit
 from selcgi.settings import ListenerSettings, Settings
 from selcgi.wire.connection import (
@@ -42,6 +43,7 @@ class Owner(Protocol):
     poller: Poller
     settings: Settings
     conduit: Conduit
+    rounds: Rounds
 
     def body(self) -> Body: ...
     def began(self, exchange: Exchange) -> None: ...
@@ -69,7 +71,7 @@ class Session:
         self._lingering = False
         self._patience = Patience(owner.loop, self._read_on)
         self._pieces: dict[Exchange, list[bytes]] = {}  # of bodies, and not with them yet
-        self.poller, self.conduit = owner.poller, owner.conduit
+        self.poller, self.conduit, self.rounds = owner.poller, owner.conduit, owner.rounds
         self._read_on()
         attempt(self._readable, self._failed)
 

@@ -23,6 +23,7 @@ from selcgi.serve.exchange import Exchange
 from selcgi.serve.means import Means
 from selcgi.serve.poller import Poller
 from selcgi.serve.request import serve_request
+from selcgi.serve.rounds import Rounds
 from selcgi.serve.session import Session
 from selcgi.serve.site import Site
 from selcgi.serve.splicing import Conduit
@@ -53,7 +54,7 @@ class Worker:
         self.loop = asyncio.get_running_loop()
         self._site = site
         self._means = means
-        self.poller, self.conduit = Poller(), Conduit()
+        self.poller, self.conduit, self.rounds = Poller(), Conduit(), Rounds()
         self.loop.add_reader(self.poller.fileno(), self.poller.dispatch)
         means.denials.begin(self.loop, self.poller)
         if means.launcher.zygotes is not None:

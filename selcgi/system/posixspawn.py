@@ -22,7 +22,8 @@ _Opaque = ctypes.c_long * 128  # more than posix_spawnattr_t, posix_spawn_file_a
 
 
 class Image(NamedTuple):
-    """What execve(2) takes, and where it begins: `streams` become 0 to 2. Descriptors are above 2 and close-on-exec."""
+    """What execve(2) takes, and where it begins: `streams` become 0 to 2, and -1 is /dev/null, for reading. Descriptors
+    are above 2 and close-on-exec."""
 
     path: bytes
     argv: tuple[bytes, ...]
@@ -60,13 +61,19 @@ def _spawn_from(directory: int, image: Image) -> int:
             image.path,
             image.argv,
             image.environ,
-            file_actions=[(os.POSIX_SPAWN_DUP2, source, target) for target, source in enumerate(image.streams)],
+            file_actions=[_action(source, target) for target, source in enumerate(image.streams)],
             setsid=True,
             setsigmask=(),
             setsigdef=RESETTABLE,
         )
     finally:
         _return_to(here)
+
+
+def _action(source: int, target: int) -> tuple[object, ...]:
+    if source < 0:
+        return os.POSIX_SPAWN_OPEN, target, os.devnull, os.O_RDONLY, 0
+    return os.POSIX_SPAWN_DUP2, source, target
 
 
 def _own_directory() -> int:
@@ -114,7 +121,11 @@ def _file_actions(streams: tuple[int, int, int], directory: int) -> "ctypes.Arra
     actions = _Opaque()
     _check(_LIBC.posix_spawn_file_actions_init(actions))
     for target, source in enumerate(streams):
-        _check(_LIBC.posix_spawn_file_actions_adddup2(actions, source, target))
+        if source < 0:
+            null = os.fsencode(os.devnull)
+            _check(_LIBC.posix_spawn_file_actions_addopen(actions, target, null, os.O_RDONLY, 0))
+        else:
+            _check(_LIBC.posix_spawn_file_actions_adddup2(actions, source, target))
     _check(_LIBC.posix_spawn_file_actions_addfchdir_np(actions, directory))
     return actions
 

@@ -76,7 +76,7 @@ def plan(tmp_path: Path) -> Iterator[Plan]:
 
 def launch(plan: Plan, lent: Lent) -> WarmRunning:
     leaf, _ = lent.leaves.lease_for(plan.limits, apart=True)
-    return WarmRunning(plan, make_streams(plan.empty_body), cast(Zygotes, lent), leaf)
+    return WarmRunning(plan, make_streams(plan.empty_body, opened_here=True), cast(Zygotes, lent), leaf)
 
 
 def awake(running: WarmRunning) -> bool:
@@ -129,7 +129,7 @@ def test_after_two_that_have_ended_there_is_a_fresh_program(plan: Plan, pool: Le
 def test_the_end_of_its_process_wakes_at_once(plan: Plan, pool: Leaves, tmp_path: Path) -> None:
     """The kernel tells of a cgroup only so often; what is watched beside it is in proc_pid_fdinfo(5)."""
     with ExitStack() as held:
-        waits = Bench(None, tmp_path, held).plan("read line")
+        waits = Bench(None, tmp_path, held).plan("exec sleep 60")
         running, outcome = launch(replace(waits, context=None, warm=plan.warm), Lent(pool, [end, end])), Outcome()
         wait(running, lambda: running._process is not None, outcome)
         assert running._process is not None

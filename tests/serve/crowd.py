@@ -10,6 +10,7 @@ from selcgi.serve.board import Board, Identity
 from selcgi.serve.body import Body, SpoolSpace
 from selcgi.serve.exchange import Exchange
 from selcgi.serve.poller import Poller
+from selcgi.serve.rounds import Rounds
 from selcgi.serve.splicing import Conduit
 from selcgi.settings import ListenerSettings, Settings
 from tests.stack import PATIENCE
@@ -24,7 +25,7 @@ class NoSession:
     listener = ListenerSettings("unix:/x")
     tcp = False
     poller = Poller()
-    conduit = Conduit()
+    conduit, rounds = Conduit(), Rounds()
     blocked = False
 
     def write(self, *_: object) -> None: ...

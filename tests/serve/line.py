@@ -8,6 +8,7 @@ from selcgi.errors import SelcgiError
 from selcgi.serve.body import Body, SpoolSpace
 from selcgi.serve.exchange import Exchange
 from selcgi.serve.poller import Poller
+from selcgi.serve.rounds import Rounds
 from selcgi.serve.session import Session
 from selcgi.serve.splicing import Conduit
 from selcgi.settings import ListenerSettings, Settings
@@ -32,7 +33,7 @@ class Owner:
     def __init__(self) -> None:
         self.turned = Loop()
         self.loop = cast(asyncio.AbstractEventLoop, cast(Any, self.turned))
-        self.poller, self.conduit = Poller(), Conduit()
+        self.poller, self.conduit, self.rounds = Poller(), Conduit(), Rounds()
         self.settings = SETTINGS
         self.exchanges: list[Exchange] = []
         self.errors: list[SelcgiError] = []

@@ -16,8 +16,10 @@ from selcgi.serve.body import Body, SpoolSpace
 from selcgi.serve.exchange import Connected, Exchange
 from selcgi.serve.poller import Poller
 from selcgi.serve.relay import Relay
-from selcgi.serve.splicing import Conduit
+from selcgi.serve.rounds import Rounds
+from selcgi.serve.splicing import Conduit, bytes_in
 from selcgi.settings import ListenerSettings, Settings
+from tests.stack import wait_until
 
 HEAD = b"Content-Type: text/plain\n\n"
 
@@ -68,7 +70,7 @@ class Session:
     tcp = blocked = False
 
     def __init__(self) -> None:
-        self.poller, self.conduit = Poller(), Conduit()
+        self.poller, self.conduit, self.rounds = Poller(), Conduit(), Rounds()
         self.sent = b""
         self.spliced = 0
 
@@ -248,5 +250,26 @@ def test_what_wakes_may_be_another_once_the_script_has_ended(running: FakeRunnin
     running.on_poll = ends
     os.write(running.writes, HEAD + b"whole")
     assert ended(running, 20).endswith(b"\r\n\r\nwhole")
+    os.close(running.writes)
+    os.close(running.complains)
+
+
+def test_stderr_is_read_while_the_script_runs(running: FakeRunning) -> None:
+    """From the first round on: most scripts have ended by then."""
+
+    def ends() -> None:
+        running.exit, running.gone = Exit(0, None, 0.0, 0), True
+
+    def writes() -> None:
+        os.write(running.writes, HEAD + b"whole")
+        os.write(running.complains, b"a line\n")
+        wait_until("the line is read", lambda: not bytes_in(running.stderr))
+        running.on_poll = ends
+        os.eventfd_write(running.wake, 1)
+
+    thread = threading.Thread(target=writes)
+    thread.start()
+    assert ended(running, 20).endswith(b"\r\n\r\nwhole")
+    thread.join()
     os.close(running.writes)
     os.close(running.complains)
