@@ -8,7 +8,7 @@ serve/request.py.
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -79,10 +79,12 @@ class Categories:
             )
         return self._registry.assign(user) if number is None else number
 
-    def lent(self, verdict: Verdict, exchange: Exchange, leases: Leases | None) -> AbstractAsyncContextManager[Verdict]:
-        """With categories of the request's own in place of c{request}, until no process of it is left. Overloaded when
-        nobody has given any back for as long as a request may wait."""
-        return self._lent(verdict, exchange, leases) if wants(verdict.spec, REQUEST) else nullcontext(verdict)
+    def lent(
+        self, verdict: Verdict, exchange: Exchange, leases: Leases | None
+    ) -> AbstractAsyncContextManager[Verdict] | None:
+        """With categories of the request's own in place of c{request}, until no process of it is left; None when it
+        needs none. Overloaded when nobody has given any back for as long as a request may wait."""
+        return self._lent(verdict, exchange, leases) if wants(verdict.spec, REQUEST) else None
 
     @asynccontextmanager
     async def _lent(self, verdict: Verdict, exchange: Exchange, leases: Leases | None) -> AsyncIterator[Verdict]:

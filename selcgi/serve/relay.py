@@ -47,8 +47,7 @@ class Relay:
         self._error: SelcgiError | None = None
         self._over: asyncio.Future[None] = self._loop.create_future()
         self._timer: asyncio.TimerHandle | None = None
-        # By the next round most have ended, and all is read that is there.
-        self._late = exchange.rounds.call_at(0.0, partial(self._listen, running.stderr, True))
+        self._late = exchange.rounds.call_at(0.0, partial(self._listen, running.stderr, True))  # most have ended then
         self._wake = Wake(exchange.poller, running)
         self._open = {running.stdout, running.stderr}  # streams that have not ended
         self._reading: set[int] = set()  # those that are read as soon as there is something
@@ -81,7 +80,8 @@ class Relay:
             return  # the script goes on to its end: what it does after its answer must not depend on the client's haste
         if self._exchange.body.error is not None:
             raise self._exchange.body.error
-        self._stdin_writable()
+        if not self._feeder.closed:
+            self._stdin_writable()
 
     @property
     def _delivered(self) -> bool:

@@ -175,7 +175,10 @@ async def admit(site: Site, means: Means, exchange: Exchange, decision: Decision
         means.tally.started(row)
         exchange.entry.waited = round(time.monotonic() - began, 6)
         try:
-            async with site.categories.lent(decision.verdict, exchange, means.leases) as verdict:
+            lent = site.categories.lent(decision.verdict, exchange, means.leases)
+            if lent is None:
+                return await run(site, means, exchange, decision)
+            async with lent as verdict:
                 return await run(site, means, exchange, decision.under(verdict))
         finally:
             means.admission.leave(who)

@@ -19,7 +19,8 @@ class Wake:
         """Also after each poll(), for that may have changed what wakes."""
         wake = self._running.wake
         if self._descriptor != wake:
-            self.unwatch()
+            if self._descriptor >= 0:
+                self.unwatch()
             self._poller.add_end(wake, call, failed)
             self._descriptor = wake
 
@@ -27,6 +28,6 @@ class Wake:
         """Also when it is not watched."""
         if self._descriptor == self._running.wake:
             self._poller.remove_end(self._descriptor)
-        else:
+        elif self._descriptor >= 0:
             self._poller.forget(self._descriptor)
         self._descriptor = -1

@@ -165,7 +165,8 @@ class Worker:
             self.failed(exchange.listener, unexpected(error, "a request"))
         finally:
             exchange.body.close()
-            exchange.break_off()  # unless it has ended
+            if not exchange.over:
+                exchange.break_off()
 
     def closed(self, session: Session) -> None:
         self._sessions.discard(session)

@@ -1,6 +1,7 @@
 """What a request has been lent goes back when none of its processes is left, and not before."""
 
 import asyncio
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -32,12 +33,18 @@ def exchange(**values: Any) -> Any:
     )
 
 
+def lent(found: Categories, asked: Any, leases: Leases | None) -> AbstractAsyncContextManager[Verdict]:
+    lent = found.lent(VERDICT, asked, leases)
+    assert lent is not None
+    return lent
+
+
 def lend(leases: Leases | None, asked: Any) -> str:
     """The range inside, for one request."""
     found = Categories(Settings(queue_seconds=0.05), BANDS, None, lends=True, context=None)
 
     async def run() -> str:
-        async with found.lent(VERDICT, asked, leases) as verdict:
+        async with lent(found, asked, leases) as verdict:
             assert asked.entry.context == "system_u:system_r:user_webapp_t:s0:c488,c489"
             return str(verdict.spec.range)
 
@@ -75,7 +82,7 @@ def test_those_who_wait_stand_in_line_and_only_the_first_looks(leases: Leases, m
     order: list[int] = []
 
     async def wait(number: int) -> None:
-        async with found.lent(VERDICT, exchange(), leases):
+        async with lent(found, exchange(), leases):
             order.append(number)
 
     async def run() -> None:
