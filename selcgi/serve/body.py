@@ -10,12 +10,26 @@ import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from selcgi.errors import BadRequest, BodyTooLarge, Overloaded, SelcgiError
 from selcgi.serve.splicing import PIECE, WIDE
 from selcgi.settings import ONE_USER, Settings
 
-Sink = Callable[[Sequence[bytes]], int]
+_BULK = 32 << 10  # bytes that come at once of a body whose rest may go past: less is as cheap to read and to write
+
+
+class Sink(Protocol):
+    """Where a body goes, as long as nothing of it is kept."""
+
+    def take(self, pieces: Sequence[bytes]) -> int:
+        """How many bytes it takes from the beginning."""
+
+    def pipe(self) -> int:
+        """The descriptor that takes more of it, non-blocking. -1 when that is over."""
+
+    def passed(self, size: int) -> None:
+        """So much has gone there."""
 
 
 @dataclass(slots=True)
@@ -57,8 +71,17 @@ def _full(who: str, used: int, limit: int) -> Overloaded:
     return Overloaded(f"{who} {used} bytes on disk, {limit} are allowed", fix, limit="spool")
 
 
-def _nobody(_: Sequence[bytes]) -> int:
-    return 0
+class _Nobody:
+    def take(self, pieces: Sequence[bytes]) -> int:  # noqa: ARG002
+        return 0
+
+    def pipe(self) -> int:
+        return -1
+
+    def passed(self, size: int) -> None: ...
+
+
+_NOBODY = _Nobody()
 
 
 def _nothing() -> None:
@@ -68,8 +91,7 @@ def _nothing() -> None:
 class Body:
     """Bytes in by feed() and end(), out by peek() and consume(). Never longer than `limit` or the declared length.
 
-    `sink` is offered what comes while nothing is kept, and returns how many bytes it takes from the beginning. `roomy`:
-    its script keeps up, so as much of it may be kept in memory as its wide pipe holds.
+    `roomy`: its script keeps up, so as much of it may be kept in memory as its wide pipe holds.
     """
 
     # Most requests have no body, and set few of these.
@@ -78,7 +100,7 @@ class Body:
     ended = False  # the web server has said so
     error: SelcgiError | None = None
     unwanted = False  # nobody will read it: count, and throw away
-    sink: Sink = staticmethod(_nobody)
+    sink: Sink = _NOBODY
     roomy = False
     taken = 0  # bytes of what was kept
     on_taken: Callable[[], None] = staticmethod(_nothing)  # all that was kept, or nobody will
@@ -123,20 +145,33 @@ class Body:
         self._check_length()
         self._check_end()
 
-    def feed(self, *pieces: bytes) -> None:
-        """More of it. An excess is kept in `error`, for the request to find."""
+    def feed(self, *pieces: bytes) -> bool:
+        """More of it: whether the script takes much at once. An excess is kept in `error`, for the request to find."""
         size = sum(map(len, pieces))
         self.received += size
         if self.unwanted:
-            return
+            return False
         try:
             self._check_length()
-            taken = 0 if self.kept else self.sink(pieces)
+            taken = 0 if self.kept else self.sink.take(pieces)
             if taken < size and not self.unwanted:
                 self._keep_rest(pieces, taken)
         except SelcgiError as error:
             self.error = error
             self.discard()
+            return False
+        return taken >= _BULK
+
+    def way(self) -> tuple[int, int]:
+        """Where more of it may go, unread, and how much; passed() must be told. -1 when it must be fed."""
+        if self.kept:
+            return -1, 0
+        room = self.limit if self.expected is None else min(self.limit, self.expected)
+        return self.sink.pipe(), room - self.received
+
+    def passed(self, size: int) -> None:
+        self.received += size
+        self.sink.passed(size)
 
     def end(self) -> None:
         """No more will come; less than was declared is an error, never a complete body."""
@@ -169,7 +204,7 @@ class Body:
     def discard(self) -> None:
         """Nobody wants the rest: what is kept is dropped, what comes is counted only."""
         if not self.unwanted:
-            self.unwanted, self.sink = True, _nobody
+            self.unwanted, self.sink = True, _NOBODY
             self._memory = bytearray()  # not cleared: the piece that the script did not take is still shown
             self._rewind()
             self.on_taken()

@@ -28,7 +28,7 @@ class Feeder:
         if fd < 0:
             self._body.discard()
         else:
-            self._body.sink = self._take
+            self._body.sink = self
 
     @property
     def closed(self) -> bool:
@@ -45,6 +45,21 @@ class Feeder:
                 return
             self._body.consume(size)
 
+    def take(self, pieces: Sequence[bytes]) -> int:
+        """What has just come, before it is kept: a copy less."""
+        taken = self._write(pieces[:_IOV_MAX])
+        if self._fd >= 0 and taken < sum(map(len, pieces)):
+            self._body.roomy = self._conduit.widen(self._fd)
+        return taken
+
+    def pipe(self) -> int:
+        """For what is about to come, unread: two copies less."""
+        self._body.roomy = self._conduit.widen(self._fd)
+        return self._fd
+
+    def passed(self, size: int) -> None:
+        self.written += size
+
     def close(self) -> None:
         """The end of file for the script; what is left of the body is thrown away. The way back to the caller goes too:
         cycles would wait for the garbage collector."""
@@ -55,13 +70,6 @@ class Feeder:
             self._fd = -1
             self._body.discard()
         self._writable, self._failed = _nothing, _ignore
-
-    def _take(self, pieces: Sequence[bytes]) -> int:
-        """What has just come, before it is kept: a copy less."""
-        taken = self._write(pieces[:_IOV_MAX])
-        if self._fd >= 0 and taken < sum(map(len, pieces)):
-            self._body.roomy = self._conduit.widen(self._fd)
-        return taken
 
     def _write(self, pieces: Sequence[bytes | memoryview]) -> int:
         """How much the pipe took: none when it is full, or the script has closed its end."""

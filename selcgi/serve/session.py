@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from selcgi.errors import ConnectionLost, SelcgiError, unexpected
 from selcgi.serve.body import Body
 from selcgi.serve.exchange import Exchange
+from selcgi.serve.intake import Intake
 from selcgi.serve.patience import Patience
 from selcgi.serve.poller import Poller, attempt
 from selcgi.serve.rounds import Rounds
@@ -71,6 +72,7 @@ class Session:
         self._lingering = False
         self._patience = Patience(owner.loop, self._read_on)
         self._pieces: dict[Exchange, list[bytes]] = {}  # of bodies, and not with them yet
+        self._intake: Intake | None = None  # for a body that is large
         self.poller, self.conduit, self.rounds = owner.poller, owner.conduit, owner.rounds
         self._read_on()
         attempt(self._readable, self._failed)
@@ -156,8 +158,7 @@ class Session:
         return self._closing and self.idle and not (self._lingering or self.closed or self._connection.incomplete)
 
     def _failed(self, error: Exception) -> None:
-        """By a peer that breaks the rules, a bug, or no memory. A failed step may have lost bytes: the connection is of
-        no more use."""
+        """A peer that breaks the rules, a bug, or no memory: bytes may be lost, so the connection is of no more use."""
         self._fail(error if isinstance(error, SelcgiError) else unexpected(error, "a session"))
 
     def _fail(self, error: SelcgiError) -> None:
@@ -171,6 +172,8 @@ class Session:
     def _readable(self) -> None:
         if self._patience.waits(self._exchanges):
             self.poller.remove_reader(self._sock.fileno())
+            return
+        if self._intake is not None and self._intake.take(self._receive):
             return
         try:
             data = self._sock.recv(self._patience.at_once)
@@ -213,7 +216,9 @@ class Session:
         """All pieces of a body that came at once are one."""
         pieces, self._pieces = self._pieces, {}
         for exchange, its in pieces.items():
-            exchange.body.feed(*its)
+            if exchange.body.feed(*its):
+                self._intake = self._intake or Intake(self._connection, self._sock, self._exchanges)
+                self._intake.open = True
             exchange.on_input()
 
     def _ended(self, event: BodyEnded) -> None:

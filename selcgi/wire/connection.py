@@ -7,7 +7,6 @@ Used by serve/session.py, one for each connection.
 
 from dataclasses import dataclass
 from enum import Enum
-from functools import lru_cache
 
 from selcgi.errors import BadRequest, ProtocolError, SelcgiError
 from selcgi.settings import WireLimits
@@ -25,6 +24,7 @@ from selcgi.wire.records import (
     decode_pairs,
     encode_end,
     encode_header,
+    encode_last,
     encode_pairs,
     encode_record,
     encode_stream,
@@ -140,13 +140,6 @@ class _Request:
     wrote_stderr: bool = False
 
 
-@lru_cache(maxsize=64)
-def _last_records(request_id: int, stderr_too: bool, app_status: int) -> bytes:
-    stdout = encode_record(Kind.STDOUT, request_id, b"")
-    stderr = encode_record(Kind.STDERR, request_id, b"") if stderr_too else b""
-    return stdout + stderr + encode_end(request_id, EndStatus.COMPLETE, app_status)
-
-
 class Connection:
     """`active` are the ids that wait for end(). After a ProtocolError it is of no more use."""
 
@@ -181,6 +174,21 @@ class Connection:
             # Records of an id that is not active are ignored (section 3.3).
         return events
 
+    def open_body(self, request_id: int) -> tuple[bytes, int, int]:
+        """More of its body, which a record that is half here keeps; how many of the next bytes of the stream are of it,
+        and may be taken elsewhere if body_taken() is told; how many there are from there to the next header's end."""
+        request = self._requests.get(request_id)
+        open_too = request is not None and request.state is State.BODY
+        return self._reader.open(Kind.STDIN, request_id) if open_too else (b"", 0, 0)
+
+    def body_taken(self, size: int) -> None:
+        self._reader.skip(size)
+
+    def body_goes_on(self, data: bytes) -> tuple[int, int]:
+        """All that was told to be of the body was taken elsewhere, and `data` came then: how much is of it now, and how
+        much there is from there to the next header's end. (0, 0) when `data` must be received as ever."""
+        return self._reader.skip_to(data)
+
     def data_to_send(self) -> bytes:
         """Answers to management records and to refused BEGINs since the last call."""
         if not self._out:
@@ -208,7 +216,7 @@ class Connection:
     def end(self, request_id: int, app_status: int = 0) -> bytes:
         """The end of its streams and of the request (section 5.5); the id is free again."""
         request = self._requests.pop(request_id)
-        return _last_records(request_id, request.wrote_stderr, app_status)
+        return encode_last(request_id, request.wrote_stderr, app_status)
 
     def _begin(self, record: Record) -> None:
         number = record.request_id

@@ -8,6 +8,7 @@ serve/client.py.
 import struct
 from collections.abc import Iterable
 from enum import IntEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 from flup.server import fcgi_base
@@ -19,6 +20,7 @@ _unpack = _HEADER.unpack_from
 _new = tuple.__new__  # as Record(), without a function of Python's
 _HEADER_BYTES = fcgi_base.FCGI_HEADER_LEN
 _VERSION = fcgi_base.FCGI_VERSION_1
+_LENGTH, _PADDING = slice(4, 6), 6  # in a header
 _LONG = 128  # a length from here on takes four bytes (section 3.4)
 LONGEST = 65528  # bytes of content in a record we send: the most that is a multiple of eight
 
@@ -68,11 +70,57 @@ class RecordReader:
     def __init__(self) -> None:
         self._kept = bytearray()
         self._needed = _HEADER_BYTES  # length of the kept record as far as it is known: its header, then all of it
+        self._cut = False  # the kept record is the rest of one
 
     @property
     def pending(self) -> int:
         """Bytes of a record that is not complete yet."""
         return len(self._kept)
+
+    def open(self, kind: int, request_id: int) -> tuple[bytes, int, int]:
+        """Of the record that is half here, if it is such a one: what has come of its content, how much is to come, and
+        how many bytes from there to the end of the next header. It is two records from now on, of which the first has
+        ended. Where none is half here, there may be a next header; else zeros."""
+        missing = self._needed - len(self._kept)
+        if len(self._kept) < _HEADER_BYTES:
+            return b"", 0, missing
+        if not self._length:
+            return b"", 0, missing + _HEADER_BYTES if self._cut else 0
+        if _unpack(self._kept)[1:3] != (kind, request_id):
+            return b"", 0, 0
+        content = bytes(memoryview(self._kept)[_HEADER_BYTES : _HEADER_BYTES + self._length])
+        if content:
+            del self._kept[_HEADER_BYTES : _HEADER_BYTES + len(content)]
+            self.skip(len(content))
+        return content, self._length, missing - self._length + _HEADER_BYTES
+
+    def skip(self, size: int) -> None:
+        """So much of the content to come, after open(), will not be fed."""
+        self._kept[_LENGTH] = (self._length - size).to_bytes(2, "big")
+        self._needed -= size
+        self._cut = self._needed > _HEADER_BYTES
+        if not self._cut:  # nor has it padding: that was all
+            self._kept.clear()
+
+    def skip_to(self, data: bytes) -> tuple[int, int]:
+        """None of the content to come, after open(), will be fed, but `data` came behind it. If that is the header of a
+        record of the same kind and request: how much content is to come, and how many bytes from there to the end of
+        the next header. Else zeros: then `data` must be fed."""
+        header = data[self._kept[_PADDING] :]
+        same = len(header) == _HEADER_BYTES and header[: _LENGTH.start] == self._kept[: _LENGTH.start]
+        length, padding = _unpack(header)[3:] if same else (0, 0)
+        if not length:
+            self.skip(self._length)
+            return 0, 0
+        self._kept[:] = header
+        self._needed = _HEADER_BYTES + length + padding
+        self._cut = False
+        return length, padding + _HEADER_BYTES
+
+    @property
+    def _length(self) -> int:
+        """Of the content of the kept record, whose header is here."""
+        return int.from_bytes(self._kept[_LENGTH], "big")
 
     def feed(self, data: bytes) -> list[Record]:
         """The records that `data` completes. ProtocolError for any version but 1; then the reader is of no more use."""
@@ -104,9 +152,11 @@ class RecordReader:
             if len(self._kept) == _HEADER_BYTES:
                 self._needed = _read_header(self._kept, 0)[3]
         kind, number, length, _ = _read_header(self._kept, 0)
-        records.append(Record(kind, number, bytes(memoryview(self._kept)[_HEADER_BYTES : _HEADER_BYTES + length])))
+        if length or not self._cut:  # else it is padding
+            records.append(Record(kind, number, bytes(memoryview(self._kept)[_HEADER_BYTES : _HEADER_BYTES + length])))
         self._kept = bytearray()
         self._needed = _HEADER_BYTES
+        self._cut = False
         return at
 
 
@@ -140,6 +190,14 @@ def encode_end(request_id: int, status: EndStatus, app_status: int = 0) -> bytes
     """END_REQUEST (section 5.5)."""
     body = struct.pack(fcgi_base.FCGI_EndRequestBody, app_status & 0xFFFFFFFF, status)
     return encode_record(Kind.END_REQUEST, request_id, body)
+
+
+@lru_cache(maxsize=64)
+def encode_last(request_id: int, stderr_too: bool, app_status: int) -> bytes:
+    """The end of both streams, and END_REQUEST of a request that was answered."""
+    stdout = encode_record(Kind.STDOUT, request_id, b"")
+    stderr = encode_record(Kind.STDERR, request_id, b"") if stderr_too else b""
+    return stdout + stderr + encode_end(request_id, EndStatus.COMPLETE, app_status)
 
 
 def encode_unknown(kind: int) -> bytes:

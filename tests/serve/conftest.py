@@ -8,6 +8,7 @@ import pytest
 from selcgi.serve.splicing import Conduit
 from tests.serve.hearing import Scene
 from tests.serve.line import Line
+from tests.serve.uploads import Upload
 
 
 @pytest.fixture
@@ -16,6 +17,13 @@ def lines() -> Iterator[list[Line]]:
     yield made
     for line in made:
         line.close()
+
+
+@pytest.fixture
+def upload() -> Iterator[Upload]:
+    made = Upload()
+    yield made
+    made.close()
 
 
 @pytest.fixture

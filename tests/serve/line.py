@@ -18,6 +18,19 @@ SETTINGS = Settings(write_seconds=20, connection_idle_seconds=10, output_bytes=1
 BEGIN = encode_record(Kind.BEGIN_REQUEST, 1, bytes((0, 1, 1, 0, 0, 0, 0, 0))) + encode_record(Kind.PARAMS, 1, b"")
 
 
+Pair = tuple[socket.socket, socket.socket]
+
+
+def unix() -> Pair:
+    return socket.socketpair()
+
+
+def tcp() -> Pair:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        ours = socket.create_connection(listener.getsockname())
+        return ours, listener.accept()[0]
+
+
 class Loop:
     """What a session uses of an event loop: its clock."""
 
@@ -55,9 +68,11 @@ class Owner:
 class Line:
     """A session and its peer, which has sent `data` before the session looked."""
 
+    pair = staticmethod(unix)
+
     def __init__(self, data: bytes, owner: Owner | None = None) -> None:
         self.owner = owner or Owner()
-        self.peer, ours = socket.socketpair()
+        self.peer, ours = self.pair()
         self.peer.setblocking(False)
         ours.setblocking(False)
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)

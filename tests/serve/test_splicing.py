@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from selcgi.serve.splicing import Conduit
 from selcgi.wire.records import Kind, RecordReader, encode_record
-from tests.serve.line import BEGIN, Line
+from tests.serve.line import BEGIN, Line, Pair, tcp, unix
 
 HEADER = b"8 bytes."
 MULTIPLEXED = BEGIN + BEGIN[:2] + b"\0\2" + BEGIN[4:16] + encode_record(Kind.PARAMS, 2, b"")
@@ -29,19 +29,6 @@ class Pipe:
         for end in (self.exit, self.entry):
             with suppress(OSError):
                 os.close(end)
-
-
-Pair = tuple[socket.socket, socket.socket]
-
-
-def unix() -> Pair:
-    return socket.socketpair()
-
-
-def tcp() -> Pair:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        ours = socket.create_connection(listener.getsockname())
-        return ours, listener.accept()[0]
 
 
 @contextmanager

@@ -9,8 +9,8 @@ import pytest
 
 from selcgi.serve.exchange import Exchange
 from selcgi.serve.splicing import Conduit, bytes_in
-from tests.serve.line import BEGIN, Line
-from tests.serve.test_splicing import HEADER, MULTIPLEXED, Pipe, connected, content, unix
+from tests.serve.line import BEGIN, Line, unix
+from tests.serve.test_splicing import HEADER, MULTIPLEXED, Pipe, connected, content
 
 
 def test_without_memory_nothing_of_one_is_left_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
