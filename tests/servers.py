@@ -5,9 +5,11 @@ run in the foreground as children and are stopped by pid.
 """
 
 import re
+import secrets
 import shutil
 import socket
 import subprocess
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -28,9 +30,13 @@ def output(words: list[str]) -> str:
 
 
 def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """By chance, so that tests beside one another hardly meet; below those that the kernel gives to any connection
+    meanwhile (ip_local_port_range of ip(7))."""
+    while True:
+        port = 10_240 + secrets.randbelow(20_000)
+        with socket.socket() as sock, suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            return port
 
 
 class Server(Foreground):

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.guest import audit, image, machine
+from tests.guest import audit, image, machine, suite
 from tests.guest.fetch import GuestFailed
 from tests.guest.machine import Job, run
 from tests.stack import wait_until
@@ -113,9 +113,15 @@ def test_only_a_dead_kernel_is_tried_again(
         return run(job)
 
     monkeypatch.setattr(machine, "run", counted)
-    assert not bin_test()["boot"](Job(command, seconds=6))
+    assert not bin_test()["boot"]("what", Job(command, seconds=6))
     assert len(jobs) == times
     assert ("kernel died, 0 more tries" in capsys.readouterr().out) == (times > 1)
+
+
+def test_each_file_that_needs_the_guest_has_one_boot() -> None:
+    files = sorted(path.stem.removeprefix("test_") for path in (image.TREE / "tests" / "enforcing").glob("test_*.py"))
+    assert sorted(name for names in suite.boots() for name in names) == files
+    assert not [names for names in suite.boots() if len(names) > 1 and not set(names).isdisjoint(suite.NEED_SYSTEMD)]
 
 
 def bin_test() -> dict[str, Any]:

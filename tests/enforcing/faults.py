@@ -63,12 +63,14 @@ def script(name: str, text: str = SCRIPT, label: str = "selcgi_script_exec_t:s0"
     return site.write(ROOT / name, text, 0o755, label)
 
 
-def load(name: str, text: str) -> None:
-    """A module; one of this name is replaced. None is removed at the end of a file of tests: that costs as much as a
-    load, and its guest ends there."""
-    place = Path(f"/run/{name}.cil")
-    place.write_text(text)
-    site.run("semodule", "-i", place)
+def load(name: str, text: str, **others: str) -> None:
+    """A module, and others with it, which costs no more; those of these names are replaced. None is removed at the end
+    of a file of tests: that costs as much as a load, and its guest ends there."""
+    places = []
+    for each, its in {name: text, **others}.items():
+        places.append(Path(f"/run/{each}.cil"))
+        places[-1].write_text(its)
+    site.run("semodule", "-i", *places)
 
 
 def place_of(pattern: str, label: str) -> str:

@@ -44,12 +44,19 @@ PLACES = f"""
 """
 
 
+GONE = "(type fault_gone_t)(roletype object_r fault_gone_t)(typeattributeset file_type fault_gone_t)"
+
+
 @pytest.fixture(scope="module", autouse=True)
-def loaded() -> None:
-    load("places", PLACES)
+def old() -> Path:
+    """All that is loaded; and a script whose label was of a module that has been removed."""
+    load("places", PLACES, gone=GONE)
     for root in (ROOT, Path("/srv/app"), Path("/srv/closed")):
         site.write(root / "one.cgi", SCRIPT, 0o755)
         site.run("restorecon", "-RF", root)
+    path = script("old.cgi", SCRIPT, "fault_gone_t:s0")
+    site.run("semodule", "-r", "gone")
+    return path
 
 
 @contextmanager
@@ -61,16 +68,13 @@ def bound(path: Path) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("program", [BY_PROGRAM, BY_PYTHON], ids=["as selcgi", "as root"])
-def test_a_file_whose_label_the_policy_does_not_know_any_more(program: tuple[str, ...], avcs: Claims) -> None:
-    """As after the removal of a module."""
-    load("gone", "(type fault_gone_t)(roletype object_r fault_gone_t)(typeattributeset file_type fault_gone_t)")
-    path = script("old.cgi", SCRIPT, "fault_gone_t:s0")
-    site.run("semodule", "-r", "gone")
+def test_a_file_whose_label_the_policy_does_not_know_any_more(
+    program: tuple[str, ...], old: Path, avcs: Claims
+) -> None:
     said = examine("alice user_webapp_t:s0\n", program=program)
-    path.unlink()
     assert said.checks == ["labels"], said.faults
-    assert said.faults[0]["where"] == [str(path)]
-    assert said.faults[0]["fix"] == f"restorecon -F {path}"
+    assert said.faults[0]["where"] == [str(old)]
+    assert said.faults[0]["fix"] == f"restorecon -F {old}"
     if program is BY_PROGRAM:
         avcs.expect("selcgi_t", "unlabeled_t", "file", "getattr")
 
