@@ -163,11 +163,10 @@ class Body:
         return taken >= _BULK
 
     def way(self) -> tuple[int, int]:
-        """Where more of it may go, unread, and how much; passed() must be told. -1 when it must be fed."""
-        if self.kept:
-            return -1, 0
+        """Where more of it may go, unread, and how much; passed() must be told. (-1, 0) when it must be fed."""
+        pipe = -1 if self.kept else self.sink.pipe()
         room = self.limit if self.expected is None else min(self.limit, self.expected)
-        return self.sink.pipe(), room - self.received
+        return pipe, room - self.received if pipe >= 0 else 0
 
     def passed(self, size: int) -> None:
         self.received += size

@@ -35,12 +35,12 @@ class Intake:
             return 0
         ((number, exchange),) = self._exchanges.items()
         piece, ahead, behind = self._connection.open_body(number)
-        if not ahead and behind:
-            receive(self._read(behind))
-            piece, ahead, behind = self._connection.open_body(number)
         if piece:
             exchange.body.feed(piece)
             exchange.on_input()
+        if not ahead and behind:
+            receive(self._read(behind))
+            _, ahead, behind = self._connection.open_body(number)  # no more than a header has come
         pipe, room = exchange.body.way()
         total, ahead, late = self._pass(pipe, room, ahead, behind)
         self.open = total >= _MUCH

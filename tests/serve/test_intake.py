@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selcgi.errors import BadRequest, BodyTooLarge
+from selcgi.serve.feeder import Feeder
 from selcgi.wire.records import Kind, encode_record
 from tests.serve.line import BEGIN, tcp, unix
-from tests.serve.uploads import MUCH, Upload, content, fill
+from tests.serve.uploads import LIMIT, MUCH, Upload, content, fill
 
 RECORD = 40_000
 END = encode_record(Kind.STDIN, 1, b"")
@@ -101,6 +102,17 @@ def test_what_comes_in_drops_behind_a_bulk_is_read(upload: Upload, spliced: Spli
         settle(upload)
     assert upload.body.received == RECORD + 9_000
     assert spliced.sizes == [3_000]
+
+
+def test_content_that_came_without_its_padding_is_not_lost(large: Upload, spliced: Spliced) -> None:
+    large.send(record(RECORD, 0) + record(10_000, RECORD, 7)[:-4])
+    settle(large)
+    large.send(bytes(4) + record(RECORD, RECORD + 10_000))
+    settle(large)
+    large.send(END)
+    large.finish()
+    assert large.read == content(2 * RECORD + 10_000, 0)
+    assert spliced.total > 0
 
 
 Step = tuple[int, int, int, bool]  # bytes of a record, of its padding; that the script reads; a pause runs out
@@ -248,6 +260,33 @@ def test_the_next_request_of_a_kept_connection_begins_behind_it(upload: Upload, 
     assert upload.read == content(MUCH, 0)
     assert spliced.asked == asked > 0, "nobody reads the other yet"
     other.body.close()
+
+
+def test_a_body_that_nobody_reads_is_no_refusal_of_the_kernel(upload: Upload, spliced: Spliced) -> None:
+    upload.body.expect(None, LIMIT, "alice")
+    upload.send(body(MUCH))
+    settle(upload)
+    upload.feeder.close()
+    upload.send(record(RECORD, MUCH) + END)
+    settle(upload)
+    upload.exchange.end(0)
+    before = spliced.total
+    upload.send(BEGIN)
+    settle(upload)
+    upload.send(record(RECORD, 0))  # before anybody reads it
+    settle(upload)
+    kept, upload.exchange = upload.exchange, upload.owner.exchanges[1]
+    os.close(upload.stdin)
+    upload.stdin, entry = os.pipe2(os.O_NONBLOCK)
+    upload.feeder = Feeder(upload.exchange, entry, upload.push, upload.failed)
+    upload.exchange.on_input, upload.read = upload.push, b""
+    upload.push()
+    settle(upload)
+    upload.send(b"".join(record(RECORD, at) for at in range(RECORD, MUCH, RECORD)) + END)
+    upload.finish()
+    assert upload.read == content(MUCH, 0)
+    assert spliced.total > before
+    kept.body.close()
 
 
 @pytest.mark.parametrize("code", [errno.EINVAL, errno.EPERM, errno.EACCES])
