@@ -91,10 +91,10 @@ def test_a_request_that_is_aborted_at_once_starts_nothing(serve: Serve, way: str
 @pytest.mark.parametrize(
     ("option", "after", "step"),
     [
-        ("--timeout=1", "hang", "total"),
-        ("--timeout=1", "stubborn", "total"),
-        ("--idle-timeout=1", "hang", "idle"),
-        ("--idle-timeout=1", "silent", "idle"),
+        ("--timeout=2", "hang", "total"),
+        ("--timeout=2", "stubborn", "total"),
+        ("--idle-timeout=2", "hang", "idle"),
+        ("--idle-timeout=2", "silent", "idle"),
     ],
 )
 def test_it_runs_out_of_time(serve: Serve, way: str, family: str, option: str, after: str, step: str) -> None:
@@ -109,7 +109,7 @@ def test_it_runs_out_of_time(serve: Serve, way: str, family: str, option: str, a
 
 
 def test_a_script_that_heeds_sigterm_may_tidy_up(serve: Serve, way: str, family: str, place: Place) -> None:
-    with serve(way, "--kill-grace=10", "--timeout=1") as selcgi:
+    with serve(way, "--kill-grace=10", "--timeout=2") as selcgi:
         tag = new_tag()
         ask(selcgi.socket, Ask(family, "alice", f"term={tag}"))
         assert (place.marks / tag).read_text() == "ended\n"

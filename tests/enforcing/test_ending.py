@@ -58,7 +58,7 @@ def mute_family() -> str:
 
 
 def test_it_runs_out_of_time(way: str) -> None:
-    with serving(way, 2) as running:
+    with serving(way, seconds_for(10, way)) as running:
         tag = new_tag()
         answer = ask(running.socket, Ask(family(), "bob", f"stubborn={tag}"))
         assert (answer.status, answer.complete) == (200, False)
@@ -67,7 +67,7 @@ def test_it_runs_out_of_time(way: str) -> None:
 
 
 def test_it_runs_out_of_time_before_it_has_answered(way: str) -> None:
-    with serving(way, 2) as running:
+    with serving(way, seconds_for(10, way)) as running:
         tag = new_tag()
         answer = ask(running.socket, Ask(mute_family(), "bob", f"stubborn={tag}"))
         assert (answer.status, answer.complete) == (504, True)
