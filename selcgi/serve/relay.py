@@ -47,7 +47,8 @@ class Relay:
         self._error: SelcgiError | None = None
         self._over: asyncio.Future[None] = self._loop.create_future()
         self._timer: asyncio.TimerHandle | None = None
-        self._late = exchange.rounds.call_at(0.0, partial(self._listen, running.stderr, True))  # most have ended then
+        listen = partial(attempt, partial(self._listen, running.stderr, True), self._failed)
+        self._late = exchange.rounds.call_at(0.0, listen)  # most have ended then
         self._wake = Wake(exchange.poller, running)
         self._open = {running.stdout, running.stderr}  # streams that have not ended
         self._reading: set[int] = set()  # those that are read as soon as there is something
@@ -55,12 +56,11 @@ class Relay:
 
     async def run(self) -> None:
         """Until every process is gone and the answer is with the web server, or the request has failed."""
-        running = self._running
         self._exchange.on_input = partial(attempt, self._input, self._failed)
         self._exchange.on_output = partial(attempt, self._output, self._failed)
         try:
             self._wake.watch(self._woken, self._failed)
-            self._listen(running.stdout, True)
+            self._listen(self._running.stdout, True)
             self._exchange.on_input()
             await self._over
         finally:
@@ -156,6 +156,8 @@ class Relay:
             with suppress(Exception):  # without memory, even that fails: then it is killed as if it still ran
                 self._running.poll()
         self._exchange.entry.killed_by = "" if self._running.exit else error.step
+        if self._running.stderr in self._open:  # its last words may say why
+            attempt(self._stderr_readable, self._failed)
         self._silence()
         if self._phase is Phase.GONE:
             self._finish()
@@ -233,12 +235,10 @@ class Relay:
 
     def _may_send(self) -> bool:
         """nginx drops the rest of an upload at the first response head: hold it until the body is here or unwanted."""
-        body_done = self._answer.sent or self._feeder.closed or self._exchange.body.arrived
-        return body_done and self._running.confirmed
+        return (self._answer.sent or self._feeder.closed or self._exchange.body.arrived) and self._running.confirmed
 
     def _drain(self) -> None:
-        """No writer of the request is left: what the pipes held then is all there will be, end of file or not. Somebody
-        else whom it gave them to may write on for ever."""
+        """Nothing of the request writes on: what the pipes held then is all, though others may write on to them."""
         for fd, feed in ((self._running.stderr, self._complain), (self._running.stdout, self._feed)):
             while fd in self._open and (fd == self._running.stderr or not self._full()):
                 data = self._read(fd, min(PIECE, self._left[fd])) if self._left[fd] else b""

@@ -9,7 +9,7 @@ from typing import cast
 
 import pytest
 
-from selcgi.errors import ClientGone, LaunchFailed, SelcgiError
+from selcgi.errors import BadResponse, ClientGone, LaunchFailed, SelcgiError
 from selcgi.plan import Exit, Limits
 from selcgi.serve.answer import Answer
 from selcgi.serve.body import Body, SpoolSpace
@@ -271,5 +271,20 @@ def test_stderr_is_read_while_the_script_runs(running: FakeRunning) -> None:
     thread.start()
     assert ended(running, 20).endswith(b"\r\n\r\nwhole")
     thread.join()
+    os.close(running.writes)
+    os.close(running.complains)
+
+
+def test_what_a_script_said_before_it_failed_is_logged(running: FakeRunning, caplog: pytest.LogCaptureFixture) -> None:
+    def dies() -> None:
+        running.exit, running.gone = Exit(None, 9, 0.0, 0), True
+
+    caplog.set_level("INFO", "selcgi")
+    running.on_kill = dies
+    os.write(running.complains, b"no configuration\n")
+    os.write(running.writes, b"no head\n\n")
+    with pytest.raises(BadResponse):
+        ended(running, 20)
+    assert "no configuration" in caplog.text
     os.close(running.writes)
     os.close(running.complains)
