@@ -82,12 +82,17 @@ def met(leaf: Path) -> str:
 
 
 def is_clean(leaf: Path) -> bool:
-    """Whether the next request would start as in a new leaf: nothing was met, and little is left in memory."""
+    """Whether the next request would start as in a new leaf: nothing was met, little is left in memory, and no process:
+    a dead one counts until somebody reaps it, and a stranger among the worker's children waits for that."""
+    left, processes = (_number(leaf / name) for name in ("memory.current", "pids.current"))
+    return left <= _LEFT_BYTES and not processes and not met(leaf)
+
+
+def _number(file: Path) -> int:
     try:
-        left = int((leaf / "memory.current").read_text())
-    except FileNotFoundError:
-        left = 0
-    return left <= _LEFT_BYTES and not met(leaf)
+        return int(file.read_text())
+    except FileNotFoundError:  # a controller that is off
+        return 0
 
 
 def _count(events: Path, name: str) -> int:

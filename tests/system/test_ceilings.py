@@ -19,6 +19,8 @@ MEMORY = "low 0\nhigh 0\nmax 12\noom {0}\noom_kill {0}\noom_group_kill {0}\n"
         ({"memory.events": MEMORY.format(1), "pids.events": "max 3\n"}, "memory", False),
         ({"memory.events": MEMORY.format(0), "pids.events": "max 3\n"}, "processes", False),
         ({"memory.current": "1048577\n"}, "", False),
+        ({"pids.current": "0\n"}, "", True),
+        ({"pids.current": "1\n"}, "", False),
     ],
 )
 def test_what_was_met(tmp_path: Path, files: dict[str, str], name: str, clean: bool) -> None:
