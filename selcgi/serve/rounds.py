@@ -22,6 +22,12 @@ class Alarm:
         self.when, self.call, self._among = when, call, among
         among.add(self)
 
+    def ring(self) -> None:
+        """Unless it was cancelled meanwhile."""
+        call = self.call
+        self.cancel()
+        call()
+
     def cancel(self) -> None:
         """Also when it has rung. The way back to the caller goes too: cycles would wait for the garbage collector."""
         self._among.discard(self)
@@ -50,8 +56,8 @@ class Rounds:
         self._going = False
         now = self.time()
         for alarm in [one for one in self._alarms if one.when <= now]:
-            asyncio.get_running_loop().call_soon(alarm.call)  # what one raises is not the others'
-            alarm.cancel()
+            self._alarms.discard(alarm)
+            asyncio.get_running_loop().call_soon(alarm.ring)  # what one raises is not the others'
         if self._alarms:
             self._go_on()
 

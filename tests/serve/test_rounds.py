@@ -2,8 +2,9 @@
 
 import asyncio
 import weakref
+from functools import partial
 
-from selcgi.serve.rounds import Rounds
+from selcgi.serve.rounds import Alarm, Rounds
 
 
 class Caller:
@@ -66,3 +67,24 @@ def test_a_timer_that_was_cancelled_keeps_nobody() -> None:
         assert gone() is None
 
     asyncio.run(go())
+
+
+def test_what_is_cancelled_by_another_of_its_round_does_not_ring() -> None:
+    """A request that one of its two timers has ended must not hear of the other."""
+    heard: list[str] = []
+
+    async def go() -> None:
+        rounds, all_heard = Rounds(), asyncio.Event()
+        alarms: list[Alarm] = []
+
+        def ring(name: str) -> None:
+            heard.append(name)
+            for alarm in alarms:
+                alarm.cancel()
+
+        alarms += (rounds.call_at(0.0, partial(ring, name)) for name in ("one", "other"))
+        rounds.call_at(rounds.time() + 0.2, all_heard.set)
+        await asyncio.wait_for(all_heard.wait(), 20)
+
+    asyncio.run(go())
+    assert len(heard) == 1
