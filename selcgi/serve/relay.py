@@ -133,7 +133,7 @@ class Relay:
 
     def _kill(self) -> None:
         self._timer = self._loop.call_later(UNKILLABLE_SECONDS, self._unkillable)
-        self._running.kill()
+        attempt(self._running.kill, self._failed)
         attempt(self._woken, self._failed)  # what is gone by now need not wake us any more
 
     def _unkillable(self) -> None:

@@ -133,7 +133,8 @@ def test_what_is_gone_at_the_kill_ends_the_request_at_once(running: FakeRunning)
     assert ended(running, 20, lambda _: os.close(running.complains)).endswith(b"whole")
 
 
-def test_what_fails_at_the_kill_fails_the_request(running: FakeRunning) -> None:
+@pytest.mark.parametrize("at", ["kill", "poll"])
+def test_what_fails_at_the_kill_fails_the_request(running: FakeRunning, at: str) -> None:
     def exits() -> None:
         running.exit = Exit(0, None, 0.0, 0)
 
@@ -147,6 +148,8 @@ def test_what_fails_at_the_kill_fails_the_request(running: FakeRunning) -> None:
 
     def killed() -> None:
         running.on_poll = fails
+        if at == "kill":
+            fails()
 
     running.on_poll, running.on_kill = exits, killed
     os.write(running.writes, HEAD + b"whole")
