@@ -90,6 +90,8 @@ def _execute(plan: Plan, streams: tuple[int, int, int], labels: Labels, leaf: Le
     except OSError as error:
         if error.errno in USED_UP:
             raise launch_failed("exec", f"cannot start {os.fsdecode(plan.script.path)}", error) from error
+        if min(streams) < 0 and not os.access(os.devnull, os.R_OK):
+            raise LaunchFailed("make_streams", f"{os.devnull} can't be read", "see that it is there") from error
         reason, fix = _explain(plan, labels, error)
         raise LaunchFailed("exec", reason, fix) from error
 
