@@ -32,6 +32,7 @@ class LeafRunning:
         self.exit: Exit | None = None
         self.gone = False
         self.wake = self._pidfd = os.pidfd_open(pid)  # later that of the leaf: for most, nothing is left by then
+        self._by_leaf = by_leaf
         if by_leaf:
             self._watch_by_leaf()
         leaves.scripts.add(pid)
@@ -40,7 +41,7 @@ class LeafRunning:
         try:
             self._leaf.watch(self._pidfd)
         except OSError:
-            self._close_pidfd()
+            os.close(self._pidfd)
             raise
         self.wake = self._leaf.wake
 
@@ -59,8 +60,8 @@ class LeafRunning:
             self.exit = reap(self.pid)
         except ChildProcessError as error:
             raise LaunchFailed("wait", f"process {self.pid} was reaped by something else than its request") from error
-        if self.exit is not None:
-            self._close_pidfd()
+        if self.exit is not None and self._by_leaf:
+            self._leaf.unwatch(self._pidfd)  # it stays readable for ever
 
     @property
     def met(self) -> str:
@@ -79,11 +80,8 @@ class LeafRunning:
     def close(self) -> None:
         if not self.gone:
             self.kill()
-        if self._pidfd >= 0:
-            self._close_pidfd()
+        if self.exit is None and self._by_leaf:
+            self._leaf.unwatch(self._pidfd)
+        os.close(self._pidfd)
         self._leaves.give_back(self._leaf, empty=self.gone)
         self._leaves.scripts.discard(self.pid)
-
-    def _close_pidfd(self) -> None:
-        os.close(self._pidfd)
-        self._pidfd = -1

@@ -19,7 +19,7 @@ class Running(Protocol):
     stdout: int  # read end, non-blocking
     stderr: int  # read end, non-blocking
     warm: bool  # it is a fork of a warm interpreter
-    wake: int  # readable whenever poll() has something new; another one after a poll() that has closed it
+    wake: int  # readable whenever poll() has something new; a poll() may put another in its place, until close()
 
     def poll(self) -> None:
         """Take in what is new after `wake` became readable. LaunchFailed or ContextLost if it never ran."""

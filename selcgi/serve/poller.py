@@ -2,7 +2,9 @@
 
 Decides nothing but who is called first: it calls who asked. An event loop's own handle costs up to eight system calls
 for each descriptor (libuv probes, asks and removes twice), and a request has four. Must not block, and must not keep a
-descriptor: whoever adds one removes or forgets it before closing it. One for each worker, which has its loop watch it.
+descriptor: whoever adds one removes it before closing it. A close alone would not do: a child that is being started has
+it open until its exec is done, and the kernel would tell of it all the while (epoll(7), question 6). One for each
+worker, which has its loop watch it.
 """
 
 import select
@@ -53,12 +55,6 @@ class Poller:
         """Also when there is none."""
         if self._ends.pop(descriptor, None):
             self._epoll.unregister(descriptor)
-
-    def forget(self, descriptor: int) -> None:
-        """A reader or an end whose descriptor is being closed: the kernel removes it by itself, for nobody else has it
-        open but for a moment (epoll(7), questions 6 and 9); a call that then comes late is for nothing."""
-        self._ends.pop(descriptor, None)
-        self._readers.pop(descriptor, None)
 
     def add_reader(self, descriptor: int, call: Call, failed: Failed | None = None) -> None:
         """Also in place of another."""

@@ -1,7 +1,7 @@
 """What tells a relay that something became of its processes: the `wake` of a Running, in the worker's poller.
 
-Decides how it leaves the poller: by the kernel, when poll() has closed it and put another in its place, else by a call.
-Must not poll the Running. One for each request; used by serve/relay.py.
+Decides which descriptor is watched, for a poll() may put another in its place. Must not poll the Running. One for each
+request; used by serve/relay.py.
 """
 
 from selcgi.launch.running import Running
@@ -17,17 +17,13 @@ class Wake:
 
     def watch(self, call: Call, failed: Failed) -> None:
         """Also after each poll(), for that may have changed what wakes."""
-        wake = self._running.wake
-        if self._descriptor != wake:
-            if self._descriptor >= 0:
-                self.unwatch()
-            self._poller.add_end(wake, call, failed)
-            self._descriptor = wake
+        if self._descriptor != self._running.wake:
+            self.unwatch()
+            self._descriptor = self._running.wake
+            self._poller.add_end(self._descriptor, call, failed)
 
     def unwatch(self) -> None:
         """Also when it is not watched."""
-        if self._descriptor == self._running.wake:
+        if self._descriptor >= 0:
             self._poller.remove_end(self._descriptor)
-        elif self._descriptor >= 0:
-            self._poller.forget(self._descriptor)
-        self._descriptor = -1
+            self._descriptor = -1

@@ -80,9 +80,11 @@ class Leaf:
         os.write(self.procs, b"%d" % pid)
 
     def watch(self, descriptor: int) -> None:
-        """`wake` is readable when `descriptor` is, which of a pidfd says that its process has ended, until it is
-        closed."""
+        """`wake` is readable when `descriptor` is, until unwatch(): of a pidfd, when its process has ended."""
         self._epoll.register(descriptor, select.EPOLLIN)
+
+    def unwatch(self, descriptor: int) -> None:
+        self._epoll.unregister(descriptor)
 
     def birthplace(self) -> int:
         """Its directory, open by O_PATH, for a process that is to be born here by another one. OSError."""

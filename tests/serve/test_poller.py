@@ -122,22 +122,8 @@ def test_what_the_call_of_an_end_takes_away_is_not_called_in_the_same_turn(
     calls: list[str] = []
     end = os.eventfd(1)
     poller.add_reader(pipe[0], lambda: calls.append("read"))
-    poller.add_end(end, lambda: poller.forget(pipe[0]))
+    poller.add_end(end, lambda: poller.remove_reader(pipe[0]))
     os.write(pipe[1], b"x")
     poller.dispatch()
     assert calls == []
     os.close(end)
-
-
-def test_one_that_is_forgotten_may_be_closed_and_its_number_used_again(poller: Poller) -> None:
-    """The kernel forgets it with its last descriptor."""
-    calls: list[str] = []
-    for turn in range(3):
-        ends = os.pipe()
-        poller.add_end(ends[0], lambda turn=turn: calls.append(f"end {turn}"))  # type: ignore[misc]
-        os.close(ends[1])
-        poller.dispatch()
-        poller.forget(ends[0])
-        os.close(ends[0])
-    poller.dispatch()
-    assert calls == ["end 0", "end 1", "end 2"]

@@ -5,6 +5,7 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -103,13 +104,17 @@ def ended(running: FakeRunning, linger: float, later: Callable[[Exchange], None]
         session = Session()
         loop = asyncio.get_running_loop()
         loop.add_reader(session.poller.fileno(), session.poller.dispatch)
+        copies = [os.dup(each) for each in (running.stdout, running.stderr, running.wake)]  # as a child has at first
         body = Body(settings, SpoolSpace(0), 0)
         exchange = Exchange(cast(Connected, session), 1, (), body)
         relay = Relay(running, exchange, Answer(1000, False), Limits(), settings)
         loop.call_later(0.1, later, exchange)
         try:
             await asyncio.wait_for(relay.run(), 20)
+            assert "tfd:" not in Path(f"/proc/self/fdinfo/{session.poller.fileno()}").read_text(), "it is still told of"
         finally:
+            for each in copies:
+                os.close(each)
             loop.remove_reader(session.poller.fileno())
             session.poller.close()
         exchange.flush()
@@ -237,24 +242,26 @@ def test_who_leaves_with_the_whole_answer_does_not_end_the_script(running: FakeR
 
 
 def test_what_wakes_may_be_another_once_the_script_has_ended(running: FakeRunning) -> None:
-    """Its end is told by one descriptor, which is closed by then, that of its descendants by another."""
-    first = running.wake
+    """Its end is told by one descriptor, that of its descendants by another; the first stays readable."""
+    first, polls = running.wake, 0
 
     def ends() -> None:
-        if running.exit is not None:
+        nonlocal polls
+        polls += 1
+        if running.exit is None:
+            running.exit = Exit(0, None, 0.0, 0)
+            running.wake = os.eventfd(0)
+            os.eventfd_write(first, 1)
+            asyncio.get_running_loop().call_later(0.2, os.eventfd_write, running.wake, 1)
+        else:
             running.gone = True
-            return
-        running.exit = Exit(0, None, 0.0, 0)
-        os.close(first)
-        fresh = os.open(os.devnull, os.O_RDONLY)  # the number is soon used again
-        running.wake = os.eventfd(1)
-        os.close(fresh)
 
     running.on_poll = ends
     os.write(running.writes, HEAD + b"whole")
     assert ended(running, 20).endswith(b"\r\n\r\nwhole")
-    os.close(running.writes)
-    os.close(running.complains)
+    assert polls == 2
+    for descriptor in (first, running.writes, running.complains):
+        os.close(descriptor)
 
 
 def test_stderr_is_read_while_the_script_runs(running: FakeRunning) -> None:
