@@ -51,9 +51,11 @@ class LeafRunning:
     def poll(self) -> None:
         if self.exit is None:
             self._reap()
+        if self.exit is None and not self._by_leaf:
+            return
+        populated = self._leaf.populated()  # in any case: reading it is what takes the notice from the leaf's `wake`
         if self.exit is not None:
-            self.wake = self._leaf.wake
-            self.gone = not self._leaf.populated()  # reading it is what takes the notice from `wake`
+            self.wake, self.gone = self._leaf.wake, not populated
 
     def _reap(self) -> None:
         try:

@@ -47,9 +47,8 @@ class Relay:
         self._error: SelcgiError | None = None
         self._over: asyncio.Future[None] = self._loop.create_future()
         self._timer: asyncio.TimerHandle | None = None
-        listen = partial(attempt, partial(self._listen, running.stderr, True), self._failed)
-        self._late = exchange.rounds.call_at(0.0, listen)  # most have ended then
-        self._wake = Wake(exchange.poller, running)
+        late = partial(attempt, partial(self._listen, running.stderr, True), self._failed)
+        self._late, self._wake = exchange.rounds.call_at(0.0, late), Wake(exchange.poller, running)
         self._open = {running.stdout, running.stderr}  # streams that have not ended
         self._reading: set[int] = set()  # those that are read as soon as there is something
         self._left: dict[int, int] = {}  # bytes that they held once nothing of the request ran any more
@@ -125,6 +124,7 @@ class Relay:
         _ENTER[phase](self)
 
     def _linger(self) -> None:
+        self._listen(self._running.stderr, True)  # its end may be what tells first that nobody else is left
         self._timer = self._loop.call_later(self._settings.linger_seconds, self._set_phase, Phase.KILLING)
 
     def _terminate(self) -> None:

@@ -135,6 +135,8 @@ def test_the_end_of_its_process_wakes_at_once(plan: Plan, pool: Leaves, tmp_path
         assert running._process is not None
         watched = Path(f"/proc/self/fdinfo/{running.wake}").read_text()
         assert re.search(rf"^tfd: +{running._process._pidfd} ", watched, re.MULTILINE)
+        wait(running, lambda: not select.select([running.wake], [], [], 0)[0], outcome)  # while it goes on
+        assert running.exit is None
         running.kill()
         conclude(running, outcome)
 
