@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from selcgi.cli.values import Command, band, seconds_option, size_option
+from selcgi.cli.values import Command, band_option, seconds_option, size_option
 from selcgi.cli.warm import WARM, warm_from
 from selcgi.plan import Limits
 from selcgi.policy import application
@@ -128,21 +128,11 @@ _LIMITS = (
 REGISTRY = click.option(
     "--categories", type=FILE, default=DEFAULTS.categories.registry, show_default=True, help="Registry for c{user}."
 )
-USER_BAND = click.option(
-    "--user-categories",
-    type=band,
-    default=DEFAULTS.categories.users,
-    show_default=str(DEFAULTS.categories.users),
-    metavar="cN.cM",
-    help="Where users get their pairs from; the registry has it, too.",
+USER_BAND = band_option(
+    "--user-categories", DEFAULTS.categories.users, "Where users get their pairs from; the registry has it, too."
 )
-REQUEST_BAND = click.option(
-    "--request-categories",
-    type=band,
-    default=DEFAULTS.categories.requests,
-    show_default=str(DEFAULTS.categories.requests),
-    metavar="cN.cM",
-    help="Where c{request} gets its pairs from.",
+REQUEST_BAND = band_option(
+    "--request-categories", DEFAULTS.categories.requests, "Where c{request} gets its pairs from."
 )
 _CATEGORIES = (
     REGISTRY,

@@ -87,3 +87,7 @@ def count_option(name: str, default: int, text: str, show: str = "") -> Callable
 
 def size_option(name: str, default: int, text: str) -> Callable[[Command], Command]:
     return click.option(name, type=size, default=default, show_default=_show(default), help=text)
+
+
+def band_option(name: str, default: Band, text: str) -> Callable[[Command], Command]:
+    return click.option(name, type=band, default=default, show_default=str(default), metavar="cN.cM", help=text)

@@ -32,7 +32,7 @@ class LeafRunning:
         self.exit: Exit | None = None
         self.gone = False
         self.wake = self._pidfd = os.pidfd_open(pid)  # later that of the leaf: for most, nothing is left by then
-        self._by_leaf = by_leaf
+        self._by_leaf = False
         if by_leaf:
             self._watch_by_leaf()
         leaves.scripts.add(pid)
@@ -43,7 +43,13 @@ class LeafRunning:
         except OSError:
             os.close(self._pidfd)
             raise
-        self.wake = self._leaf.wake
+        self._by_leaf, self.wake = True, self._leaf.wake
+
+    def _unwatch(self) -> None:
+        """It would stay readable for ever."""
+        if self._by_leaf:
+            self._leaf.unwatch(self._pidfd)
+            self._by_leaf = False
 
     def waited_for(self, pid: int, when: float) -> bool:  # noqa: ARG002
         return False
@@ -51,8 +57,6 @@ class LeafRunning:
     def poll(self) -> None:
         if self.exit is None:
             self._reap()
-        if self.exit is None and not self._by_leaf:
-            return
         populated = self._leaf.populated()  # in any case: reading it is what takes the notice from the leaf's `wake`
         if self.exit is not None:
             self.wake, self.gone = self._leaf.wake, not populated
@@ -62,8 +66,8 @@ class LeafRunning:
             self.exit = reap(self.pid)
         except ChildProcessError as error:
             raise LaunchFailed("wait", f"process {self.pid} was reaped by something else than its request") from error
-        if self.exit is not None and self._by_leaf:
-            self._leaf.unwatch(self._pidfd)  # it stays readable for ever
+        if self.exit is not None:
+            self._unwatch()
 
     @property
     def met(self) -> str:
@@ -82,8 +86,7 @@ class LeafRunning:
     def close(self) -> None:
         if not self.gone:
             self.kill()
-        if self.exit is None and self._by_leaf:
-            self._leaf.unwatch(self._pidfd)
+        self._unwatch()
         os.close(self._pidfd)
         self._leaves.give_back(self._leaf, empty=self.gone)
         self._leaves.scripts.discard(self.pid)

@@ -209,8 +209,7 @@ class Body:
             self.on_taken()
 
     def close(self) -> None:
-        if not self.unwanted:
-            self.discard()
+        self.discard()
         if self._file >= 0:
             os.close(self._file)
             self._file = -1

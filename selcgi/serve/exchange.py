@@ -127,11 +127,6 @@ class Exchange:
         if session is not None:
             session.end(self._wire_id, app_status, b"" if self.aborted else self._last)
 
-    @property
-    def over(self) -> bool:
-        """It has ended, or was broken off."""
-        return self._session is None
-
     def break_off(self) -> None:
         """The response can't be completed: the web server must not take it for a whole one."""
         if self.aborted:

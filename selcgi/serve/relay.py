@@ -209,8 +209,7 @@ class Relay:
         return data
 
     def _ended(self, fd: int) -> None:
-        self._poller.remove_reader(fd)
-        self._reading.discard(fd)
+        self._listen(fd, False)
         self._open.discard(fd)
         os.close(fd)
 

@@ -7,10 +7,10 @@ uses; used by serve/deadlines.py and serve/relay.py.
 
 import asyncio
 import time
-from collections.abc import Callable
+
+from selcgi.serve.poller import Call
 
 _SECONDS = 0.1  # between two rounds, while there is a timer
-Call = Callable[[], object]
 
 
 class Alarm:

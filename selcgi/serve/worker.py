@@ -165,8 +165,7 @@ class Worker:
             self.failed(exchange.listener, unexpected(error, "a request"))
         finally:
             exchange.body.close()
-            if not exchange.over:
-                exchange.break_off()
+            exchange.break_off()  # unless it has ended
 
     def closed(self, session: Session) -> None:
         self._sessions.discard(session)

@@ -38,6 +38,7 @@ from selcgi.serve.site import open_site
 from selcgi.serve.worker import Listener, Worker, run_worker
 from selcgi.settings import ListenerSettings, Settings
 from selcgi.system.cgroups import open_tree
+from selcgi.system.familiar import _SETTLED_NS
 from selcgi.system.selinux import open_labels
 from tests.bench.asking import Client, question
 from tests.bench.contestants import RULES
@@ -45,7 +46,6 @@ from tests.bench.place import delegated
 from tests.bench.scripts import HELLO_C
 
 WARM = 400  # requests before the figures begin
-SETTLED = 3.5  # seconds from which on a script that has not changed is kept open (selcgi/system/familiar.py)
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def place() -> Iterator[Place]:
         with delegated() as cgroup:
             found = Place(folder, cgroup)
             subprocess.run(["gcc", "-O2", "-static", "-o", found.script, folder / "c.c"], check=True)
-            time.sleep(SETTLED)
+            time.sleep(_SETTLED_NS / 1e9 + 0.5)  # a script is kept open from then on
             yield found
     finally:
         shutil.rmtree(folder)
