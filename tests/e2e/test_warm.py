@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e.conftest import Place, Serve
 from tests.e2e.test_ending import begin
-from tests.family import SOURCE, alive, new_tag, wait_dead, wait_started
+from tests.family import SOURCE, alive, command_lines, new_tag, wait_dead, wait_started
 from tests.stack import Answer, Ask, Selcgi, ask, ask_all, wait_until
 
 HEAD = "#!/usr/bin/python3\n"
@@ -36,7 +36,8 @@ def zygotes(selcgi: Selcgi) -> list[int]:
     found = []
     for worker in selcgi.workers():
         children = Path(f"/proc/{worker}/task/{worker}/children").read_text().split()
-        found += [int(pid) for pid in children if b"selcgi-zygote" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        lines = command_lines()  # not of one that has been reaped meanwhile
+        found += [int(pid) for pid in children if b"selcgi-zygote" in lines.get(int(pid), b"")]
     return found
 
 
