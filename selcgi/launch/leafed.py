@@ -23,7 +23,7 @@ class LeafRunning:
 
     def __init__(self, pid: int, streams: Streams, leaves: Leaves, leaf: Leaf, *, by_leaf: bool = False) -> None:
         """`by_leaf`: that of the leaf is `wake` from the first, since somebody watches it already. OSError when its end
-        can't be watched for; then nothing is owned."""
+        can't be watched for there; then nothing is owned."""
         self.pid = self.root = pid
         self.cgroup = leaf.name
         self.stdin, self.stdout, self.stderr = streams.stdin, streams.stdout, streams.stderr
@@ -31,13 +31,14 @@ class LeafRunning:
         self._leaf = leaf
         self.exit: Exit | None = None
         self.gone = False
-        self.wake = self._pidfd = os.pidfd_open(pid)  # later that of the leaf: for most, nothing is left by then
+        self.wake = self._pidfd = -1
         self._by_leaf = False
         if by_leaf:
             self._watch_by_leaf()
         leaves.scripts.add(pid)
 
     def _watch_by_leaf(self) -> None:
+        self._pidfd = os.pidfd_open(self.pid)
         try:
             self._leaf.watch(self._pidfd)
         except OSError:
@@ -60,6 +61,16 @@ class LeafRunning:
         populated = self._leaf.populated()  # in any case: reading it is what takes the notice from the leaf's `wake`
         if self.exit is not None:
             self.wake, self.gone = self._leaf.wake, not populated
+        elif self.wake < 0:
+            self._watch_end()
+
+    def _watch_end(self) -> None:
+        """It goes on without its stdout, or is to be ended. What the leaf tells, that all are gone, is never late, but
+        for a script that leaves others behind."""
+        try:
+            self.wake = self._pidfd = os.pidfd_open(self.pid)
+        except OSError:
+            self.wake = self._leaf.wake
 
     def _reap(self) -> None:
         try:
@@ -87,6 +98,7 @@ class LeafRunning:
         if not self.gone:
             self.kill()
         self._unwatch()
-        os.close(self._pidfd)
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
         self._leaves.give_back(self._leaf, empty=self.gone)
         self._leaves.scripts.discard(self.pid)

@@ -19,7 +19,9 @@ class Running(Protocol):
     stdout: int  # read end, non-blocking
     stderr: int  # read end, non-blocking
     warm: bool  # it is a fork of a warm interpreter
-    wake: int  # readable whenever poll() has something new; a poll() may put another in its place, until close()
+    # Readable whenever poll() has something new; a poll() may put another in its place, until close(). -1 until a poll()
+    # that finds no end: so long, the end of stdout tells first, of nearly all scripts.
+    wake: int
 
     def poll(self) -> None:
         """Take in what is new after `wake` became readable. LaunchFailed or ContextLost if it never ran."""

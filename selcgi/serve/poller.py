@@ -14,6 +14,7 @@ Call = Callable[[], object]
 Failed = Callable[[Exception], object]
 _AT_ONCE = 64  # events of one turn, so that the loop's other work has its turn too
 _READ = select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR
+_HANGUP = select.EPOLLHUP
 _WRITE = select.EPOLLOUT | select.EPOLLHUP | select.EPOLLERR
 
 
@@ -26,6 +27,7 @@ class Poller:
         self._ends: dict[int, tuple[Call, Failed | None]] = {}
         self._readers: dict[int, tuple[Call, Failed | None]] = {}
         self._writers: dict[int, tuple[Call, Failed | None]] = {}
+        self._hangups: dict[int, tuple[Call, Failed | None]] = {}
 
     def fileno(self) -> int:
         return self._epoll.fileno()
@@ -36,8 +38,8 @@ class Poller:
     def dispatch(self) -> None:
         """Call all whose time has come. One that was removed meanwhile is not called."""
         ready = self._epoll.poll(0, _AT_ONCE)
-        for descriptor, _ in ready:
-            if asked := self._ends.get(descriptor):
+        for descriptor, events in ready:
+            if asked := self._ends.get(descriptor) or (events & _HANGUP and self._hangups.get(descriptor)):
                 attempt(*asked)
         for descriptor, events in ready:
             if events & _READ and (asked := self._readers.get(descriptor)):
@@ -56,11 +58,13 @@ class Poller:
         if self._ends.pop(descriptor, None):
             self._epoll.unregister(descriptor)
 
-    def add_reader(self, descriptor: int, call: Call, failed: Failed | None = None) -> None:
-        """Also in place of another."""
+    def add_reader(self, descriptor: int, call: Call, failed: Failed | None = None, hangup: Call | None = None) -> None:
+        """Also in place of another. `hangup` is called before all readers, as long as nobody has its other end open."""
         if descriptor not in self._readers:
             self._watch(descriptor, descriptor in self._writers, select.EPOLLIN)
         self._readers[descriptor] = call, failed
+        if hangup is not None:
+            self._hangups[descriptor] = hangup, failed
 
     def add_writer(self, descriptor: int, call: Call, failed: Failed | None = None) -> None:
         """Also in place of another."""
@@ -71,6 +75,7 @@ class Poller:
     def remove_reader(self, descriptor: int) -> None:
         """Also when there is none."""
         if self._readers.pop(descriptor, None):
+            self._hangups.pop(descriptor, None)
             self._forget(descriptor, descriptor in self._writers, select.EPOLLOUT)
 
     def remove_writer(self, descriptor: int) -> None:

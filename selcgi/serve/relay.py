@@ -6,7 +6,6 @@ Must not format log lines or pages. Used by serve/request.py.
 """
 
 import asyncio
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -20,9 +19,10 @@ from selcgi.serve.deadlines import Deadlines
 from selcgi.serve.exchange import Exchange
 from selcgi.serve.feeder import Feeder
 from selcgi.serve.met import limit_met
+from selcgi.serve.outlets import Outlets
 from selcgi.serve.phase import UNKILLABLE_SECONDS, Phase, unkillable
 from selcgi.serve.poller import attempt
-from selcgi.serve.splicing import PIECE, bytes_in
+from selcgi.serve.splicing import PIECE
 from selcgi.serve.stderr import StderrLog
 from selcgi.serve.wake import Wake
 from selcgi.settings import Settings
@@ -36,7 +36,7 @@ class Relay:
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._running = running
-        self._exchange, self._poller = exchange, exchange.poller
+        self._exchange = exchange
         self._limits, self._settings = limits, settings
         self._answer = answer
         self._bypass: Bypass | None = None  # for an answer that is large
@@ -47,11 +47,9 @@ class Relay:
         self._error: SelcgiError | None = None
         self._over: asyncio.Future[None] = self._loop.create_future()
         self._timer: asyncio.TimerHandle | None = None
-        late = partial(attempt, partial(self._listen, running.stderr, True), self._failed)
+        late = partial(attempt, self._goes_on, self._failed)
         self._late, self._wake = exchange.rounds.call_at(0.0, late), Wake(exchange.poller, running)
-        self._open = {running.stdout, running.stderr}  # streams that have not ended
-        self._reading: set[int] = set()  # those that are read as soon as there is something
-        self._left: dict[int, int] = {}  # bytes that they held once nothing of the request ran any more
+        self._outlets = Outlets(exchange.poller, running)
 
     async def run(self) -> None:
         """Until every process is gone and the answer is with the web server, or the request has failed."""
@@ -59,7 +57,7 @@ class Relay:
         self._exchange.on_output = partial(attempt, self._output, self._failed)
         try:
             self._wake.watch(self._woken, self._failed)
-            self._listen(self._running.stdout, True)
+            self._listen()
             self._exchange.on_input()
             await self._over
         finally:
@@ -103,13 +101,25 @@ class Relay:
         self._running.poll()
         if self._running.gone:
             self._set_phase(Phase.GONE)
-        elif self._running.exit is not None:
+        else:
             self._wake.watch(self._woken, self._failed)
             self._exited()
         self._flow()
 
+    def _hung_up(self) -> None:
+        """Nobody holds stdout any more. Of most scripts that is the end, so that nothing else need be watched."""
+        if self._running.wake < 0:
+            self._woken()
+
+    def _goes_on(self) -> None:
+        """It is none of those that end at once."""
+        self._outlets.listen(self._running.stderr, self._stderr_readable, self._failed)
+        self._hung_up()
+
     def _exited(self) -> None:
-        if self._phase is Phase.RUNNING and self._open:
+        if self._running.exit is None:
+            return
+        if self._phase is Phase.RUNNING and self._outlets.open:
             self._set_phase(Phase.LINGERING)
         elif self._phase in (Phase.RUNNING, Phase.TERMINATING):
             self._set_phase(Phase.KILLING)
@@ -124,12 +134,15 @@ class Relay:
         _ENTER[phase](self)
 
     def _linger(self) -> None:
-        self._listen(self._running.stderr, True)  # its end may be what tells first that nobody else is left
+        self._outlets.listen(
+            self._running.stderr, self._stderr_readable, self._failed
+        )  # its end may be what tells first that nobody else is left
         self._timer = self._loop.call_later(self._settings.linger_seconds, self._set_phase, Phase.KILLING)
 
     def _terminate(self) -> None:
         self._running.terminate()
         self._timer = self._loop.call_later(self._settings.kill_grace_seconds, self._set_phase, Phase.KILLING)
+        attempt(self._woken, self._failed)
 
     def _kill(self) -> None:
         self._timer = self._loop.call_later(UNKILLABLE_SECONDS, self._unkillable)
@@ -143,7 +156,7 @@ class Relay:
     def _gone(self) -> None:
         self._wake.unwatch()
         self._feeder.close()
-        self._left = {fd: bytes_in(fd) for fd in self._open}
+        self._outlets.settle()
         if self._error is not None:
             self._finish()
 
@@ -156,7 +169,7 @@ class Relay:
             with suppress(Exception):  # without memory, even that fails: then it is killed as if it still ran
                 self._running.poll()
         self._exchange.entry.killed_by = "" if self._running.exit else error.step
-        if self._running.stderr in self._open:  # its last words may say why
+        if self._running.stderr in self._outlets.open:  # its last words may say why
             attempt(self._stderr_readable, self._failed)
         self._silence()
         if self._phase is Phase.GONE:
@@ -197,21 +210,13 @@ class Relay:
             self._stderr = StderrLog(self._exchange, self._exchange.entry.id, *most)
         self._stderr.feed(data)
 
-    def _read(self, fd: int, most: int = PIECE) -> bytes:
-        try:
-            data = os.read(fd, most)
-        except BlockingIOError:
-            return b""
-        if not data:
-            self._ended(fd)
-            if not self._open and self._phase is Phase.LINGERING:
+    def _read(self, fd: int) -> bytes:
+        data = self._outlets.read(fd)
+        if not data and fd not in self._outlets.open:
+            self._hung_up()
+            if not self._outlets.open and self._phase is Phase.LINGERING:
                 self._set_phase(Phase.KILLING)
         return data
-
-    def _ended(self, fd: int) -> None:
-        self._listen(fd, False)
-        self._open.discard(fd)
-        os.close(fd)
 
     def _flow(self) -> None:
         """Send what may be sent; read on only while the web server takes it."""
@@ -219,7 +224,7 @@ class Relay:
             return
         if self._phase is Phase.GONE:
             self._drain()
-        if self._phase is Phase.GONE and not self._open:
+        if self._phase is Phase.GONE and not self._outlets.open:
             self._exchange.write_last(self._answer.take())
             if found := limit_met(self._running.exit, self._running.met, self._limits, self._exchange.entry.rule):
                 self._exchange.entry.blame(found)  # what follows from it is not the cause
@@ -230,7 +235,7 @@ class Relay:
         if self._answer.held_bytes and self._may_send() and (data := self._answer.take()):
             self._exchange.write(data)
         self._deadlines.waiting(self._exchange.blocked)
-        self._listen(self._running.stdout, not self._full())
+        self._listen()
 
     def _may_send(self) -> bool:
         """nginx drops the rest of an upload at the first response head: hold it until the body is here or unwanted."""
@@ -238,36 +243,30 @@ class Relay:
 
     def _drain(self) -> None:
         """Nothing of the request writes on: what the pipes held then is all, though others may write on to them."""
-        for fd, feed in ((self._running.stderr, self._complain), (self._running.stdout, self._feed)):
-            while fd in self._open and (fd == self._running.stderr or not self._full()):
-                data = self._read(fd, min(PIECE, self._left[fd])) if self._left[fd] else b""
-                self._left[fd] -= len(data)
-                if data:
-                    feed(data)
-                elif fd in self._open:
-                    self._ended(fd)
+        outlets, stdout, stderr = self._outlets, self._running.stdout, self._running.stderr
+        while stderr in outlets.open:
+            if data := outlets.rest(stderr):
+                self._complain(data)
+        while stdout in outlets.open and not self._full():
+            if data := outlets.rest(stdout):
+                self._feed(data)
 
     def _full(self) -> bool:
         return self._exchange.blocked or self._answer.held_bytes >= self._settings.output_bytes
 
-    def _listen(self, fd: int, wanted: bool) -> None:
-        if (wanted and fd in self._open) == (fd in self._reading):
-            return
-        if wanted:
-            reader = self._stdout_readable if fd == self._running.stdout else self._stderr_readable
-            self._poller.add_reader(fd, reader, self._failed)
-            self._reading.add(fd)
+    def _listen(self) -> None:
+        """To stdout, as far as the web server takes it."""
+        if self._full():
+            self._outlets.ignore(self._running.stdout)
         else:
-            self._poller.remove_reader(fd)
-            self._reading.discard(fd)
+            self._outlets.listen(self._running.stdout, self._stdout_readable, self._failed, self._hung_up)
 
     def _silence(self) -> None:
         """No more is read or written. Stdin stays open, so that a body that broke off never looks complete."""
         self._deadlines.stop()
         self._late.cancel()
         self._exchange.body.discard()
-        for fd in list(self._reading):
-            self._listen(fd, False)
+        self._outlets.silence()
 
     def _finish(self) -> None:
         if not self._over.done():
@@ -284,8 +283,7 @@ class Relay:
             self._stderr.close()
         if self._bypass is not None:
             self._bypass.close()
-        for fd in tuple(self._open):
-            self._ended(fd)
+        self._outlets.close()
         self._exchange.entry.bytes_in = self._feeder.written
         if self._running.exit is not None:
             self._exchange.entry.ended(self._running.exit)

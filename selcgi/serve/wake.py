@@ -1,7 +1,7 @@
 """What tells a relay that something became of its processes: the `wake` of a Running, in the worker's poller.
 
-Decides which descriptor is watched, for a poll() may put another in its place. Must not poll the Running. One for each
-request; used by serve/relay.py.
+Decides which descriptor is watched, for a poll() may put another in its place, and that none is as long as the end of
+stdout will do. Must not poll the Running. One for each request; used by serve/relay.py.
 """
 
 from selcgi.launch.running import Running

@@ -180,7 +180,7 @@ def wait(running: Running, until: Callable[[], bool], outcome: Outcome) -> None:
     deadline = time.monotonic() + _DEADLINE
     while not until():
         assert time.monotonic() < deadline, "nothing happened"
-        select.select([running.wake], [], [], 0.05)
+        select.select([running.stdout if running.wake < 0 else running.wake], [], [], 0.05)
         take(running, outcome)
 
 

@@ -127,3 +127,25 @@ def test_what_the_call_of_an_end_takes_away_is_not_called_in_the_same_turn(
     poller.dispatch()
     assert calls == []
     os.close(end)
+
+
+def test_a_hangup_is_told_before_what_was_written_and_not_without_a_reader(poller: Poller) -> None:
+    calls: list[str] = []
+    reads, writes = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    poller.add_reader(reads, lambda: calls.append("read"), None, lambda: calls.append("hangup"))
+    os.write(writes, b"x")
+    poller.dispatch()
+    assert calls == ["read"]
+    copy = os.dup(writes)
+    os.close(writes)
+    poller.dispatch()
+    assert calls == ["read", "read"], "somebody has it open still"
+    os.close(copy)
+    poller.dispatch()
+    assert calls == ["read", "read", "hangup", "read"]
+    poller.remove_reader(reads)
+    poller.add_reader(reads, lambda: calls.append("read"))
+    poller.dispatch()
+    assert calls == ["read", "read", "hangup", "read", "read"]
+    poller.remove_reader(reads)
+    os.close(reads)

@@ -4,124 +4,23 @@ import asyncio
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import cast
+from collections.abc import Iterator
 
 import pytest
 
 from selcgi.errors import BadResponse, ClientGone, LaunchFailed, SelcgiError
-from selcgi.plan import Exit, Limits
-from selcgi.serve.answer import Answer
-from selcgi.serve.body import Body, SpoolSpace
-from selcgi.serve.exchange import Connected, Exchange
-from selcgi.serve.poller import Poller
-from selcgi.serve.relay import Relay
-from selcgi.serve.rounds import Rounds
-from selcgi.serve.splicing import Conduit, bytes_in
-from selcgi.settings import ListenerSettings, Settings
+from selcgi.plan import Exit
+from selcgi.serve.exchange import Exchange
+from selcgi.serve.splicing import bytes_in
+from tests.serve.relayed import HEAD, FakeRunning, ended
 from tests.stack import wait_until
-
-HEAD = b"Content-Type: text/plain\n\n"
-
-
-class FakeRunning:
-    """A script whose fate the test decides. `wake` is readable from the first, as of a script that has ended."""
-
-    def __init__(self) -> None:
-        self.pid = self.root = 1
-        self.cgroup = ""
-        self.warm = False
-        self.stdin = -1
-        self.stdout, self.writes = os.pipe()
-        self.stderr, self.complains = os.pipe()
-        self.wake = os.eventfd(1)
-        self.exit: Exit | None = None
-        self.gone = False
-        self.confirmed = True
-        self.met = ""
-        self.spliced = 0  # bytes of its output
-        self.on_poll: Callable[[], None] = lambda: None
-        self.on_kill: Callable[[], None] = lambda: None
-        for descriptor in (self.stdout, self.stderr):
-            os.set_blocking(descriptor, False)
-
-    def poll(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            os.eventfd_read(self.wake)
-        self.on_poll()
-
-    def waited_for(self, pid: int, when: float) -> bool:  # noqa: ARG002
-        return False
-
-    def terminate(self) -> None:
-        self.kill()
-
-    def kill(self) -> None:
-        self.on_kill()
-
-    def close(self) -> None:
-        os.close(self.wake)
-
-
-class Session:
-    """Of no web server."""
-
-    listener = ListenerSettings("none")
-    tcp = blocked = False
-
-    def __init__(self) -> None:
-        self.poller, self.conduit, self.rounds = Poller(), Conduit(), Rounds()
-        self.sent = b""
-        self.spliced = 0
-
-    def write(self, _: int, data: bytes) -> None:
-        self.sent += data
-
-    def write_stderr(self, _: int, data: bytes) -> None:
-        assert data
-
-    def splice(self, _: int, pipe: int, most: int) -> int:
-        size = self.conduit.fill(pipe, min(most, 65528))
-        self.spliced += size
-        self.sent += os.read(self.conduit._exit, size) if size else b""
-        return size
 
 
 @pytest.fixture
 def running() -> Iterator[FakeRunning]:
     made = FakeRunning()
-    os.set_blocking(made.wake, False)
     yield made
     made.close()
-
-
-def ended(running: FakeRunning, linger: float, later: Callable[[Exchange], None] = lambda _: None) -> bytes:
-    """The answer of a whole request; the deadline only keeps a broken relay from hanging the tests."""
-
-    async def run() -> bytes:
-        settings = Settings(linger_seconds=linger)
-        session = Session()
-        loop = asyncio.get_running_loop()
-        loop.add_reader(session.poller.fileno(), session.poller.dispatch)
-        copies = [os.dup(each) for each in (running.stdout, running.stderr, running.wake)]  # as a child has at first
-        body = Body(settings, SpoolSpace(0), 0)
-        exchange = Exchange(cast(Connected, session), 1, (), body)
-        relay = Relay(running, exchange, Answer(1000, False), Limits(), settings)
-        loop.call_later(0.1, later, exchange)
-        try:
-            await asyncio.wait_for(relay.run(), 20)
-            assert "tfd:" not in Path(f"/proc/self/fdinfo/{session.poller.fileno()}").read_text(), "it is still told of"
-        finally:
-            for each in copies:
-                os.close(each)
-            loop.remove_reader(session.poller.fileno())
-            session.poller.close()
-        exchange.flush()
-        running.spliced = session.spliced
-        return session.sent
-
-    return asyncio.run(run())
 
 
 def test_what_is_gone_at_the_kill_ends_the_request_at_once(running: FakeRunning) -> None:
@@ -212,7 +111,7 @@ def test_what_another_request_writes_on_for_ever_is_not_read_for_ever(
     running.on_poll = dies
     os.write(running.writes, b"Content-Length: 5\n" + HEAD + b"whole")
     os.write(running.complains, b"a line\n")
-    monkeypatch.setattr("selcgi.serve.relay.os.read", refilled)
+    monkeypatch.setattr("selcgi.serve.outlets.os.read", refilled)
     assert ended(running, 20).endswith(b"\r\n\r\nwhole")
     os.close(running.writes)
     os.close(running.complains)
