@@ -6,7 +6,7 @@ launch/. It must not start, open or look up anything itself. Script owns two des
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from selcgi.context import Context
 from selcgi.values import valueclass
@@ -28,17 +28,16 @@ class Limits:
     requests: int | None = None  # at once of one user in this context; None: --concurrent-user
     nice: int | None = None  # niceness of each process
     cpus: float | None = None  # cpu.max: processors that all its processes may use at once; there is no rlimit for it
+    # Whether there are some that a process must set for itself, before it executes the script; and some that a cgroup
+    # can hold for all processes of the request. Worked out once: a few objects are for all requests.
+    for_each_process: bool = field(init=False, repr=False, compare=False)
+    for_all_together: bool = field(init=False, repr=False, compare=False)
 
-    @property
-    def for_each_process(self) -> bool:
-        """Whether there are some that a process must set for itself, before it executes the script."""
+    def __post_init__(self) -> None:
         single = (self.memory_bytes, self.cpu_seconds, self.processes, self.open_files, self.file_bytes, self.nice)
-        return single != (None,) * len(single)
-
-    @property
-    def for_all_together(self) -> bool:
-        """Whether there are some that a cgroup can hold for all processes of the request."""
-        return (self.memory_bytes, self.processes, self.cpus) != (None,) * 3
+        together = (self.memory_bytes, self.processes, self.cpus)
+        object.__setattr__(self, "for_each_process", single != (None,) * len(single))
+        object.__setattr__(self, "for_all_together", together != (None,) * len(together))
 
 
 @dataclass(frozen=True, slots=True)

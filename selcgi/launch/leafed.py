@@ -48,9 +48,8 @@ class LeafRunning:
 
     def _unwatch(self) -> None:
         """It would stay readable for ever."""
-        if self._by_leaf:
-            self._leaf.unwatch(self._pidfd)
-            self._by_leaf = False
+        self._leaf.unwatch(self._pidfd)
+        self._by_leaf = False
 
     def waited_for(self, pid: int, when: float) -> bool:  # noqa: ARG002
         return False
@@ -77,7 +76,7 @@ class LeafRunning:
             self.exit = reap(self.pid)
         except ChildProcessError as error:
             raise LaunchFailed("wait", f"process {self.pid} was reaped by something else than its request") from error
-        if self.exit is not None:
+        if self._by_leaf and self.exit is not None:
             self._unwatch()
 
     @property
@@ -97,7 +96,8 @@ class LeafRunning:
     def close(self) -> None:
         if not self.gone:
             self.kill()
-        self._unwatch()
+        if self._by_leaf:
+            self._unwatch()
         if self._pidfd >= 0:
             os.close(self._pidfd)
         self._leaves.give_back(self._leaf, empty=self.gone)

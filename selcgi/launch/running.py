@@ -19,8 +19,8 @@ class Running(Protocol):
     stdout: int  # read end, non-blocking
     stderr: int  # read end, non-blocking
     warm: bool  # it is a fork of a warm interpreter
-    # Readable whenever poll() has something new; a poll() may put another in its place, until close(). -1 until a poll()
-    # that finds no end: so long, the end of stdout tells first, of nearly all scripts.
+    # Readable whenever poll() has something new; a poll() may put another in its place, until close(). -1 until a poll
+    # that finds no end: so long, the end of stdout tells, of nearly all scripts.
     wake: int
 
     def poll(self) -> None:

@@ -35,7 +35,7 @@ def spawn(
     check_limits(plan.limits)
     pid = 0
     try:
-        with leaf.inside() if is_entered(leaf) else nullcontext(), labels.exec_context(plan.context):
+        with leaf if is_entered(leaf) else nullcontext(), labels.exec_context(plan.context):
             pid = _execute(plan, streams, labels, leaf)
         labels.confirm(pid, plan.context)
     except BaseException:

@@ -21,7 +21,9 @@ class Streams(NamedTuple):
     stderr: int
 
     def close_theirs(self) -> None:
-        close_open(self.theirs)
+        for descriptor in self.theirs:
+            if descriptor >= 0:
+                os.close(descriptor)
 
     def close_ours(self) -> None:
         close_open((self.stdin, self.stdout, self.stderr))

@@ -95,7 +95,7 @@ class Zygote:
         streams = (self._theirs.fileno(), self._log_end, self._log_end)
         image = Image(program.path, argv, environ, streams, program.directory)
         try:
-            with leaf.inside() if is_entered(leaf) else nullcontext(), labels.exec_context(context):
+            with leaf if is_entered(leaf) else nullcontext(), labels.exec_context(context):
                 self.pid = execute(image, leaf, self.application.account, Limits())
         except OSError as error:
             reason, fix = labels.explain_exec(context, program, error)

@@ -9,7 +9,7 @@ Used by serve/request.py; one for each worker.
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
 
 from selcgi.errors import ClientGone, Overloaded, SelcgiError
@@ -37,17 +37,20 @@ class Admission:
         self._board = board
         self._page = board.pages[number]
         self._settings = settings
+        self._all_most = settings.concurrent_requests
         self._worker_most = settings.worker_requests or settings.concurrent_requests
         self._user_most = settings.user_requests or max(1, int(ONE_USER * settings.concurrent_requests))
         self._lines: dict[str | None, list[Waiting]] = {}  # of users, in the order of their turns
         self._poll: asyncio.TimerHandle | None = None
 
-    async def enter(self, who: Identity, most: int | None, exchange: Exchange) -> None:
-        """Until the request may start. Overloaded when it may not, ClientGone when it need not any more."""
+    def enter(self, who: Identity, most: int | None, exchange: Exchange) -> Coroutine[None, None, None] | None:
+        """To be awaited until the request may start; None when it may now. Overloaded when it may not, ClientGone when
+        it need not any more."""
         if self._lines:
             self._hand_out()  # a place that another worker has given back is not for who comes now
         if self._others_first() or not self._claim(who, most):
-            await self._wait(who, most, exchange)
+            return self._wait(who, most, exchange)
+        return None
 
     def leave(self, who: Identity) -> None:
         """Give back what enter() took."""
@@ -57,7 +60,8 @@ class Admission:
 
     def _claim(self, who: Identity, most: int | None) -> bool:
         self._page.add(who)
-        if self._within_all() and self._left_of_own(who, most) >= 0:
+        few = self._page.counts[Count.RUNNING] <= self._worker_most
+        if few and self._board.total(Count.RUNNING) <= self._all_most and self._left_of_own(who, most) >= 0:
             return True
         self._page.remove(who)
         return False
@@ -66,13 +70,6 @@ class Admission:
         """How many more its user's limit lets start."""
         all_of_user, in_context = who.keys
         return (most or self._user_most) - self._board.running(in_context if most else all_of_user)
-
-    def _within_all(self) -> bool:
-        counts = self._page.counts
-        return (
-            counts[Count.RUNNING] <= self._worker_most
-            and self._board.total(Count.RUNNING) <= self._settings.concurrent_requests
-        )
 
     async def _wait(self, who: Identity, most: int | None, exchange: Exchange) -> None:
         loop = asyncio.get_running_loop()

@@ -73,9 +73,7 @@ class Answer:
         if signum is not None and (promised is None or self.body_bytes < promised):
             raise _died(signum)
         if self.head is None:
-            self._start(self._reader.finish())
-            assert self.head is not None
-            promised = self._promised(self.head)
+            self._reader.finish()
         if promised is not None and self.body_bytes < promised:
             raise BadResponse(
                 f"the script promised Content-Length {promised} and wrote {self.body_bytes} bytes",

@@ -10,7 +10,6 @@ import mmap
 import os
 import struct
 import time
-from dataclasses import dataclass, field
 from enum import IntEnum
 from itertools import compress
 
@@ -38,17 +37,14 @@ class Count(IntEnum):
     READY = 5
 
 
-@dataclass(slots=True)
 class Identity:
     """Whom a limit is for: `context` as the rule says it. `user` is None for nobody known. `keys`: of the user, and of
     the user in this context; never 0, which is a free place. Hashes of str are salted once, before the fork."""
 
-    user: str | None
-    context: str
-    keys: tuple[int, int] = field(init=False)
+    __slots__ = ("context", "keys", "user")
 
-    def __post_init__(self) -> None:
-        user, context = self.user, self.context
+    def __init__(self, user: str | None, context: str) -> None:
+        self.user, self.context = user, context
         self.keys = (hash((user,)) & _MASK) or 1, (hash((user, context)) & _MASK) or 1
 
 
@@ -86,33 +82,37 @@ class Page:
 
     def add(self, who: Identity) -> None:
         """One more. Overloaded when a window is full of others."""
+        own, running = self._own, self._running
         user, in_context = who.keys
-        self._more(user)
-        try:
-            self._more(in_context)
-        except Overloaded:
-            self._less(user)
-            raise
+        if user not in own or in_context not in own:
+            self._place(who.keys)
+        running[own[user]] += 1
+        running[own[in_context]] += 1
         self.counts[Count.RUNNING] += 1
 
     def remove(self, who: Identity) -> None:
+        own, running = self._own, self._running
         for key in who.keys:
-            self._less(key)
+            place = own[key]
+            running[place] -= 1
+            if not running[place]:
+                self._keys[place] = 0
+                del own[key]
         self.counts[Count.RUNNING] -= 1
 
-    def _more(self, key: int) -> None:
-        place = self._own.get(key)
-        if place is None:
-            place = self._own[key] = self._free(key)
-            self._keys[place] = key
-        self._running[place] += 1
-
-    def _less(self, key: int) -> None:
-        place = self._own[key]
-        self._running[place] -= 1
-        if not self._running[place]:
-            self._keys[place] = 0
-            del self._own[key]
+    def _place(self, keys: tuple[int, int]) -> None:
+        """Places for those that have none. Overloaded, and nothing has changed then."""
+        placed: list[int] = []
+        try:
+            for key in keys:
+                if key not in self._own:
+                    self._own[key] = place = self._free(key)
+                    self._keys[place] = key
+                    placed.append(key)
+        except Overloaded:
+            for key in placed:
+                self._keys[self._own.pop(key)] = 0
+            raise
 
     def bury(self, supervisor: "SupervisorPage") -> None:
         """Its worker is dead: nothing of it runs any more. Its totals stay, in the supervisor's own page."""
@@ -172,17 +172,17 @@ class Board:
         self._memory = mmap.mmap(-1, probe + ProbePage.BYTES)
         whole = memoryview(self._memory)
         self.pages = tuple(Page(whole[at : at + Page.BYTES]) for at in range(0, own, Page.BYTES))
-        self._words = whole[:own].cast("Q")
+        # One number of all pages, which is at their beginning: asked for each request, so without a loop in Python.
+        self._columns = tuple(whole[:own].cast("Q")[count :: Page.BYTES // 8] for count in Count)
         self.supervisor = SupervisorPage(whole[own:probe])
         self.probe = ProbePage(whole[probe:])
 
     def total(self, count: Count) -> int:
-        return sum(self._column(count))
+        return sum(self._columns[count].tolist())
 
     def running(self, key: int) -> int:
         """Requests of one key, in all workers."""
-        return sum([page.running(key) for page in compress(self.pages, self._column(Count.RUNNING))])
-
-    def _column(self, count: Count) -> list[int]:
-        """One number of all pages, which is at their beginning: asked for each request, so without a loop in Python."""
-        return self._words[count :: Page.BYTES // 8].tolist()
+        number = 0
+        for page in compress(self.pages, self._columns[Count.RUNNING].tolist()):
+            number += page.running(key)
+        return number

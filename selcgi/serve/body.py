@@ -209,7 +209,8 @@ class Body:
             self.on_taken()
 
     def close(self) -> None:
-        self.discard()
+        if not self.unwanted:
+            self.discard()
         if self._file >= 0:
             os.close(self._file)
             self._file = -1

@@ -7,7 +7,7 @@ serve/request.py.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -46,11 +46,13 @@ class Categories:
         """For one worker, None when no rule has c{request}. OSError as of open(2)."""
         return Leases(self._settings.leases, self.bands.requests) if self._lends else None
 
-    async def own(self, verdict: Verdict, exchange: Exchange, user: str | None) -> Verdict:
-        """With the user's own in place of c{user}. Denied when there are none for this one."""
+    def own(self, verdict: Verdict, exchange: Exchange, user: str | None) -> Coroutine[None, None, Verdict] | None:
+        """With the user's own in place of c{user}; None when there is no c{user}. Denied when there are none for this
+        one."""
         check_categories(verdict, user, self._given)
-        if user is None or not wants(verdict.spec, USER):
-            return verdict
+        return self._own(verdict, exchange, user) if user is not None and wants(verdict.spec, USER) else None
+
+    async def _own(self, verdict: Verdict, exchange: Exchange, user: str) -> Verdict:
         number = await self._number(verdict, user)
         return self._filled(verdict, exchange, USER, unrank(number, self.bands.user))
 

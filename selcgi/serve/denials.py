@@ -78,7 +78,7 @@ class Denials:
 
     def launch(self, launcher: Launcher, plan: Plan, entry: Entry) -> Running:
         """launcher.launch(plan); what the kernel refuses it from here on is the entry's."""
-        if not self.heard:
+        if not self._hears:
             return launcher.launch(plan)
         case = Case(entry, str(plan.context), self._zygote_of(plan), time.time())
         entry.case = case

@@ -19,7 +19,7 @@ _REASONS = {
 
 def limit_met(how: Exit | None, counted: str, limits: Limits, rule: str) -> LimitMet | None:
     """`counted`: what Running.met says. None when no limit is known to have been met."""
-    name = counted or (_by_signal(how, limits) if how is not None else "")
+    name = counted or (_by_signal(how, limits) if how is not None and how.signal is not None else "")
     if not name:
         return None
     values = {

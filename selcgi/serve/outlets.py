@@ -50,19 +50,24 @@ class Outlets:
 
     def settle(self) -> None:
         """Nothing of the request writes on: what they hold now is all."""
-        self._left = {descriptor: bytes_in(descriptor) for descriptor in self.open}
+        for descriptor in tuple(self.open):
+            if left := bytes_in(descriptor):
+                self._left[descriptor] = left
+            else:
+                self.end(descriptor)
 
     def rest(self, descriptor: int) -> bytes:
         """More of what settle() has seen. It is not open any more when that was the last of it."""
         left = self._left[descriptor]
-        data = self.read(descriptor, min(PIECE, left)) if left else b""
+        data = self.read(descriptor, min(PIECE, left))
         self._left[descriptor] = left = left - len(data)
         if not (data and left) and descriptor in self.open:
             self.end(descriptor)
         return data
 
     def end(self, descriptor: int) -> None:
-        self.ignore(descriptor)
+        if descriptor in self._watched:
+            self.ignore(descriptor)
         self.open.discard(descriptor)
         os.close(descriptor)
 

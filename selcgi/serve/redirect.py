@@ -23,17 +23,16 @@ _ASK_AGAIN = "print Status: 302 with the Location: then the client asks the web 
 
 
 class Trail:
-    """The way of one request: came_to() is told of each script, next() gives the request for where it redirects to."""
+    """The way of one request: came_to() is told of each script but the first, next() gives the request for where it
+    redirects to."""
 
-    def __init__(self) -> None:
+    def __init__(self, request: Request, located: Located) -> None:
+        """Those of the first script."""
         self._count = 0
-        self._start: tuple[Request, Located] | None = None
+        self._start = request, located
 
-    def came_to(self, request: Request, located: Located) -> None:
+    def came_to(self, located: Located) -> None:
         """RedirectRefused when the script lies beneath another root than the first one."""
-        if self._start is None:
-            self._start = request, located
-            return
         first = self._start[1].root.parts
         if located.root.parts != first:
             root = shown(b"/" + b"/".join(first))
@@ -41,7 +40,6 @@ class Trail:
 
     def next(self, request: Request, target: bytes) -> Request:
         """For `target`, the Location of the script that `request` was for. RedirectRefused when it is out of bounds."""
-        assert self._start is not None
         self._count += 1
         if self._count > _MOST:
             raise RedirectRefused(f"more than {_MOST} local redirects, the last to {shown(target)}", "end the loop")

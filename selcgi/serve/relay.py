@@ -57,7 +57,7 @@ class Relay:
         self._exchange.on_output = partial(attempt, self._output, self._failed)
         try:
             self._wake.watch(self._woken, self._failed)
-            self._listen()
+            self._outlets.listen(self._running.stdout, self._stdout_readable, self._failed, self._hung_up)
             self._exchange.on_input()
             await self._over
         finally:
@@ -225,11 +225,10 @@ class Relay:
         if self._phase is Phase.GONE:
             self._drain()
         if self._phase is Phase.GONE and not self._outlets.open:
-            self._exchange.write_last(self._answer.take())
             if found := limit_met(self._running.exit, self._running.met, self._limits, self._exchange.entry.rule):
                 self._exchange.entry.blame(found)  # what follows from it is not the cause
-            self._answer.finish(self._running.exit.signal if self._running.exit is not None else None)
             self._exchange.write_last(self._answer.take())
+            self._answer.finish(self._running.exit.signal if self._running.exit is not None else None)
             self._finish()
             return
         if self._answer.held_bytes and self._may_send() and (data := self._answer.take()):

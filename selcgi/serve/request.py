@@ -28,7 +28,7 @@ from selcgi.errors import (
     SelcgiError,
     unexpected,
 )
-from selcgi.mapping.known import Known
+from selcgi.mapping.known import NOTHING, Known
 from selcgi.mapping.table import Query, Verdict
 from selcgi.mapping.warmth import warmth
 from selcgi.plan import Limits, Plan
@@ -53,7 +53,7 @@ _RETRY_SECONDS = 5  # told to the client of an overloaded selcgi
 
 
 class Decision(NamedTuple):
-    """What is to be done for one request. It owns the opened script until close()."""
+    """What is to be done for one request. It owns the opened script until located.close()."""
 
     request: Request
     located: Located
@@ -61,10 +61,7 @@ class Decision(NamedTuple):
     limits: Limits
 
     def under(self, verdict: Verdict) -> "Decision":
-        return self if verdict is self.verdict else self._replace(verdict=verdict)
-
-    def close(self) -> None:
-        self.located.close()
+        return self._replace(verdict=verdict)
 
 
 async def serve_request(site: Site, means: Means, exchange: Exchange) -> None:
@@ -86,7 +83,6 @@ async def serve_request(site: Site, means: Means, exchange: Exchange) -> None:
     exchange.body.discard()
     if not exchange.body.arrived and not exchange.aborted:
         await _take_rest(exchange, site.settings.late_body_seconds)
-    exchange.body.close()
     exchange.end(0)
     exchange.entry.bytes_out = exchange.bytes_out
     means.tally.count(exchange.entry)
@@ -95,20 +91,22 @@ async def serve_request(site: Site, means: Means, exchange: Exchange) -> None:
 
 async def follow(site: Site, means: Means, exchange: Exchange, began: float) -> None:
     """Run the script that was asked for, and with --local-redirects those that its redirects lead to."""
-    request, trail = identify(site, exchange), Trail()
-    known = await means.lookups.known(site.table.asked, request.user)
+    request, trail = identify(site, exchange), None
+    known = NOTHING if request.user is None else await means.lookups.known(site.table.asked, request.user)
     while True:
         decision = decide(site, exchange, request, known)
         try:
-            trail.came_to(request, decision.located)
+            if trail is not None:
+                trail.came_to(decision.located)
             target = await admit(site, means, exchange, decision)
         except LaunchFailed:
             site.scripts.forget(decision.located)  # what was found of it may hold no more: a mount, the policy
             raise
         finally:
-            decision.close()
+            decision.located.close()
         if target is None:
             return
+        trail = trail or Trail(request, decision.located)
         request = trail.next(request, target)
         following = exchange.entry.followed(target.partition(b"?")[0].decode(), request.method)
         _report(site, means, exchange, began)
@@ -148,7 +146,8 @@ def identify(site: Site, exchange: Exchange) -> Request:
     secret = site.secrets.get(listener.address)
     user = prove(listener, secret, request.user, request.auth_type, request.proof, exchange.tcp)
     entry.user = user or ""  # a name that nobody has proven is in the reason alone
-    prove_told(request.told, user)
+    if request.told:
+        prove_told(request.told, user)
     return request if user == request.user else replace(request, user=user)
 
 
@@ -165,13 +164,18 @@ def _ask(site: Site, request: Request, known: Known, script: str, entry: Entry) 
 async def admit(site: Site, means: Means, exchange: Exchange, decision: Decision) -> bytes | None:
     """Run it in its turn; see run()."""
     if decision.request.content_length is None:
-        decision = await _with_length(exchange, decision)
-    decision = decision.under(await site.categories.own(decision.verdict, exchange, decision.request.user))
+        if decision.request.method in ("GET", "HEAD"):
+            exchange.body.discard()
+        else:
+            decision = await _with_length(exchange, decision)
+    if (own := site.categories.own(decision.verdict, exchange, decision.request.user)) is not None:
+        decision = decision.under(await own)
     who = Identity(decision.request.user, exchange.entry.context)
     began = time.monotonic()
     row = means.tally.begin(exchange.entry, began)
     try:
-        await means.admission.enter(who, decision.limits.requests, exchange)
+        if (turn := means.admission.enter(who, decision.limits.requests, exchange)) is not None:
+            await turn
         means.tally.started(row)
         exchange.entry.waited = round(time.monotonic() - began, 6)
         try:
@@ -194,7 +198,7 @@ async def run(site: Site, means: Means, exchange: Exchange, decision: Decision) 
     bodiless = decision.request.method == "HEAD"
     settings = site.settings
     answer = Answer(settings.head_bytes, decision.verdict.sendfile, bodiless, settings.local_redirects)
-    plan = make_plan(site, decision)
+    plan = make_plan(site, decision, exchange.entry.script)
     await _IN_STEP
     if exchange.aborted:
         raise ClientGone(f"{exchange.why_gone} before its script was started")
@@ -231,10 +235,6 @@ class _InStep:
 
 async def _with_length(exchange: Exchange, decision: Decision) -> Decision:
     """A body of unknown length is taken in first: a script may rely on CONTENT_LENGTH (RFC 3875 section 4.1.2)."""
-    request = decision.request
-    if request.method in ("GET", "HEAD"):
-        exchange.body.discard()
-        return decision
     body, limits = exchange.body, decision.limits
     try:
         async with asyncio.timeout(limits.total_seconds):
@@ -246,11 +246,11 @@ async def _with_length(exchange: Exchange, decision: Decision) -> Decision:
         raise ClientGone(f"{exchange.why_gone} in the middle of its body")
     if body.error is not None:
         raise body.error
-    return decision._replace(request=replace(request, content_length=body.received))
+    return decision._replace(request=replace(decision.request, content_length=body.received))
 
 
-def make_plan(site: Site, decision: Decision) -> Plan:
-    """Everything that the launch needs. LaunchFailed when the policy has no such context."""
+def make_plan(site: Site, decision: Decision, name: str) -> Plan:
+    """Everything that the launch needs; `name` is the script's path. LaunchFailed: the policy has no such context."""
     request, script, verdict = decision.request, decision.located.script, decision.verdict
     who = account(verdict.account) if verdict.account else site.account
     home = who.home if who is not None else site.home
@@ -262,7 +262,7 @@ def make_plan(site: Site, decision: Decision) -> Plan:
         limits=decision.limits,
         account=who,
         empty_body=not request.content_length,
-        warm=warmth(verdict, os.fsdecode(script.path), site.settings.warm),
+        warm=warmth(verdict, name, site.settings.warm),
     )
 
 

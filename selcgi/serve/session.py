@@ -66,10 +66,9 @@ class Session:
         self._unended: set[int] = set()  # requests whose answers broke off while others used the connection
         self._out = bytearray()
         self._since = owner.loop.time()  # when it last had nothing to do, or last sent a byte
-        self._closing = self._answered = self._broken = False
+        self._closing = self._answered = self._broken = self._lingering = False
         self._takes_until = 0.0  # a request of the last moment, while it drains
         self._late_bytes = 0
-        self._lingering = False
         self._patience = Patience(owner.loop, self._read_on)
         self._pieces: dict[Exchange, list[bytes]] = {}  # of bodies, and not with them yet
         self._intake: Intake | None = None  # for a body that is large
@@ -223,7 +222,8 @@ class Session:
 
     def _ended(self, event: BodyEnded) -> None:
         if exchange := self._exchanges.get(event.request_id):
-            self._feed()
+            if self._pieces:
+                self._feed()
             exchange.body.end()
             exchange.on_input()
 
@@ -239,8 +239,8 @@ class Session:
             return
         if self._out:
             self._out += data
-            return
-        self._wait(data[self._try(data) :])
+        elif (sent := self._try(data)) < len(data):
+            self._wait(data[sent:])
 
     def _wait(self, unsent: bytes) -> None:
         """For the socket to take what it did not take at once."""
@@ -278,7 +278,7 @@ class Session:
             self._closing, self._takes_until = True, 0.0
             self._broken = True  # nobody could read the answer to a request that comes now
             self._send(NO_RECORD)
-        if not self._may_finish:
+        if not (self._closing and self._may_finish):
             return
         if self._owner.loop.time() < self._takes_until:
             attempt(self._readable, self._failed)  # the peer may have begun another while it was not told

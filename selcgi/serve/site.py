@@ -8,9 +8,10 @@ Built by serve/supervisor.py and serve/once.py, asked by serve/request.py.
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
-from selcgi.context import ContextSpec
+from selcgi.context import Context, ContextSpec
 from selcgi.errors import LaunchFailed, StartRefused
 from selcgi.mapping.chain import Chain
 from selcgi.plan import Account
@@ -94,4 +95,9 @@ def _script_account(name: str) -> Account | None:
 
 def context_text(site: Site, spec: ContextSpec) -> str:
     """The whole context of a rule as the log shows it, before the kernel has been asked."""
-    return str(spec.whole(site.labels.own))
+    return _text_of(spec, site.labels.own)
+
+
+@lru_cache(maxsize=1024)
+def _text_of(spec: ContextSpec, own: Context | None) -> str:
+    return str(spec.whole(own))

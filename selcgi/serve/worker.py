@@ -61,6 +61,9 @@ class Worker:
             means.launcher.zygotes.begin(self.poller, ZygoteLog(means.zygotes))
         self._listeners = listeners
         self._lifeline = lifeline
+        # A web server's idle kept connections must not use up what its busy ones need.
+        busy = self.settings.worker_requests or self.settings.concurrent_requests
+        self._most_sessions = 2 * busy + self.settings.queue_length
         self._space = SpoolSpace(site.settings.spool_bytes)
         self._sessions: set[Session] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -126,7 +129,7 @@ class Worker:
         """End everything at once, and wait until no script is left."""
         self._draining = True
         self._close_all()
-        await asyncio.gather(*self._tasks)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def adopt(self, sock: socket.socket, listener: ListenerSettings) -> None:
         """A connected socket becomes a session, if its peer may connect at all."""
@@ -156,45 +159,34 @@ class Worker:
             reason = f"{len(self._tasks)} requests are in this worker, refused ones included"
             exchange.refused = Overloaded(reason, "see what they wait for, or add --workers", limit="worker")
         self._served += 1
-        self._start(self._serve(exchange))
-
-    async def _serve(self, exchange: Exchange) -> None:
-        try:
-            await serve_request(self._site, self._means, exchange)
-        except Exception as error:  # there was no memory even to refuse it
-            self.failed(exchange.listener, unexpected(error, "a request"))
-        finally:
-            exchange.body.close()
-            exchange.break_off()  # unless it has ended
+        task = self.loop.create_task(serve_request(self._site, self._means, exchange))
+        self._tasks.add(task)
+        task.add_done_callback(partial(self._done, exchange))
 
     def closed(self, session: Session) -> None:
         self._sessions.discard(session)
         self._accept_on(not self._draining)
-        self._check_idle()
+        if self._draining:
+            self._check_idle()
 
     def failed(self, listener: ListenerSettings, error: SelcgiError) -> None:
         LOG.warning("connection closed listener=%s step=%s: %s", listener.address, error.step, error)
 
-    @property
-    def _most_sessions(self) -> int:
-        # A web server's idle kept connections must not use up what its busy ones need.
-        busy = self.settings.worker_requests or self.settings.concurrent_requests
-        return 2 * busy + self.settings.queue_length
-
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = self.loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-
-    def _done(self, task: asyncio.Task[None]) -> None:
+    def _done(self, exchange: Exchange, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, Exception):  # there was no memory even to refuse it
+            self.failed(exchange.listener, unexpected(error, "a request"))
+        exchange.body.close()
+        exchange.break_off()  # unless it has ended
         if 0 < self.settings.requests_per_worker <= self._served and not self._draining:
             os.kill(os.getppid(), REPLACED)
             self.retire()
-        self._check_idle()
+        if self._draining:
+            self._check_idle()
 
     def _check_idle(self) -> None:
-        if self._draining and not self._tasks and not self._sessions:
+        if not self._tasks and not self._sessions:
             self._idle.set()
 
     def _cut_off(self) -> None:

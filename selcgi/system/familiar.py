@@ -42,7 +42,8 @@ class _Kept:
         """Nothing on the way to it has changed."""
         try:
             for path, stamp in self._stamps:
-                if _stamp(path) != stamp:
+                now = os.lstat(path)
+                if (now.st_dev, now.st_ino, now.st_ctime_ns) != stamp:
                     return False
         except OSError:
             return False
@@ -68,7 +69,8 @@ class _Kept:
 
     def release(self) -> None:
         self._users -= 1
-        self._close_unused()
+        if self._dropped:
+            self._close_unused()
 
     def drop(self) -> None:
         self._dropped = True
@@ -98,9 +100,10 @@ class Familiar:
         if not (kept.holds and kept.may_run(self._label_of)):
             self._kept.pop(path).drop()
             return self._find(candidates)  # which says why, if it is refused now
+        if not rest:
+            return kept.use()
         check_spelling(first)
-        located = kept.use()
-        return located._replace(path_info=rest) if rest else located
+        return kept.use()._replace(path_info=rest)
 
     def forget(self, located: Located) -> None:
         """The next request for this one looks anew."""

@@ -26,7 +26,7 @@ CGROUP_FIX = "systemd: Delegate=yes in the unit; else give selcgi's user the dir
 
 class Leaf:
     """One cgroup for the processes of one request. `wake` is readable when something has become of them. A process
-    can be born in `directory`, by O_PATH; -1 where it must be moved here, by inside() or by itself: `procs` is open
+    can be born in `directory`, by O_PATH; -1 where it must be moved here, by `with` or by itself: `procs` is open
     for writing."""
 
     def __init__(self, path: Path, pool: "Leaves", newborn: bool) -> None:
@@ -51,15 +51,12 @@ class Leaf:
             on_failure.pop_all()
         self.wake = self._epoll.fileno()
 
-    def inside(self) -> "Leaf":
-        """A context manager: the caller is a member of the leaf, and so is every process that it starts meanwhile.
+    def __enter__(self) -> None:
+        """Within the block the caller is a member of the leaf, and so is every process that it starts meanwhile.
 
         LaunchFailed("enter_leaf") or LaunchFailed("leave_leaf"). A worker that can't leave is killed with the
         script by the kill() that follows; its supervisor starts another.
         """
-        return self
-
-    def __enter__(self) -> None:
         try:
             self._pool.enter(self)
         except OSError as error:
@@ -179,7 +176,7 @@ class Leaves:
         """An empty leaf that the worker is not in, for what another process is to be born there. LaunchFailed."""
         try:
             self._sort_ended()
-            return self._unused()
+            return self._take(self._free)
         except OSError as error:
             raise launch_failed("lease_leaf", f"no leaf below {self._path}", error, CGROUP_FIX) from error
 
@@ -218,9 +215,9 @@ class Leaves:
         """The worker is in the leaf of no request any more. OSError: it is still where it was."""
         try:
             if not self._newborn:
-                self._ahead = self._ahead or self._unused()  # it has left that for one leased apart
-                self._ahead.take_worker()
-                self._at = self._ahead
+                self._ahead = leaf = self._ahead or self._take(self._free)  # it has left that for one leased apart
+                leaf.take_worker()
+                self._at = leaf
                 return
         except OSError:
             pass  # home is left
@@ -246,9 +243,6 @@ class Leaves:
             leaf.close()
         self._free, self._confined, self._ending, self._ahead = [], [], [], None
         os.close(self._home)
-
-    def _unused(self) -> Leaf:
-        return self._take(self._free)
 
     def _take(self, free: list[Leaf]) -> Leaf:
         """One of these, or a new one. A warm interpreter may have kept the directory of one that it was lent, and have

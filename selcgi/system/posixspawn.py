@@ -22,8 +22,8 @@ _Opaque = ctypes.c_long * 128  # more than posix_spawnattr_t, posix_spawn_file_a
 
 
 class Image(NamedTuple):
-    """What execve(2) takes, and where it begins: `streams` become 0 to 2, and -1 is /dev/null, for reading. Descriptors
-    are above 2 and close-on-exec."""
+    """What execve(2) takes, and where it begins: `streams` become 0 to 2, -1 for stdin is /dev/null. Descriptors are
+    above 2 and close-on-exec."""
 
     path: bytes
     argv: tuple[bytes, ...]
@@ -55,25 +55,24 @@ def spawn_process(image: Image, cgroup: int = -1) -> int:
 def _spawn_from(directory: int, image: Image) -> int:
     """The child begins where its parent is, which goes there meanwhile and has one thread."""
     here = _own_directory()
+    stdin, stdout, stderr = image.streams
     try:
         os.fchdir(directory)
         return os.posix_spawn(
             image.path,
             image.argv,
             image.environ,
-            file_actions=[_action(source, target) for target, source in enumerate(image.streams)],
+            file_actions=(
+                (os.POSIX_SPAWN_DUP2, stdin, 0) if stdin >= 0 else (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_DUP2, stdout, 1),
+                (os.POSIX_SPAWN_DUP2, stderr, 2),
+            ),
             setsid=True,
             setsigmask=(),
             setsigdef=RESETTABLE,
         )
     finally:
         _return_to(here)
-
-
-def _action(source: int, target: int) -> tuple[object, ...]:
-    if source < 0:
-        return os.POSIX_SPAWN_OPEN, target, os.devnull, os.O_RDONLY, 0
-    return os.POSIX_SPAWN_DUP2, source, target
 
 
 def _own_directory() -> int:

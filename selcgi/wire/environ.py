@@ -83,7 +83,7 @@ def read_request(pairs: Collection[tuple[bytes, bytes]], choosing: Iterable[str]
     told_names = tuple(map(str.encode, choosing))
     params = _each_once(pairs) or _merge(pairs, _SINGLE.union(told_names) if told_names else _SINGLE)
     proof = params.pop(b"SELCGI_PROOF", b"")
-    told = [(name.decode(), params.pop(name, b"").decode("utf-8", "backslashreplace")) for name in told_names]
+    told = _told(params, told_names) if told_names else ()
     get = params.get
     return Request(
         method=_method(get(b"REQUEST_METHOD", b"")),
@@ -95,8 +95,13 @@ def read_request(pairs: Collection[tuple[bytes, bytes]], choosing: Iterable[str]
         script_paths=script_paths(params),
         proof=proof,
         params=params,
-        told=tuple([pair for pair in told if pair[1]]) if told else (),
+        told=told,
     )
+
+
+def _told(params: dict[bytes, bytes], names: Iterable[bytes]) -> tuple[tuple[str, str], ...]:
+    found = [(name.decode(), params.pop(name, b"").decode("utf-8", "backslashreplace")) for name in names]
+    return tuple(pair for pair in found if pair[1])
 
 
 def _each_once(pairs: Collection[tuple[bytes, bytes]]) -> dict[bytes, bytes] | None:
@@ -211,17 +216,17 @@ def environ(request: Request, script: bytes, path_info: bytes, rules: EnvironRul
             made[key] = value
     _add_request(made, request)
     _add_script(made, params, script, path_info)
-    made.update(_fixed(rules, home))
+    made.update(_fixed(rules.fixed, rules.path, home))
     if len(b"".join(made.values())) + len(b"".join(made)) >= VARIABLE_BYTES:
         _refuse_long(made)
     return made
 
 
 @lru_cache(maxsize=16)
-def _fixed(rules: EnvironRules, home: str) -> dict[bytes, bytes]:
+def _fixed(fixed: tuple[tuple[str, str], ...], path: str, home: str) -> dict[bytes, bytes]:
     """What is the same for all requests, and takes the place of anything else."""
-    fixed = {os.fsencode(name): os.fsencode(text) for name, text in rules.fixed}
-    return {b"PATH": os.fsencode(rules.path), b"HOME": os.fsencode(home)} | fixed
+    usual = {b"PATH": os.fsencode(path), b"HOME": os.fsencode(home)}
+    return usual | {os.fsencode(name): os.fsencode(text) for name, text in fixed}
 
 
 def _refuse_long(made: Mapping[bytes, bytes]) -> None:

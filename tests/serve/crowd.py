@@ -69,7 +69,8 @@ class Crowd:
 
     async def _one(self, who: Identity, most: int | None, one: Exchange) -> None:
         try:
-            await self.admission.enter(who, most, one)
+            if (turn := self.admission.enter(who, most, one)) is not None:
+                await turn
             self.inside.append(who)
         except SelcgiError as error:
             self.errors.append(error)

@@ -38,7 +38,7 @@ def leaves(tree: Tree) -> Iterator[Leaves]:
 @contextmanager
 def member(leaf: Leaf) -> Iterator[int]:
     """A process in the leaf that does nothing, reaped at the end."""
-    with leaf.inside():
+    with leaf:
         pid = sleeping()
     try:
         yield pid
@@ -145,11 +145,11 @@ def test_what_a_killed_selcgi_left_is_ended_first(delegated: Path) -> None:
 def test_worker_is_in_the_leaf_only_while_it_spawns(tree: Tree, leaves: Leaves) -> None:
     leaf = leaves.lease()
     assert own_cgroup() == tree.path / "worker-0" / "home"
-    with leaf.inside():
+    with leaf:
         assert own_cgroup() == leaf.path
     assert own_cgroup() != leaf.path
     assert not leaf.populated()
-    with pytest.raises(ZeroDivisionError), leaf.inside():
+    with pytest.raises(ZeroDivisionError), leaf:
         _ = 1 / 0
     assert own_cgroup() != leaf.path
     leaves.give_back(leaf)
@@ -245,7 +245,7 @@ def test_no_leaf_is_a_named_error(tree: Tree, leaves: Leaves) -> None:
 def test_kill_worker_ends_its_requests_and_removes_it(tree: Tree) -> None:
     pid = quiet_fork()
     if pid == 0:
-        with tree.leaves(7).lease().inside():
+        with tree.leaves(7).lease():
             sleeping()
         os._exit(0)
     os.waitpid(pid, 0)

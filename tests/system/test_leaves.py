@@ -30,14 +30,14 @@ def test_worker_waits_alone_in_the_leaf_of_its_next_request(moving: Leaves) -> N
         assert (second.path / "cgroup.procs").read_text().split() == [str(os.getpid())]
         assert (first.path / "cgroup.procs").read_text().split() == [str(pid)]
         for leaf in (third, second):
-            with leaf.inside():
+            with leaf:
                 assert own_cgroup() == leaf.path, "wherever it waits, it is where it starts what shall be there"
     for leaf in (first, second, third):
         moving.give_back(leaf)
 
 
 def test_a_leaf_in_which_nothing_was_started_is_the_next_requests(moving: Leaves) -> None:
-    with moving.lease().inside():
+    with moving.lease():
         pass
     waits = moving.lease()
     moving.give_back(waits)
