@@ -78,8 +78,7 @@ def find_interpreter(head: bytes, text: str, owners: frozenset[int], labels: Lab
 def check_interpreter(path: bytes, text: str, owners: frozenset[int], labels: LabelOf) -> None:
     """That `path`, which the script `text` names, is there and only `owners` can change it, or ScriptRefused."""
     try:
-        resolved = _walk(path, owners, int(time.monotonic()))
-        check_file(resolved, resolved, os.stat(resolved), owners, labels)  # noqa: PTH116 - bytes
+        _check_interpreter(path, owners, labels, int(time.monotonic()))
     except PermissionError as error:
         reason = f"{shown(path)}, the interpreter of {text}, is out of reach: {error}"
         raise ScriptRefused(reason, f"let selcgi's user search its folders, or restorecon them; {AUDIT}") from None
@@ -89,12 +88,16 @@ def check_interpreter(path: bytes, text: str, owners: frozenset[int], labels: La
 
 
 @lru_cache(maxsize=64)
-def _walk(path: bytes, owners: frozenset[int], second: int) -> bytes:  # noqa: ARG001 - until when it is remembered
-    """Where the absolute `path` leads, by the links of today. OSError.
+def _check_interpreter(path: bytes, owners: frozenset[int], labels: LabelOf, second: int) -> None:  # noqa: ARG001
+    """As check_interpreter(), and OSError. A dozen system calls, so what was found good is so for the rest of its
+    `second`: meanwhile only one of `owners` could make it wrong, and the kernel asks for itself whether it may run."""
+    resolved = _walk(path, owners)
+    check_file(resolved, resolved, os.stat(resolved), owners, labels)  # noqa: PTH116 - bytes
 
-    ScriptRefused when somebody outside `owners` could exchange a folder or a link on the way. Ten system calls, so it
-    is good for the rest of its second: meanwhile only one of `owners` could make it wrong.
-    """
+
+def _walk(path: bytes, owners: frozenset[int]) -> bytes:
+    """Where the absolute `path` leads, by the links of today. OSError. ScriptRefused when somebody outside `owners`
+    could exchange a folder or a link on the way."""
     at, status, links = b"", os.lstat(b"/"), 0
     ahead = path.split(b"/")[::-1]
     while ahead:

@@ -56,7 +56,9 @@ _WITHHELD = frozenset(
     b"HTTP_ HTTP_PROXY HTTP_AUTHORIZATION HTTP_PROXY_AUTHORIZATION HTTP_CONTENT_LENGTH HTTP_CONTENT_TYPE "
     b"HTTP_TRANSFER_ENCODING HTTP_SELCGI_PROOF".split()
 )
-_KNOWN = _SINGLE | _COPIED | _COMPUTED | _DEFAULTS.keys()  # to be found sooner than by the pattern of a name
+_KNOWN = _SINGLE | _COPIED | _COMPUTED | _DEFAULTS.keys()
+_names = set(_KNOWN)  # with others that came: to be found sooner than by the pattern of a name
+_NAMES_MOST = 512
 
 
 @valueclass(frozen=True, slots=True)
@@ -109,9 +111,11 @@ def _each_once(pairs: Collection[tuple[bytes, bytes]]) -> dict[bytes, bytes] | N
     params = dict(pairs)
     if len(params) < len(pairs) or b"\0" in b"".join(params.values()):
         return None
-    for name in params.keys() - _KNOWN:
+    for name in params.keys() - _names:
         if not _is_name(name):
             del params[name]
+        elif len(_names) < _NAMES_MOST:
+            _names.add(name)
     return params
 
 
@@ -123,7 +127,7 @@ def _merge(pairs: Iterable[tuple[bytes, bytes]], single: Collection[bytes]) -> d
             raise BadRequest(f"{name[:64].decode('latin-1')!a} has a NUL in it")
         if name in params:
             params[name] = _again(name, params[name], value, single)
-        elif name in _KNOWN or _is_name(name):
+        elif name in _names or _is_name(name):
             params[name] = value
     return params
 

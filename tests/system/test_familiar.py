@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -226,12 +227,16 @@ def test_a_few_are_kept(kept: Familiar, script: Path) -> None:
     assert len(os.listdir("/proc/self/fd")) == before + 2 * (MOST - 1)
 
 
-def test_an_interpreter_is_checked_each_time(kept: Familiar, script: Path, tmp_path: Path) -> None:
+def test_an_interpreter_is_checked_in_each_second(
+    kept: Familiar, script: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shell = tmp_path / "sh"
     subprocess.run(["cp", "/bin/sh", shell], check=True)
     script.write_text(f"#!{shell}\n")
     assert take(kept, script).script is take(kept, script).script
     shell.chmod(0o777)
+    now = time.monotonic()
+    monkeypatch.setattr("selcgi.system.executable.time.monotonic", lambda: now + 1)
     with pytest.raises(ScriptRefused, match="open to more than its owner") as refused:
         take(kept, f"{script}/more", script)
     assert refused.value.script == bytes(script)
