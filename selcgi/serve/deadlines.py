@@ -51,9 +51,19 @@ class Deadlines:
         self._headless: float | None = now  # since when there is no head; None: there is one
         self._idle: float | None = now  # since when no byte has moved; None: while the web server takes none
         self._untaken: float | None = None  # since when the web server has taken none of what waits
-        # A stall may begin at any time, and nobody then wakes the timer: it never sleeps longer than one may last.
-        first = min(limits.total_seconds, limits.first_byte_seconds, limits.idle_seconds, self._write_seconds)
-        self._timer: Timer | None = timers.call_at(now + first, self._look)
+        self._timer: Timer | None = None
+
+    def look(self) -> None:
+        """See whether one has passed, now and whenever the next may have: first when the script has run for a moment,
+        as most never do. Each counts from the beginning."""
+        due, name, seconds = self._next()
+        now = self._timers.time()
+        if due > now:
+            # A stall may begin at any time, and nobody then wakes the timer: it never sleeps longer than one may last.
+            self._timer = self._timers.call_at(min(due, now + self._write_seconds), self.look)
+            return
+        self._timer = None
+        self._missed(DeadlineExceeded(name, f"the {name} deadline of {seconds:g} s passed", _FIX[name]))
 
     def moved(self) -> None:
         """A byte went in or out of the script."""
@@ -92,12 +102,3 @@ class Deadlines:
             (self._untaken, "write", self._write_seconds),
         )
         return min((since + seconds, name, seconds) for since, name, seconds in running if since is not None)
-
-    def _look(self) -> None:
-        due, name, seconds = self._next()
-        now = self._timers.time()
-        if due > now:
-            self._timer = self._timers.call_at(min(due, now + self._write_seconds), self._look)
-            return
-        self._timer = None
-        self._missed(DeadlineExceeded(name, f"the {name} deadline of {seconds:g} s passed", _FIX[name]))

@@ -13,6 +13,7 @@ from collections.abc import Callable
 Call = Callable[[], object]
 Failed = Callable[[Exception], object]
 _AT_ONCE = 64  # events of one turn, so that the loop's other work has its turn too
+_FEW = 2  # events of a turn, of different requests as a rule: nobody is there to keep step with
 _READ = select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR
 _HANGUP = select.EPOLLHUP
 _WRITE = select.EPOLLOUT | select.EPOLLHUP | select.EPOLLERR
@@ -20,10 +21,11 @@ _WRITE = select.EPOLLOUT | select.EPOLLHUP | select.EPOLLERR
 
 class Poller:
     """Calls are level-triggered, one reader and one writer for each descriptor. `failed` is told what one raises; where
-    there is none, dispatch() raises it."""
+    there is none, dispatch() raises it. `busy`: in this turn, several requests were told something."""
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
+        self.busy = False
         self._ends: dict[int, tuple[Call, Failed | None]] = {}
         self._readers: dict[int, tuple[Call, Failed | None]] = {}
         self._writers: dict[int, tuple[Call, Failed | None]] = {}
@@ -38,6 +40,7 @@ class Poller:
     def dispatch(self) -> None:
         """Call all whose time has come. One that was removed meanwhile is not called."""
         ready = self._epoll.poll(0, _AT_ONCE)
+        self.busy = len(ready) > _FEW
         for descriptor, events in ready:
             if asked := self._ends.get(descriptor) or (events & _HANGUP and self._hangups.get(descriptor)):
                 attempt(*asked)

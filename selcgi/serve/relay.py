@@ -115,6 +115,7 @@ class Relay:
         """It is none of those that end at once."""
         self._outlets.listen(self._running.stderr, self._stderr_readable, self._failed)
         self._hung_up()
+        self._deadlines.look()
 
     def _exited(self) -> None:
         if self._running.exit is None:

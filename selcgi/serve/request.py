@@ -199,14 +199,16 @@ async def run(site: Site, means: Means, exchange: Exchange, decision: Decision) 
     settings = site.settings
     answer = Answer(settings.head_bytes, decision.verdict.sendfile, bodiless, settings.local_redirects)
     plan = make_plan(site, decision, exchange.entry.script)
-    await _IN_STEP
+    if exchange.poller.busy:
+        await _IN_STEP
     if exchange.aborted:
         raise ClientGone(f"{exchange.why_gone} before its script was started")
     exchange.entry.context = str(plan.context)  # as the kernel's own records have it
     running = means.denials.launch(means.launcher, plan, exchange.entry)
     exchange.processes_gone = False
     try:
-        await _IN_STEP
+        if exchange.poller.busy:
+            await _IN_STEP
         await Relay(running, exchange, answer, decision.limits, settings).run()
     except SelcgiError as error:
         explain_end(error, site.labels, plan, running.exit, exchange)

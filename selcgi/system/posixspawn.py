@@ -11,6 +11,7 @@ import ctypes
 import errno
 import os
 from collections.abc import Mapping
+from functools import cache
 from typing import NamedTuple
 
 from selcgi.system.processes import RESETTABLE
@@ -54,7 +55,7 @@ def spawn_process(image: Image, cgroup: int = -1) -> int:
 
 def _spawn_from(directory: int, image: Image) -> int:
     """The child begins where its parent is, which goes there meanwhile and has one thread."""
-    here = _own_directory()
+    here = own_directory()
     stdin, stdout, stderr = image.streams
     try:
         os.fchdir(directory)
@@ -75,12 +76,17 @@ def _spawn_from(directory: int, image: Image) -> int:
         _return_to(here)
 
 
-def _own_directory() -> int:
-    """O_PATH of where this process is; of "/" when it may not be there, as after a change of its user."""
+@cache
+def own_directory() -> int:
+    """O_PATH of where this process is when it first asks, for as long as it lives; of "/" when it may not be there, as
+    after a change of its user."""
     try:
         return os.open(b".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
         return os.open(b"/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+os.register_at_fork(after_in_child=own_directory.cache_clear)
 
 
 def _return_to(directory: int) -> None:
@@ -89,7 +95,6 @@ def _return_to(directory: int) -> None:
         os.fchdir(directory)
     except OSError:
         os.chdir(b"/")
-    os.close(directory)
 
 
 def takes_newborn(cgroup: int) -> bool:

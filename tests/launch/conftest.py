@@ -20,6 +20,7 @@ from selcgi.launch.running import Running
 from selcgi.plan import Exit, Limits, Plan, Script
 from selcgi.system.cgroups import Tree
 from selcgi.system.leaves import Leaves
+from selcgi.system.posixspawn import own_directory
 from selcgi.system.processes import children, open_descriptors
 from selcgi.system.selinux import Labels
 from tests.fakes import FakeLabels
@@ -110,6 +111,7 @@ def leaves(request: pytest.FixtureRequest) -> Leaves | None:
 @pytest.fixture(autouse=True)
 def nothing_left() -> Iterator[None]:
     """After each test: no process more, dead or alive, and no descriptor more than before."""
+    own_directory()  # is opened once
     before = open_descriptors(), children()
     yield
     ctypes.CDLL(None).prctl(36, 0, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER: a launcher with guards made us one

@@ -53,6 +53,7 @@ class Bench:
         self.clock = Clock()
         self.missed: list[str] = []
         self.deadlines = Deadlines(self.clock, limits, Settings(write_seconds=20), self._miss)
+        self.deadlines.look()
 
     def _miss(self, error: DeadlineExceeded) -> None:
         self.missed.append(error.step)
