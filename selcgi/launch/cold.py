@@ -106,7 +106,8 @@ class Launcher:
         try:
             pid = spawn(plan, streams.theirs, self._labels, leaf, partial(_destroy, leaf))
             try:
-                leaves.slow(leaf, limits)
+                if leaf.confined:
+                    leaves.slow(leaf, limits)
                 return LeafRunning(pid, streams, leaves, leaf)
             except (OSError, LaunchFailed) as error:
                 _destroy(leaf, pid)

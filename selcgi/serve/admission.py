@@ -48,7 +48,7 @@ class Admission:
         it need not any more."""
         if self._lines:
             self._hand_out()  # a place that another worker has given back is not for who comes now
-        if self._others_first() or not self._claim(who, most):
+        if (self._board.total(Count.READY) and self._others_first()) or not self._claim(who, most):
             return self._wait(who, most, exchange)
         return None
 
@@ -122,8 +122,6 @@ class Admission:
         self._tell_ready()
 
     def _others_first(self) -> bool:
-        if not self._board.total(Count.READY):  # as nearly always
-            return False
         mine, seen = self._page.counts[Count.RUNNING], _milliseconds() - _STALE_MS
         return any(page.counts[Count.READY] > seen and page.counts[Count.RUNNING] < mine for page in self._board.pages)
 

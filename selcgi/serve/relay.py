@@ -58,7 +58,8 @@ class Relay:
         try:
             self._wake.watch(self._woken, self._failed)
             self._outlets.listen(self._running.stdout, self._stdout_readable, self._failed, self._hung_up)
-            self._exchange.on_input()
+            if self._running.stdin >= 0 or self._exchange.aborted or self._exchange.body.error is not None:
+                self._exchange.on_input()
             await self._over
         finally:
             self._release()
@@ -263,10 +264,10 @@ class Relay:
 
     def _silence(self) -> None:
         """No more is read or written. Stdin stays open, so that a body that broke off never looks complete."""
+        self._outlets.silence()
         self._deadlines.stop()
         self._late.cancel()
         self._exchange.body.discard()
-        self._outlets.silence()
 
     def _finish(self) -> None:
         if not self._over.done():

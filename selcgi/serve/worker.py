@@ -159,7 +159,7 @@ class Worker:
             reason = f"{len(self._tasks)} requests are in this worker, refused ones included"
             exchange.refused = Overloaded(reason, "see what they wait for, or add --workers", limit="worker")
         self._served += 1
-        task = self.loop.create_task(serve_request(self._site, self._means, exchange))
+        task = self.loop.create_task(serve_request(self._site, self._means, exchange), name="request")
         self._tasks.add(task)
         task.add_done_callback(partial(self._done, exchange))
 

@@ -39,8 +39,10 @@ def spawn_process(image: Image, cgroup: int = -1) -> int:
     `cgroup` is a directory of cgroup2, open by O_PATH, for which takes_newborn() is true. OSError, mostly of the
     exec; ValueError for a NUL.
     """
-    if cgroup < 0:
-        return _spawn_from(image.directory, image)
+    return _spawn_from(image.directory, image) if cgroup < 0 else _spawn_inside(cgroup, image)
+
+
+def _spawn_inside(cgroup: int, image: Image) -> int:
     attributes = _with_cgroup(cgroup)
     pid = ctypes.c_int()
     actions = _file_actions(image.streams, image.directory)
