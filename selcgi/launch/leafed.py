@@ -6,6 +6,7 @@ block or log. Made by launch/cold.py.
 
 import os
 import signal
+from contextlib import suppress
 
 from selcgi.errors import LaunchFailed
 from selcgi.launch.streams import Streams
@@ -60,16 +61,13 @@ class LeafRunning:
         populated = self._leaf.populated()  # in any case: reading it is what takes the notice from the leaf's `wake`
         if self.exit is not None:
             self.wake, self.gone = self._leaf.wake, not populated
-        elif self.wake < 0:
+        elif self._pidfd < 0:
             self._watch_end()
 
     def _watch_end(self) -> None:
-        """It goes on without its stdout, or is to be ended. What the leaf tells, that all are gone, is never late, but
-        for a script that leaves others behind."""
-        try:
+        """It goes on without its stdout, or is to be ended. Where no descriptor is left, the next poll() tries anew."""
+        with suppress(OSError):
             self.wake = self._pidfd = os.pidfd_open(self.pid)
-        except OSError:
-            self.wake = self._leaf.wake
 
     def _reap(self) -> None:
         try:
@@ -92,6 +90,8 @@ class LeafRunning:
             self._leaf.end(self.pid)
         else:
             self._leaf.kill()
+        if self.wake < 0:
+            self.wake = self._leaf.wake  # tells when it is empty, without a descriptor more
 
     def close(self) -> None:
         if not self.gone:

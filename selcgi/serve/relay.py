@@ -35,10 +35,8 @@ class Relay:
         self, running: Running, exchange: Exchange, answer: Answer, limits: Limits, settings: Settings
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._running = running
-        self._exchange = exchange
-        self._limits, self._settings = limits, settings
-        self._answer = answer
+        self._running, self._exchange = running, exchange
+        self._limits, self._settings, self._answer = limits, settings, answer
         self._bypass: Bypass | None = None  # for an answer that is large
         self._feeder = Feeder(exchange, running.stdin, self._stdin_writable, self._failed)
         self._stderr: StderrLog | None = None  # for what comes there
@@ -47,9 +45,8 @@ class Relay:
         self._error: SelcgiError | None = None
         self._over: asyncio.Future[None] = self._loop.create_future()
         self._timer: asyncio.TimerHandle | None = None
-        late = partial(attempt, self._goes_on, self._failed)
-        self._late, self._wake = exchange.rounds.call_at(0.0, late), Wake(exchange.poller, running)
-        self._outlets = Outlets(exchange.poller, running)
+        self._late = exchange.rounds.call_at(0.0, partial(attempt, self._goes_on, self._failed))
+        self._wake, self._outlets = Wake(exchange.poller, running), Outlets(exchange.poller, running)
 
     async def run(self) -> None:
         """Until every process is gone and the answer is with the web server, or the request has failed."""
@@ -104,7 +101,8 @@ class Relay:
             self._set_phase(Phase.GONE)
         else:
             self._wake.watch(self._woken, self._failed)
-            self._exited()
+            if self._running.exit is not None:
+                self._exited()
         self._flow()
 
     def _hung_up(self) -> None:
@@ -113,14 +111,20 @@ class Relay:
             self._woken()
 
     def _goes_on(self) -> None:
-        """It is none of those that end at once."""
+        """It is none of those that end at once, or others hold its stdout: then its end is seen from now on, a tenth of
+        a second after it at the latest."""
         self._outlets.listen(self._running.stderr, self._stderr_readable, self._failed)
-        self._hung_up()
+        self._watch_end()
         self._deadlines.look()
 
+    def _watch_end(self) -> None:
+        """In each round, as long as no descriptor is left for it."""
+        self._hung_up()
+        if self._running.wake < 0 and self._error is None:
+            again = partial(attempt, self._watch_end, self._failed)
+            self._late = self._exchange.rounds.call_at(0.0, again)
+
     def _exited(self) -> None:
-        if self._running.exit is None:
-            return
         if self._phase is Phase.RUNNING and self._outlets.open:
             self._set_phase(Phase.LINGERING)
         elif self._phase in (Phase.RUNNING, Phase.TERMINATING):
@@ -132,7 +136,6 @@ class Relay:
         self._phase = phase
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
         _ENTER[phase](self)
 
     def _linger(self) -> None:
@@ -280,10 +283,9 @@ class Relay:
             self._timer.cancel()
         self._wake.unwatch()
         self._feeder.close()
-        if self._stderr is not None:
-            self._stderr.close()
-        if self._bypass is not None:
-            self._bypass.close()
+        for each in (self._stderr, self._bypass):
+            if each is not None:
+                each.close()
         self._outlets.close()
         self._exchange.entry.bytes_in = self._feeder.written
         if self._running.exit is not None:

@@ -19,8 +19,8 @@ class Wake:
         """Also after each poll(), for that may have changed what wakes."""
         if self._descriptor != self._running.wake:
             self.unwatch()
+            self._poller.add_end(self._running.wake, call, failed)
             self._descriptor = self._running.wake
-            self._poller.add_end(self._descriptor, call, failed)
 
     def unwatch(self) -> None:
         """Also when it is not watched."""

@@ -174,11 +174,18 @@ class Worker:
 
     def _done(self, exchange: Exchange, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        error = None if task.cancelled() else task.exception()
-        if isinstance(error, Exception):  # there was no memory even to refuse it
-            self.failed(exchange.listener, unexpected(error, "a request"))
-        exchange.body.close()
-        exchange.break_off()  # unless it has ended
+        try:
+            error = None if task.cancelled() else task.exception()
+            if isinstance(error, Exception):  # there was no memory even to refuse it
+                self.failed(exchange.listener, unexpected(error, "a request"))
+        finally:
+            self._over(exchange)
+
+    def _over(self, exchange: Exchange) -> None:
+        try:
+            exchange.body.close()
+        finally:
+            exchange.break_off()  # unless it has ended
         if 0 < self.settings.requests_per_worker <= self._served and not self._draining:
             os.kill(os.getppid(), REPLACED)
             self.retire()

@@ -3,9 +3,9 @@
 Decides whether what scripts.py has found and checked is still so: while the root, each folder beneath it on the way and
 the file are what they were by device, inode and time of their last change, which no one can set back (ctime of
 inode(7)). A mode, an owner, an ACL, a label and an entry of a folder can't change without it. What a mount's options
-and the policy allow can: that is asked each time. So is executable.py for the interpreter, whose file lies elsewhere.
-Must not admit anything by itself. One for each Site in each worker; called by serve/request.py, and by serve/worker.py
-when some time has passed.
+and the policy allow can: that is asked each time. The interpreter's file lies elsewhere: executable.py looks at it once
+a second. Must not admit anything by itself. One for each Site in each worker; called by serve/request.py, and by
+serve/worker.py when some time has passed.
 """
 
 import os

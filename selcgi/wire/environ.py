@@ -58,7 +58,7 @@ _WITHHELD = frozenset(
 )
 _KNOWN = _SINGLE | _COPIED | _COMPUTED | _DEFAULTS.keys()
 _names = set(_KNOWN)  # with others that came: to be found sooner than by the pattern of a name
-_NAMES_MOST = 512
+_NAMES_MOST, _NAME_BYTES = 512, 64  # what a client may send is kept no longer than that
 
 
 @valueclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ def _each_once(pairs: Collection[tuple[bytes, bytes]]) -> dict[bytes, bytes] | N
     for name in params.keys() - _names:
         if not _is_name(name):
             del params[name]
-        elif len(_names) < _NAMES_MOST:
+        elif len(name) <= _NAME_BYTES and len(_names) < _NAMES_MOST:
             _names.add(name)
     return params
 

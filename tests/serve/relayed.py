@@ -35,6 +35,7 @@ class FakeRunning:
         self.exit: Exit | None = None
         self.gone = False
         self.confirmed = True
+        self.short_of_descriptors = False
         self.met = ""
         self.spliced = 0  # bytes of its output
         self.on_poll: Callable[[], None] = lambda: None
@@ -47,7 +48,7 @@ class FakeRunning:
             with contextlib.suppress(BlockingIOError):
                 os.eventfd_read(self.wake)
         self.on_poll()
-        if self.wake < 0:
+        if self.wake < 0 and not self.short_of_descriptors:
             self.wake = os.eventfd(0, os.EFD_NONBLOCK)
 
     def waited_for(self, pid: int, when: float) -> bool:  # noqa: ARG002
