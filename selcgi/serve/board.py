@@ -27,7 +27,8 @@ _MASK = (1 << 64) - 1
 
 class Count(IntEnum):
     """The numbers of a page. STARTED is in seconds of CLOCK_MONOTONIC. READY is, in milliseconds of it, when one of
-    those that wait was last seen to need but a place: no limit of its user's holds it. 0: none of them."""
+    those that wait was last seen to need but a place: no limit of its user's holds it. 0: none of them. CONNECTIONS is
+    serve/share.py's."""
 
     PID = 0
     GENERATION = 1
@@ -35,6 +36,7 @@ class Count(IntEnum):
     RUNNING = 3
     WAITING = 4
     READY = 5
+    CONNECTIONS = 6
 
 
 class Identity:

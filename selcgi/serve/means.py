@@ -11,6 +11,7 @@ from selcgi.serve.denials import Denials
 from selcgi.serve.failures import Keeper
 from selcgi.serve.lookups import Lookups
 from selcgi.serve.probe import ProbePage
+from selcgi.serve.share import Share
 from selcgi.serve.tally import Tally
 from selcgi.serve.zygotepage import ZygotePage
 from selcgi.system.leases import Leases
@@ -27,5 +28,6 @@ class Means:
     lookups: Lookups
     denials: Denials
     zygotes: ZygotePage
+    share: Share
     keeper: Keeper | None = None
     leases: Leases | None = None  # when a rule has c{request}

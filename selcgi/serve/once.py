@@ -22,6 +22,7 @@ from selcgi.serve.client import Pairs, read_pieces, request
 from selcgi.serve.denials import Denials
 from selcgi.serve.lookups import Lookups, from_here
 from selcgi.serve.means import Means
+from selcgi.serve.share import Share
 from selcgi.serve.site import Site, open_site
 from selcgi.serve.worker import Worker, run_loop
 from selcgi.settings import UMASK, ListenerSettings, MapParam, Settings
@@ -52,7 +53,9 @@ def run_once(settings: Settings, pairs: Pairs, body: IO[bytes] | None, sinks: Si
         launcher, leases = open_launcher(settings, site.labels, leaves), site.categories.open_leases()
         page, lookups = board.pages[0], Lookups(from_here)
         denials = Denials(settings.denials, site.labels, page.denials)
-        means = Means(launcher, admission, page.tally, board.probe, lookups, denials, page.zygotes, leases=leases)
+        means = Means(
+            launcher, admission, page.tally, board.probe, lookups, denials, page.zygotes, Share(board, 0), leases=leases
+        )
         whole = run_loop(lambda: _serve(site, means, pairs, body, sinks))
     return entries, whole
 

@@ -26,6 +26,7 @@ from selcgi.serve.denials import Denials
 from selcgi.serve.files import fit_files
 from selcgi.serve.means import Means
 from selcgi.serve.preflight import Preflight
+from selcgi.serve.share import Share
 from selcgi.serve.site import Site, open_site
 from selcgi.serve.worker import REPLACED, Listener, run_worker
 from selcgi.settings import UMASK, Settings
@@ -171,8 +172,8 @@ class Supervisor:
         denials = Denials(self._settings.denials, self._labels, page.denials, number, self._count)
         launcher = open_launcher(self._settings, self._labels, leaves)
         lookups, keeper = self._beside.lookups(), self._beside.keeper()
-        probe = self._board.probe
-        means = Means(launcher, admission, page.tally, probe, lookups, denials, page.zygotes, keeper, leases)
+        probe, share = self._board.probe, Share(self._board, number)
+        means = Means(launcher, admission, page.tally, probe, lookups, denials, page.zygotes, share, keeper, leases)
         run_worker(self._site, self._listeners, means, self._lifeline[0])
 
     def on_child(self, _: int) -> None:

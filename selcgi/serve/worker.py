@@ -35,6 +35,8 @@ LOG = logging.getLogger("selcgi")
 REPLACED = signal.SIGUSR2  # to a worker: another takes its place; from one: it needs a successor
 Result = TypeVar("Result")
 _SWEEP_SECONDS = 2.0
+_LEAVE_SECONDS = 0.003  # for another worker to accept a connection
+_SHORT_SECONDS = 0.5  # until the machine may be less short of something
 _GARBAGE = 20_000  # objects made and not freed by then, until cycles among them are looked for
 
 
@@ -68,7 +70,7 @@ class Worker:
         self._sessions: set[Session] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._served = 0
-        self._accepting = False
+        self._accepting = self._left = False
         self._draining = self._cutting_off = False
         self._idle = asyncio.Event()
 
@@ -122,7 +124,7 @@ class Worker:
     def _accept_rest(self, listener: Listener) -> None:
         """What has connected so far is still served."""
         for _ in range(self._most_sessions - len(self._sessions)):
-            if not self._accept(listener):
+            if not self._take(listener):
                 break
 
     async def stop(self) -> None:
@@ -147,6 +149,7 @@ class Worker:
             return
         if sock.fileno() >= 0:
             self._sessions.add(session)
+            self._tell_share()
             self._accept_on(len(self._sessions) < self._most_sessions and not self._draining)
 
     def body(self) -> Body:
@@ -165,6 +168,7 @@ class Worker:
 
     def closed(self, session: Session) -> None:
         self._sessions.discard(session)
+        self._tell_share()
         self._accept_on(not self._draining)
         if self._draining:
             self._check_idle()
@@ -214,6 +218,7 @@ class Worker:
         if wanted == self._accepting:
             return
         self._accepting = wanted
+        self._tell_share()
         try:
             for listener in self._listeners:
                 if wanted:
@@ -222,9 +227,21 @@ class Worker:
                     self.poller.remove_reader(listener.sock.fileno())
         except OSError as error:
             LOG.error("cannot listen: %s, trying again", refused_by_kernel(error, "see the socket"))
-            self._accept_later()
+            self._accept_later(_SHORT_SECONDS)
 
-    def _accept(self, listener: Listener) -> bool:
+    def _tell_share(self) -> None:
+        self._means.share.has(len(self._sessions) if self._accepting else None)
+
+    def _accept(self, listener: Listener) -> None:
+        """Or leave it to another worker, once: whoever has not come by then is stuck."""
+        if self._means.share.is_full and not self._left:
+            self._left = True
+            self._accept_later(_LEAVE_SECONDS)
+        else:
+            self._left = False
+            self._take(listener)
+
+    def _take(self, listener: Listener) -> bool:
         """False when nobody waits to be accepted."""
         try:
             sock, _ = listener.sock.accept()
@@ -233,14 +250,14 @@ class Worker:
         except (OSError, MemoryError) as error:
             why = refused_by_kernel(error, "see the socket")
             LOG.error("cannot accept listener=%s: %s, trying again", listener.settings.address, why)
-            self._accept_later()
+            self._accept_later(_SHORT_SECONDS)
             return False
         self.adopt(sock, listener.settings)
         return True
 
-    def _accept_later(self) -> None:
+    def _accept_later(self, seconds: float) -> None:
         self._accept_on(False)
-        self.loop.call_later(0.5, lambda: self._accept_on(not self._draining))
+        self.loop.call_later(seconds, lambda: self._accept_on(not self._draining))
 
     async def _sweep(self) -> None:
         while True:

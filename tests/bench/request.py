@@ -34,6 +34,7 @@ from selcgi.serve.denials import Denials
 from selcgi.serve.log import LineHandler, Lines
 from selcgi.serve.lookups import Lookups, from_here
 from selcgi.serve.means import Means
+from selcgi.serve.share import Share
 from selcgi.serve.site import open_site
 from selcgi.serve.worker import Listener, Worker, run_worker
 from selcgi.settings import ListenerSettings, Settings
@@ -98,7 +99,9 @@ def become_worker(where: Place, listening: socket.socket) -> None:
     launcher, admission = Launcher(site.labels, tree.leaves(0)), Admission(board, 0, settings)
     page = board.pages[0]
     denials = Denials(None, site.labels, page.denials)
-    means = Means(launcher, admission, page.tally, board.probe, Lookups(from_here), denials, page.zygotes)
+    means = Means(
+        launcher, admission, page.tally, board.probe, Lookups(from_here), denials, page.zygotes, Share(board, 0)
+    )
     listening.setblocking(False)
     run_worker(site, (Listener(listening, listener),), means, -1)
 

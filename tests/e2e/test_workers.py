@@ -173,3 +173,28 @@ def test_a_peer_that_asks_on_and_takes_no_answer_is_not_read(serve: Serve, place
         assert ask(selcgi.socket, Ask(place.script("quick.cgi", QUICK), "alice")).text == "quick\n"
         while select.select([sock], [], [], 2)[0]:
             assert sock.recv(1 << 20), "taken at last, all is well again"
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_workers_share_the_connections_and_nobody_waits_for_one_that_is_stuck(
+    serve: Serve, place: Place, stopped: bool
+) -> None:
+    path = place.script("q.cgi", QUICK)
+    with serve("--workers=2") as selcgi, contextlib.ExitStack() as kept:
+        first, second = selcgi.workers()
+        if stopped:
+            os.kill(second, signal.SIGSTOP)
+            kept.callback(os.kill, second, signal.SIGCONT)
+        for _ in range(40):
+            sock = kept.enter_context(begin(selcgi, Ask(path, "alice"), keep=True))
+            assert sock.recv(65536)
+        more = sockets(first) - sockets(second)
+        assert more >= 38 if stopped else abs(more) <= 2
+
+
+def sockets(pid: int) -> int:
+    found = 0
+    for each in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found += str(each.readlink()).startswith("socket:")
+    return found
