@@ -9,6 +9,7 @@ serve/worker.py.
 from selcgi.serve.board import Board, Count
 
 _NO_MORE = 1 << 32
+_MORE = 2  # and a quarter: as many more than another one may have
 
 
 class Share:
@@ -24,6 +25,7 @@ class Share:
 
     @property
     def is_full(self) -> bool:
-        """Another worker has fewer."""
+        """Another worker has so many fewer that the next should be its."""
         mine = self._counts[Count.CONNECTIONS]
-        return any(page.counts[Count.CONNECTIONS] < mine for page in self._pages if page.counts[Count.PID])
+        fewest = min([page.counts[Count.CONNECTIONS] for page in self._pages if page.counts[Count.PID]], default=mine)
+        return mine > fewest + fewest // 4 + _MORE

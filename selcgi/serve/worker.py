@@ -36,7 +36,6 @@ REPLACED = signal.SIGUSR2  # to a worker: another takes its place; from one: it 
 Result = TypeVar("Result")
 _SWEEP_SECONDS = 2.0
 _LEAVE_SECONDS = 0.003  # for another worker to accept a connection
-_SHORT_SECONDS = 0.5  # until the machine may be less short of something
 _GARBAGE = 20_000  # objects made and not freed by then, until cycles among them are looked for
 
 
@@ -70,8 +69,8 @@ class Worker:
         self._sessions: set[Session] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._served = 0
-        self._accepting = self._left = False
-        self._draining = self._cutting_off = False
+        self._accepting = self._leaving = self._draining = self._cutting_off = False
+        self._leaves_from = 0.0  # by the loop's clock
         self._idle = asyncio.Event()
 
     async def serve(self) -> None:
@@ -115,6 +114,7 @@ class Worker:
             return
         self._draining = True
         self._accept_on(False)
+        self._tell_share()
         for listener in self._listeners:
             listener.sock.close()  # this copy: where nobody listens any more, a client is refused at once
         for session in list(self._sessions):
@@ -227,19 +227,27 @@ class Worker:
                     self.poller.remove_reader(listener.sock.fileno())
         except OSError as error:
             LOG.error("cannot listen: %s, trying again", refused_by_kernel(error, "see the socket"))
-            self._accept_later(_SHORT_SECONDS)
+            self._accept_later()
 
     def _tell_share(self) -> None:
-        self._means.share.has(len(self._sessions) if self._accepting else None)
+        accepts = (self._accepting or self._leaving) and not self._draining
+        self._means.share.has(len(self._sessions) if accepts else None)
 
     def _accept(self, listener: Listener) -> None:
-        """Or leave it to another worker, once: whoever has not come by then is stuck."""
-        if self._means.share.is_full and not self._left:
-            self._left = True
-            self._accept_later(_LEAVE_SECONDS)
+        """Or leave it to a worker that has fewer, for a moment."""
+        if self._means.share.is_full and self.loop.time() >= self._leaves_from:
+            self._leaving = True
+            self._accept_on(False)
+            self.loop.call_later(_LEAVE_SECONDS, self._come_back)
         else:
-            self._left = False
             self._take(listener)
+
+    def _come_back(self) -> None:
+        """Who has not come for it by now is stuck, and is left nothing for a second."""
+        if self._means.share.is_full:
+            self._leaves_from = self.loop.time() + 1.0
+        self._leaving = False
+        self._accept_on(not self._draining)
 
     def _take(self, listener: Listener) -> bool:
         """False when nobody waits to be accepted."""
@@ -250,14 +258,14 @@ class Worker:
         except (OSError, MemoryError) as error:
             why = refused_by_kernel(error, "see the socket")
             LOG.error("cannot accept listener=%s: %s, trying again", listener.settings.address, why)
-            self._accept_later(_SHORT_SECONDS)
+            self._accept_later()
             return False
         self.adopt(sock, listener.settings)
         return True
 
-    def _accept_later(self, seconds: float) -> None:
+    def _accept_later(self) -> None:
         self._accept_on(False)
-        self.loop.call_later(seconds, lambda: self._accept_on(not self._draining))
+        self.loop.call_later(0.5, lambda: self._accept_on(not self._draining))
 
     async def _sweep(self) -> None:
         while True:
