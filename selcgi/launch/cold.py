@@ -106,8 +106,7 @@ class Launcher:
         try:
             pid = spawn(plan, streams.theirs, self._labels, leaf, partial(_destroy, leaf))
             try:
-                if leaf.confined:
-                    leaves.slow(leaf, limits)
+                leaves.slow(leaf, limits)
                 return LeafRunning(pid, streams, leaves, leaf)
             except (OSError, LaunchFailed) as error:
                 _destroy(leaf, pid)

@@ -21,9 +21,7 @@ class Streams(NamedTuple):
     stderr: int
 
     def close_theirs(self) -> None:
-        for descriptor in self.theirs:
-            if descriptor >= 0:
-                os.close(descriptor)
+        close_open(self.theirs)
 
     def close_ours(self) -> None:
         close_open((self.stdin, self.stdout, self.stderr))

@@ -19,10 +19,7 @@ def warmth(verdict: Verdict, script: str, settings: WarmSettings) -> Warm | None
     """None for a fresh program. `script` is the path that the rule was found by."""
     if verdict.warm.startswith(_WSGI):
         return Warm(verdict.warm.removeprefix(_WSGI))  # no program of its own, that could be started fresh
-    if verdict.warm:
-        wanted = verdict.warm == "yes"
-    else:
-        wanted = bool(settings.scripts) and any(glob.matches(script) for glob in _globs(settings.scripts))
+    wanted = verdict.warm == "yes" if verdict.warm else any(glob.matches(script) for glob in _globs(settings.scripts))
     return Warm(fallback=settings.fallback) if wanted else None
 
 

@@ -37,7 +37,6 @@ class Admission:
         self._board = board
         self._page = board.pages[number]
         self._settings = settings
-        self._all_most = settings.concurrent_requests
         self._worker_most = settings.worker_requests or settings.concurrent_requests
         self._user_most = settings.user_requests or max(1, int(ONE_USER * settings.concurrent_requests))
         self._lines: dict[str | None, list[Waiting]] = {}  # of users, in the order of their turns
@@ -48,7 +47,7 @@ class Admission:
         it need not any more."""
         if self._lines:
             self._hand_out()  # a place that another worker has given back is not for who comes now
-        if (self._board.total(Count.READY) and self._others_first()) or not self._claim(who, most):
+        if self._others_first() or not self._claim(who, most):
             return self._wait(who, most, exchange)
         return None
 
@@ -60,8 +59,7 @@ class Admission:
 
     def _claim(self, who: Identity, most: int | None) -> bool:
         self._page.add(who)
-        few = self._page.counts[Count.RUNNING] <= self._worker_most
-        if few and self._board.total(Count.RUNNING) <= self._all_most and self._left_of_own(who, most) >= 0:
+        if self._within_all() and self._left_of_own(who, most) >= 0:
             return True
         self._page.remove(who)
         return False
@@ -70,6 +68,13 @@ class Admission:
         """How many more its user's limit lets start."""
         all_of_user, in_context = who.keys
         return (most or self._user_most) - self._board.running(in_context if most else all_of_user)
+
+    def _within_all(self) -> bool:
+        counts = self._page.counts
+        return (
+            counts[Count.RUNNING] <= self._worker_most
+            and self._board.total(Count.RUNNING) <= self._settings.concurrent_requests
+        )
 
     async def _wait(self, who: Identity, most: int | None, exchange: Exchange) -> None:
         loop = asyncio.get_running_loop()
@@ -122,6 +127,8 @@ class Admission:
         self._tell_ready()
 
     def _others_first(self) -> bool:
+        if not self._board.total(Count.READY):  # as nearly always
+            return False
         mine, seen = self._page.counts[Count.RUNNING], _milliseconds() - _STALE_MS
         return any(page.counts[Count.READY] > seen and page.counts[Count.RUNNING] < mine for page in self._board.pages)
 

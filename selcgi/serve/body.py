@@ -84,6 +84,10 @@ class _Nobody:
 _NOBODY = _Nobody()
 
 
+def _nothing() -> None:
+    return None
+
+
 class Body:
     """Bytes in by feed() and end(), out by peek() and consume(). Never longer than `limit` or the declared length.
 
@@ -99,7 +103,7 @@ class Body:
     sink: Sink = _NOBODY
     roomy = False
     taken = 0  # bytes of what was kept
-    on_taken: Callable[[], None] | None = None  # all that was kept, or nobody will
+    on_taken: Callable[[], None] = staticmethod(_nothing)  # all that was kept, or nobody will
     _user: str | None = None
     _file = -1
     _read_at = _write_at = 0  # in the file
@@ -191,9 +195,9 @@ class Body:
             del self._memory[:size]
         else:
             self._read_at += size
-            if self._read_at == self._write_at > 0:
+            if self._read_at == self._write_at:
                 self._rewind()
-        if not self.kept and self.on_taken is not None:
+        if not self.kept:
             self.on_taken()
 
     def discard(self) -> None:
@@ -201,14 +205,11 @@ class Body:
         if not self.unwanted:
             self.unwanted, self.sink = True, _NOBODY
             self._memory = bytearray()  # not cleared: the piece that the script did not take is still shown
-            if self._write_at:
-                self._rewind()
-            if self.on_taken is not None:
-                self.on_taken()
+            self._rewind()
+            self.on_taken()
 
     def close(self) -> None:
-        if not self.unwanted:
-            self.discard()
+        self.discard()
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
@@ -253,9 +254,10 @@ class Body:
             ) from error
 
     def _rewind(self) -> None:
-        self._space.give_back(self._write_at, self._user)
-        os.ftruncate(self._file, 0)
-        self._read_at = self._write_at = 0
+        if self._write_at:
+            self._space.give_back(self._write_at, self._user)
+            os.ftruncate(self._file, 0)
+            self._read_at = self._write_at = 0
 
 
 _RAISE_LIMIT = "raise --max-body, or max-body= in the rule"

@@ -16,7 +16,6 @@ class Outlets:
 
     def __init__(self, poller: Poller, running: Running) -> None:
         self._poller = poller
-        self.stdout, self.stderr = running.stdout, running.stderr
         self.open = {running.stdout, running.stderr}
         self._watched: set[int] = set()
         self._left: dict[int, int] = {}  # bytes that they held by settle()

@@ -54,9 +54,8 @@ class Relay:
         self._exchange.on_output = partial(attempt, self._output, self._failed)
         try:
             self._wake.watch(self._woken, self._failed)
-            self._outlets.listen(self._running.stdout, self._stdout_readable, self._failed, self._hung_up)
-            if self._running.stdin >= 0 or self._exchange.aborted or self._exchange.body.error is not None:
-                self._exchange.on_input()
+            self._listen()
+            self._exchange.on_input()
             await self._over
         finally:
             self._release()
@@ -113,7 +112,7 @@ class Relay:
     def _goes_on(self) -> None:
         """It is none of those that end at once, or others hold its stdout: then its end is seen from now on, a tenth of
         a second after it at the latest."""
-        self._outlets.listen(self._running.stderr, self._stderr_readable, self._failed)
+        self._listen_to_stderr()
         self._watch_end()
         self._deadlines.look()
 
@@ -121,8 +120,7 @@ class Relay:
         """In each round, as long as no descriptor is left for it."""
         self._hung_up()
         if self._running.wake < 0 and self._error is None:
-            again = partial(attempt, self._watch_end, self._failed)
-            self._late = self._exchange.rounds.call_at(0.0, again)
+            self._late = self._exchange.rounds.call_at(0.0, partial(attempt, self._watch_end, self._failed))
 
     def _exited(self) -> None:
         if self._phase is Phase.RUNNING and self._outlets.open:
@@ -139,9 +137,7 @@ class Relay:
         _ENTER[phase](self)
 
     def _linger(self) -> None:
-        self._outlets.listen(
-            self._running.stderr, self._stderr_readable, self._failed
-        )  # its end may be what tells first that nobody else is left
+        self._listen_to_stderr()  # its end may be what tells first that nobody else is left
         self._timer = self._loop.call_later(self._settings.linger_seconds, self._set_phase, Phase.KILLING)
 
     def _terminate(self) -> None:
@@ -264,6 +260,9 @@ class Relay:
             self._outlets.ignore(self._running.stdout)
         else:
             self._outlets.listen(self._running.stdout, self._stdout_readable, self._failed, self._hung_up)
+
+    def _listen_to_stderr(self) -> None:
+        self._outlets.listen(self._running.stderr, self._stderr_readable, self._failed)
 
     def _silence(self) -> None:
         """No more is read or written. Stdin stays open, so that a body that broke off never looks complete."""

@@ -146,8 +146,7 @@ def identify(site: Site, exchange: Exchange) -> Request:
     secret = site.secrets.get(listener.address)
     user = prove(listener, secret, request.user, request.auth_type, request.proof, exchange.tcp)
     entry.user = user or ""  # a name that nobody has proven is in the reason alone
-    if request.told:
-        prove_told(request.told, user)
+    prove_told(request.told, user)
     return request if user == request.user else replace(request, user=user)
 
 

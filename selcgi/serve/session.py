@@ -222,8 +222,7 @@ class Session:
 
     def _ended(self, event: BodyEnded) -> None:
         if exchange := self._exchanges.get(event.request_id):
-            if self._pieces:
-                self._feed()
+            self._feed()
             exchange.body.end()
             exchange.on_input()
 
@@ -278,7 +277,7 @@ class Session:
             self._closing, self._takes_until = True, 0.0
             self._broken = True  # nobody could read the answer to a request that comes now
             self._send(NO_RECORD)
-        if not (self._closing and self._may_finish):
+        if not self._may_finish:
             return
         if self._owner.loop.time() < self._takes_until:
             attempt(self._readable, self._failed)  # the peer may have begun another while it was not told

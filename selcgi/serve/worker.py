@@ -170,8 +170,7 @@ class Worker:
         self._sessions.discard(session)
         self._tell_share()
         self._accept_on(not self._draining)
-        if self._draining:
-            self._check_idle()
+        self._check_idle()
 
     def failed(self, listener: ListenerSettings, error: SelcgiError) -> None:
         LOG.warning("connection closed listener=%s step=%s: %s", listener.address, error.step, error)
@@ -193,11 +192,10 @@ class Worker:
         if 0 < self.settings.requests_per_worker <= self._served and not self._draining:
             os.kill(os.getppid(), REPLACED)
             self.retire()
-        if self._draining:
-            self._check_idle()
+        self._check_idle()
 
     def _check_idle(self) -> None:
-        if not self._tasks and not self._sessions:
+        if self._draining and not self._tasks and not self._sessions:
             self._idle.set()
 
     def _cut_off(self) -> None:

@@ -42,8 +42,7 @@ class _Kept:
         """Nothing on the way to it has changed."""
         try:
             for path, stamp in self._stamps:
-                now = os.lstat(path)
-                if (now.st_dev, now.st_ino, now.st_ctime_ns) != stamp:
+                if _stamp(path) != stamp:
                     return False
         except OSError:
             return False
@@ -69,8 +68,7 @@ class _Kept:
 
     def release(self) -> None:
         self._users -= 1
-        if self._dropped:
-            self._close_unused()
+        self._close_unused()
 
     def drop(self) -> None:
         self._dropped = True

@@ -181,7 +181,7 @@ def encode_record(kind: int, request_id: int, content: bytes) -> bytes:
 def encode_stream(kind: int, request_id: int, data: bytes) -> bytes:
     """`data` in as many records as it takes; nothing for nothing, since an empty record ends a stream."""
     if len(data) <= LONGEST:
-        return _HEADER.pack(_VERSION, kind, request_id, len(data), 0) + data if data else b""
+        return encode_record(kind, request_id, data) if data else b""
     pieces = (data[at : at + LONGEST] for at in range(0, len(data), LONGEST))
     return b"".join(encode_record(kind, request_id, piece) for piece in pieces)
 
